@@ -1,0 +1,285 @@
+import type { Arrival } from '../message/arrival.js';
+import type { Clock } from '../message/clock.js';
+import { type Accept, Busy, Unavailable, type Verdict } from '../message/verdict.js';
+import {
+  type Batch,
+  type BatchAnswer,
+  type Candidate,
+  type CommitBatch,
+  candidate,
+  StoreError,
+  type TimeWindow,
+} from './batch.js';
+
+/** What the filters know. Bits are set only by `remember`, after the commit. */
+export interface Filters {
+  /** The generation that is current as far as this process knows. */
+  readonly current: number;
+  /** Generations that must be looked up for this key: those whose filter says maybe, and those without a ready filter. */
+  lookUps(fingerprint: Buffer): readonly number[];
+  /** Adds keys of the current generation that are known to be stored. */
+  remember(generation: number, fingerprints: readonly Buffer[]): void;
+  /** Another process wrote a key this one's filter did not know: look the current generation up for a while. */
+  distrust(): void;
+}
+
+export interface AcceptSettings {
+  readonly maxBatchRows: number;
+  readonly maxBatchBytes: number;
+  /** Bounds of what may wait for a commit; beyond them `Busy`. */
+  readonly maxWaitingRows: number;
+  readonly maxWaitingBytes: number;
+  readonly window: TimeWindow;
+  /** How long a batch whose commit failed is tried again before its senders are told, in ms. */
+  readonly patienceMs: number;
+}
+
+/** What was just sequenced, in the order of each channel's numbers, for whoever reads on in this process. */
+export type Sequenced = (rows: readonly SequencedRow[]) => void;
+
+export interface SequencedRow {
+  readonly arrival: Arrival;
+  readonly channel: number;
+  readonly sequence: number;
+  readonly sha256: Buffer;
+}
+
+export interface Accepter {
+  readonly accept: Accept;
+  /** Rows and bytes waiting for a commit. */
+  waiting(): { rows: number; bytes: number };
+  /** False while the last commit failed for want of a database. */
+  storing(): boolean;
+  /** Lets what waits be committed, then takes nothing more. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  readonly candidate: Candidate;
+  settle(verdict: Verdict): void;
+  fail(error: Error): void;
+}
+
+/**
+ * Group commit. Arrivals wait in one line; while a batch is being committed the next one gathers:
+ *
+ *   accept → line → batch of distinct keys → look-ups by filter → commit → verdicts → filters, hand-over
+ *
+ * A second arrival with a key that is already in the batch stays in the line and is decided by the next commit,
+ * when the first one's fate is known. One batch is under way at a time: every batch locks nearly every channel,
+ * so a second one would only wait in the database for the first.
+ */
+export function createAccepter(deps: {
+  readonly commit: CommitBatch;
+  readonly filters: Filters;
+  readonly secret: Uint8Array;
+  readonly clock: Clock;
+  readonly settings: AcceptSettings;
+  readonly onSequenced: Sequenced;
+  /** A positive random integer below 2^48. */
+  readonly randomId: () => number;
+  /** Resolves after so many milliseconds. */
+  readonly pause: (ms: number) => Promise<void>;
+}): Accepter {
+  const { commit, filters, clock, settings } = deps;
+  let line: Waiting[] = [];
+  let bytes = 0;
+  let running: Promise<void> | null = null;
+  let closed = false;
+  let down = false;
+
+  const accept: Accept = (arrivals) => {
+    if (closed) return Promise.reject(new Unavailable('Waybill is shutting down; send it again'));
+    const size = arrivals.reduce((sum, arrival) => sum + arrival.raw.length, 0);
+    // One request may exceed the bound alone: refused for ever it could never get in.
+    const full = line.length + arrivals.length > settings.maxWaitingRows || bytes + size > settings.maxWaitingBytes;
+    if (full && line.length > 0) return Promise.reject(new Busy(1));
+    if (arrivals.length === 0) return Promise.resolve([]);
+    return new Promise<Verdict[]>((resolve, reject) => {
+      enqueue(arrivals, resolve, reject);
+      bytes += size;
+      running ??= run();
+    });
+  };
+
+  function enqueue(
+    arrivals: readonly Arrival[],
+    resolve: (verdicts: Verdict[]) => void,
+    reject: (error: Error) => void,
+  ): void {
+    const verdicts = new Array<Verdict>(arrivals.length);
+    let open = arrivals.length;
+    arrivals.forEach((arrival, index) => {
+      line.push({
+        candidate: candidate(arrival, deps.secret, settings.window),
+        settle(verdict) {
+          verdicts[index] = verdict;
+          if (--open === 0) resolve(verdicts);
+        },
+        // A request is answered as one: when a part of it failed, none of it is said to be taken.
+        fail: reject,
+      });
+    });
+  }
+
+  async function run(): Promise<void> {
+    // Requests of the same turn of the event loop share the first commit.
+    await deps.pause(0);
+    while (line.length > 0) {
+      const waiting = takeBatch();
+      await decide(waiting, false);
+      for (const { candidate } of waiting) bytes -= candidate.arrival.raw.length;
+    }
+    running = null;
+  }
+
+  /** The first rows of the line with distinct keys, within the bounds of a batch. */
+  function takeBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    const later: Waiting[] = [];
+    const keys = new Set<string>();
+    let size = 0;
+    let at = 0;
+    for (; at < line.length && batch.length < settings.maxBatchRows && size < settings.maxBatchBytes; at++) {
+      const waiting = line[at] as Waiting;
+      const key = `${waiting.candidate.arrival.tenant.id}.${waiting.candidate.fingerprint.toString('latin1')}`;
+      if (keys.has(key)) {
+        later.push(waiting);
+      } else {
+        keys.add(key);
+        batch.push(waiting);
+        size += waiting.candidate.arrival.raw.length;
+      }
+    }
+    line = later.length > 0 ? later.concat(line.slice(at)) : line.slice(at);
+    return batch;
+  }
+
+  /** Commits a batch and answers its senders, whatever the store does. Never rejects. */
+  async function decide(waiting: readonly Waiting[], lookUpAll: boolean): Promise<void> {
+    const id = deps.randomId();
+    const giveUpAt = clock.monotonic() + settings.patienceMs;
+    let repeated = false;
+    let careful = lookUpAll;
+    for (let tries = 0; ; tries++) {
+      const batch = makeBatch(id, waiting, repeated, careful);
+      try {
+        const answer = await commit(batch);
+        down = false;
+        answerSenders(waiting, batch, answer);
+        return;
+      } catch (error) {
+        const failure = error instanceof StoreError ? error.failure : 'fault';
+        switch (failure) {
+          case 'contended':
+            filters.distrust();
+            careful = true;
+            break;
+          case 'unavailable':
+            // While the database is known to be away, nobody waits for it in vain.
+            if (down || clock.monotonic() >= giveUpAt) {
+              down = true;
+              fail(waiting, new Unavailable('the database can not be reached; nothing was accepted', { cause: error }));
+              return;
+            }
+            repeated = true;
+            await deps.pause(Math.min(20 * 2 ** tries, 500));
+            break;
+          case 'data':
+            await isolate(waiting, careful);
+            return;
+          case 'fault':
+            fail(waiting, new Unavailable('storing failed; nothing was accepted', { cause: error }));
+            return;
+          default: {
+            const never: never = failure;
+            throw never;
+          }
+        }
+      }
+    }
+  }
+
+  /** Splits a batch the store can't take until the bad row is alone, and rejects only that one. */
+  async function isolate(waiting: readonly Waiting[], careful: boolean): Promise<void> {
+    const [first] = waiting;
+    if (waiting.length === 1 && first) {
+      first.settle({
+        verdict: 'rejected',
+        code: 'unstorable',
+        reason: 'the database can not hold one of the values of this message; check its fields for unusual characters',
+      });
+      return;
+    }
+    const middle = waiting.length >> 1;
+    await decide(waiting.slice(0, middle), careful);
+    await decide(waiting.slice(middle), careful);
+  }
+
+  function makeBatch(id: number, waiting: readonly Waiting[], repeated: boolean, careful: boolean): Batch {
+    const rows = waiting.map((one) => one.candidate);
+    const generation = filters.current;
+    const lookUps: [number, number][] = [];
+    rows.forEach((row, index) => {
+      const generations = filters.lookUps(row.fingerprint);
+      for (const each of generations) lookUps.push([index, each]);
+      if (careful && !generations.includes(generation)) lookUps.push([index, generation]);
+    });
+    return { id, repeated, rows, generation, lookUps };
+  }
+
+  function answerSenders(waiting: readonly Waiting[], batch: Batch, answer: BatchAnswer): void {
+    const next = new Map(answer.starts.map((start) => [start.tenant * 1024 + start.channel, start.lastSequence]));
+    const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
+    const sequenced: SequencedRow[] = [];
+    waiting.forEach(({ candidate, settle }, index) => {
+      const exception = exceptions.get(index);
+      if (exception && exception.verdict !== 'sequenced') {
+        settle(exceptionVerdict(exception));
+        return;
+      }
+      const key = candidate.arrival.tenant.id * 1024 + candidate.channel;
+      const sequence = exception ? exception.sequence : (next.get(key) ?? 0) + 1;
+      if (!exception) next.set(key, sequence);
+      sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
+      settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
+    });
+    filters.remember(
+      batch.generation,
+      batch.rows.map((row) => row.fingerprint),
+    );
+    if (sequenced.length > 0) deps.onSequenced(sequenced);
+  }
+
+  function fail(waiting: readonly Waiting[], error: Error): void {
+    for (const each of waiting) each.fail(error);
+  }
+
+  return {
+    accept,
+    waiting: () => ({ rows: line.length, bytes }),
+    storing: () => !down,
+    async close() {
+      closed = true;
+      await running;
+    },
+  };
+}
+
+function exceptionVerdict(exception: Exclude<BatchAnswer['exceptions'][number], { verdict: 'sequenced' }>): Verdict {
+  const of = { channel: exception.channel, sequence: exception.sequence };
+  switch (exception.verdict) {
+    case 'duplicate':
+      return { verdict: 'duplicate', of, basis: 'store', differs: exception.differs };
+    case 'conflict':
+      return { verdict: 'conflict', of, quarantine: exception.quarantine };
+    case 'expired':
+      return { verdict: 'expired', quarantine: exception.quarantine };
+    case 'sequenced':
+      return { verdict: 'sequenced', ...of };
+    default: {
+      const never: never = exception.verdict;
+      throw never;
+    }
+  }
+}

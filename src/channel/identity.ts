@@ -1,0 +1,202 @@
+/**
+ * What tells messages apart (DESIGN 1, Identity): canonical forms, digests and identities as plain functions over
+ * plain values. The fingerprint is made from an identity elsewhere, keyed and with tenant and source in front.
+ */
+import { createHash, hash } from 'node:crypto';
+import { LosslessNumber } from 'lossless-json';
+
+/** Bytes of a SHA-256 that are kept to compare content. */
+const DIGEST_BYTES = 16;
+
+// Almost every key and string is free of these and is its own quotation; testing costs less than JSON.stringify.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what JSON must escape
+const NEEDS_ESCAPING = /["\\\u0000-\u001f\ud800-\udfff]/;
+
+/** A JSON string literal as RFC 8785 writes it; lone surrogates, which that leaves out, as `\udxxx` in lower case. */
+function quoted(text: string): string {
+  return NEEDS_ESCAPING.test(text) ? JSON.stringify(text) : `"${text}"`;
+}
+
+/** In the order of RFC 8785 (UTF-16 code units). Most objects are small, and then this beats Array.prototype.sort twice over. */
+function sorted(keys: string[]): string[] {
+  if (keys.length > 16) return keys.sort();
+  for (let i = 1; i < keys.length; i++) {
+    const key = keys[i] as string;
+    let j = i - 1;
+    while (j >= 0 && (keys[j] as string) > key) {
+      keys[j + 1] = keys[j] as string;
+      j--;
+    }
+    keys[j + 1] = key;
+  }
+  return keys;
+}
+
+/**
+ * The canonical text of a JSON value as read (`ParsedJson.value`): members in the order of RFC 8785, no white space,
+ * numbers with their digits as written. Recurses once a level, so the value's depth must be bounded by its reader.
+ */
+export function canonicalJson(value: unknown): string {
+  if (typeof value === 'string') return quoted(value);
+  if (typeof value !== 'object' || value === null) return String(value);
+  if (value instanceof LosslessNumber) return value.value;
+  return Array.isArray(value) ? canonicalArray(value) : canonicalObject(value as Record<string, unknown>);
+}
+
+function canonicalArray(items: readonly unknown[]): string {
+  let text = '[';
+  for (let i = 0; i < items.length; i++) text += (i === 0 ? '' : ',') + canonicalJson(items[i]);
+  return `${text}]`;
+}
+
+function canonicalObject(object: Record<string, unknown>): string {
+  let text = '{';
+  for (const key of sorted(Object.keys(object))) {
+    text += `${text.length === 1 ? '' : ','}${quoted(key)}:${canonicalJson(object[key])}`;
+  }
+  return `${text}}`;
+}
+
+/** An event's data in whichever form it came: none, a JSON value, or bytes that are no JSON. */
+export type EventData =
+  | { readonly form: 'none' }
+  | { readonly form: 'json'; readonly value: unknown }
+  | { readonly form: 'bytes'; readonly bytes: Uint8Array };
+
+/** What counts as an event's content: a resend that equals it in these is the same event. `time` is normalised. */
+export interface EventContent {
+  readonly type: string;
+  readonly subject: string | null;
+  readonly time: string | null;
+  readonly data: EventData;
+}
+
+/** 16 bytes over an event's content in canonical form. The same whether it came structured or binary. */
+export function eventDigest(content: EventContent): Uint8Array {
+  const { type, subject, time, data } = content;
+  const head = `[${quoted(type)},${subject === null ? 'null' : quoted(subject)},${time === null ? 'null' : quoted(time)}`;
+  switch (data.form) {
+    case 'none':
+      return textDigest(`${head}]`);
+    case 'json':
+      return textDigest(`${head},{"json":${canonicalJson(data.value)}}]`);
+    case 'bytes':
+      return createHash('sha256').update(`${head},"bytes"]`).update(data.bytes).digest().subarray(0, DIGEST_BYTES);
+    default: {
+      const never: never = data;
+      return never;
+    }
+  }
+}
+
+/** 16 bytes over bytes as they came: for webhooks, and for events that have no canonical form. */
+export function bytesDigest(bytes: Uint8Array): Uint8Array {
+  return hash('sha256', bytes, 'buffer').subarray(0, DIGEST_BYTES);
+}
+
+function textDigest(text: string): Uint8Array {
+  return hash('sha256', text, 'buffer').subarray(0, DIGEST_BYTES);
+}
+
+/** What makes two events the same: the CloudEvents `source` and `id`, length-prefixed so that no two pairs run together. */
+export function eventIdentity(source: string, id: string): Uint8Array {
+  return prefixed(source, id);
+}
+
+/** What makes two deliveries of a webhook the same. The forms never meet: an id can't be made to equal a body's hash. */
+export type DeliveryKey =
+  /** An id its sender gave. */
+  | { readonly by: 'id'; readonly id: string }
+  /** The same bytes are the same delivery. */
+  | { readonly by: 'body'; readonly body: Uint8Array }
+  /** Every delivery is new: 16 random bytes. */
+  | { readonly by: 'chance'; readonly bytes: Uint8Array };
+
+export function deliveryIdentity(key: DeliveryKey): Uint8Array {
+  switch (key.by) {
+    case 'id':
+      return prefixed('id', key.id);
+    case 'body':
+      return Buffer.concat([Buffer.from('body'), hash('sha256', key.body, 'buffer')]);
+    case 'chance':
+      return Buffer.concat([Buffer.from('new'), key.bytes]);
+    default: {
+      const never: never = key;
+      return never;
+    }
+  }
+}
+
+/** Both texts in UTF-8, the first with its length (4 bytes, big-endian) before it. */
+function prefixed(first: string, second: string): Buffer {
+  const length = Buffer.byteLength(first);
+  const bytes = Buffer.allocUnsafe(4 + length + Buffer.byteLength(second));
+  bytes.writeUInt32BE(length, 0);
+  bytes.write(first, 4);
+  bytes.write(second, 4 + length);
+  return bytes;
+}
+
+/** Header fields that a mail gains on its way, so that two copies of it may differ in them. ARC fields are another three. */
+const TRACE_FIELDS: ReadonlySet<string> = new Set(['return-path', 'received', 'delivered-to', 'authentication-results']);
+const LONGEST_TRACE_FIELD = 64;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const TAB = 0x09;
+const COLON = 0x3a;
+
+/**
+ * SHA-256 (32 bytes) of a mail without its trace fields (Return-Path, Received, Delivered-To, Authentication-Results,
+ * ARC-*), wherever in the header they stand. Never fails: what is no header is content.
+ */
+export function mailContentHash(raw: Uint8Array): Uint8Array {
+  const sha = createHash('sha256');
+  // Start of the bytes not yet hashed; everything before is hashed or dropped.
+  let kept = 0;
+  let at = 0;
+  while (at < raw.length && !blankLineAt(raw, at)) {
+    const next = fieldEnd(raw, at);
+    if (isTraceField(raw, at)) {
+      sha.update(raw.subarray(kept, at));
+      kept = next;
+    }
+    at = next;
+  }
+  return sha.update(raw.subarray(kept)).digest();
+}
+
+/**
+ * What makes two mails the same, and their digest. `recipient` as the source sees it (the caller lower-cases it, if
+ * its addresses are compared so). For one mail to many recipients, hash it once and pass `contentHash`.
+ */
+export function mailIdentity(
+  recipient: string,
+  raw: Uint8Array,
+  contentHash: Uint8Array = mailContentHash(raw),
+): { readonly identity: Uint8Array; readonly digest: Uint8Array } {
+  const name = Buffer.from(recipient);
+  return { identity: Buffer.concat([contentHash, name]), digest: contentHash.subarray(0, DIGEST_BYTES) };
+}
+
+function blankLineAt(raw: Uint8Array, at: number): boolean {
+  return raw[at] === LF || (raw[at] === CR && raw[at + 1] === LF);
+}
+
+/** Where the field that starts at `at` ends: after its line and all continuation lines. */
+function fieldEnd(raw: Uint8Array, at: number): number {
+  let end = at;
+  do {
+    const lineFeed = raw.indexOf(LF, end);
+    if (lineFeed === -1) return raw.length;
+    end = lineFeed + 1;
+  } while (raw[end] === SPACE || raw[end] === TAB);
+  return end;
+}
+
+function isTraceField(raw: Uint8Array, at: number): boolean {
+  const colon = raw.subarray(at, at + LONGEST_TRACE_FIELD).indexOf(COLON);
+  if (colon === -1) return false;
+  const name = Buffer.from(raw.buffer, raw.byteOffset + at, colon).toString('latin1').trimEnd().toLowerCase();
+  return TRACE_FIELDS.has(name) || name.startsWith('arc-');
+}

@@ -1,0 +1,141 @@
+import { RE2JS } from 're2js';
+import { z } from 'zod';
+
+/** Names of tenants, sources and targets: they appear in URLs, queue names and ids. */
+export const nameSchema = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'lower-case letters, digits and hyphens, at most 63, beginning with a letter or digit');
+
+const jsonPointer = z.string().regex(/^(\/([^~/]|~[01])*)*$/, 'a JSON pointer such as /data/customer').max(256);
+const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name');
+const secrets = z
+  .array(z.string().min(8).max(512))
+  .min(1)
+  .max(2)
+  .describe('One secret, or two during a rotation: both verify.');
+/** Linear in the length of the subject, whatever the pattern: senders choose subjects. */
+const subjectPattern = z
+  .string()
+  .min(1)
+  .max(500)
+  .refine(hasCaptureGroup, 'a regular expression in RE2 syntax with a capture group, such as \\[(\\w+)\\]');
+
+function hasCaptureGroup(pattern: string): boolean {
+  try {
+    return RE2JS.compile(pattern).groupCount() > 0;
+  } catch {
+    return false;
+  }
+}
+
+export const mailSourceSchema = z.strictObject({
+  kind: z.literal('mail'),
+  addresses: z
+    .array(z.string().regex(/^[^@\s]{0,64}@[A-Za-z0-9.-]{1,253}$/, 'an address such as orders@example.com or @example.com'))
+    .min(1)
+    .max(1000)
+    .describe(
+      'What it receives for: `orders@example.com`, or `@example.com` for a whole domain. The exact address wins over its domain.',
+    ),
+  account: z
+    .discriminatedUnion('from', [
+      z.strictObject({ from: z.literal('recipient') }).describe('The address it was sent to.'),
+      z.strictObject({ from: z.literal('sender') }).describe('The envelope sender.'),
+      z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
+      z.strictObject({
+        from: z.literal('subject'),
+        pattern: subjectPattern.describe('RE2 expression on the subject; its first capture group is the account.'),
+      }),
+    ])
+    .default({ from: 'recipient' })
+    .describe('Whom a mail concerns.'),
+});
+
+export const webhookSourceSchema = z.strictObject({
+  kind: z.literal('webhook'),
+  verify: z
+    .discriminatedUnion('scheme', [
+      z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
+      z.strictObject({ scheme: z.literal('github'), secrets }).describe("GitHub's `X-Hub-Signature-256`."),
+      z.strictObject({ scheme: z.literal('stripe'), secrets }).describe("Stripe's `Stripe-Signature`."),
+      z
+        .strictObject({
+          scheme: z.literal('hmac'),
+          secrets,
+          header: headerName.describe('Header that holds the signature.'),
+          algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256').describe('Hash of the HMAC.'),
+          encoding: z.enum(['hex', 'base64']).default('hex').describe('How the signature is written.'),
+          prefix: z.string().max(32).default('').describe('What stands before the signature, for example `sha256=`.'),
+        })
+        .describe('A plain HMAC over the raw body.'),
+      z
+        .strictObject({ scheme: z.literal('token') })
+        .describe('The caller authenticates with a bearer token that may send to this source.'),
+      z.strictObject({ scheme: z.literal('none') }).describe('Anyone who knows the address.'),
+    ])
+    .describe('How a delivery proves that it is genuine.'),
+  toleranceSeconds: z.number().int().min(1).max(3600).default(300).describe('How far a signed time may be off.'),
+  identity: z
+    .discriminatedUnion('from', [
+      z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
+      z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+      z.strictObject({ from: z.literal('body') }).describe('A hash of the whole body.'),
+    ])
+    .optional()
+    .describe("What makes two deliveries the same; without it the scheme's own id, else every delivery is new."),
+  account: jsonPointer
+    .optional()
+    .describe("JSON pointer to the account; without it, or where it finds nothing, the source's name."),
+  type: z
+    .discriminatedUnion('from', [
+      z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
+      z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+    ])
+    .optional()
+    .describe("What names the type; GitHub's and Stripe's own are known."),
+  value: jsonPointer.optional().describe('JSON pointer to the number a delivery is worth.'),
+  handshakeToken: z
+    .string()
+    .min(1)
+    .max(512)
+    .optional()
+    .describe("Token that Slack's and Meta's handshakes must name (Meta's `hub.verify_token`)."),
+});
+
+export const eventsSourceSchema = z.strictObject({
+  kind: z.literal('events'),
+  value: jsonPointer
+    .optional()
+    .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
+  accepts: z
+    .array(z.string().min(1).max(512))
+    .max(100)
+    .optional()
+    .describe(
+      'CloudEvents `source` values that belong to this feed (exact, or ending in `*`); without it, all that no other feed names.',
+    ),
+});
+
+export const sourceDefinitionSchema = z.discriminatedUnion('kind', [mailSourceSchema, webhookSourceSchema, eventsSourceSchema]);
+
+export type MailSource = z.infer<typeof mailSourceSchema>;
+export type WebhookSource = z.infer<typeof webhookSourceSchema>;
+export type EventsSource = z.infer<typeof eventsSourceSchema>;
+export type SourceDefinition = z.infer<typeof sourceDefinitionSchema>;
+
+/** A source as every process knows it. */
+export interface Source<D extends SourceDefinition = SourceDefinition> {
+  readonly id: number;
+  readonly name: string;
+  readonly tenant: import('../message/tenant.js').Tenant;
+  readonly definition: D;
+}
+
+/** Finds sources; a snapshot that is replaced whole when configuration changes, so look it up anew for each message. */
+export interface SourceDirectory {
+  /** By address, exact before domain; the address is compared in lower case. Several tenants can't hold the same address. */
+  mail(address: string): Source<MailSource> | undefined;
+  webhook(tenant: string, source: string): Source<WebhookSource> | undefined;
+  /** The feed of a tenant that takes events with this CloudEvents `source`. */
+  events(tenant: string, cloudEventSource: string): Source<EventsSource> | undefined;
+}

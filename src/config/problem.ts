@@ -1,0 +1,58 @@
+/** A place in a file, as editors count: both from 1. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+export type ProblemCode =
+  /** The file can't be read: missing, forbidden, too large, not UTF-8. */
+  | 'file_unreadable'
+  | 'yaml_malformed'
+  /** Aliases or nesting that would grow beyond all measure. */
+  | 'yaml_too_large'
+  | 'key_repeated'
+  | 'key_unknown'
+  | 'value_missing'
+  | 'value_invalid'
+  | 'variable_missing'
+  | 'variable_malformed'
+  /** Both NAME and NAME_FILE are set. */
+  | 'variable_twice'
+  | 'variable_unknown'
+  | 'address_repeated'
+  | 'feed_ambiguous'
+  | 'reference_unknown'
+  | 'rules_invalid';
+
+/** One thing wrong with the configuration. Never holds a value that may be secret. */
+export interface Problem {
+  /** Warnings don't keep anything from starting. */
+  readonly severity: 'error' | 'warning';
+  readonly code: ProblemCode;
+  /** Null for what comes from an environment variable alone. */
+  readonly place: Place | null;
+  /** `targets.crm.url`, or the name of an environment variable. */
+  readonly path: string;
+  /** A sentence without its full stop. */
+  readonly message: string;
+  /** What was probably meant. */
+  readonly suggestion?: string;
+}
+
+/** `config/waybill.yaml:12:5: targets.crm.uri: unknown key; did you mean "url"?` */
+export function formatProblem(problem: Problem): string {
+  const { place, severity, path, message, suggestion } = problem;
+  const where = place === null ? 'environment' : `${place.file}:${place.line}:${place.column}`;
+  const what = severity === 'warning' ? `warning: ${message}` : message;
+  const meant = suggestion === undefined ? '' : `; did you mean "${suggestion}"?`;
+  return `${where}: ${path === '' ? '' : `${path}: `}${what}${meant}`;
+}
+
+/** By file and place, what has none first. */
+export function inOrder(problems: readonly Problem[]): Problem[] {
+  return [...problems].sort((a, b) => {
+    const file = (a.place?.file ?? '').localeCompare(b.place?.file ?? '');
+    return file || (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0);
+  });
+}

@@ -1,0 +1,94 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import { type ConnectionSettings, connectionConfig, SCHEMA } from './connection.js';
+
+export interface MigrationSettings extends ConnectionSettings {
+  readonly log: Logger;
+  /** Where the numbered `.sql` files are; by default beside this file. */
+  readonly directory?: URL;
+}
+
+/** The database and this version of Waybill don't fit together; a person must choose the right version. */
+export class MigrationRefused extends Error {
+  override readonly name = 'MigrationRefused';
+}
+
+interface Migration {
+  readonly name: string;
+  readonly sql: string;
+  readonly sha256: string;
+}
+
+/** Any number that nothing else on the same server locks; this one is "waybill" in ASCII. */
+const LOCK = '33602696198581356';
+
+/**
+ * Brings the schema up to this version: every file not yet applied, in the order of names, all in one transaction,
+ * so that it is done wholly or not at all. Any number of processes may call it at once. Resolves to how many it applied.
+ */
+export async function migrate(settings: MigrationSettings): Promise<number> {
+  const migrations = await readMigrations(settings.directory ?? new URL('./migrations/', import.meta.url));
+  const client = new pg.Client(connectionConfig(settings));
+  client.on('error', (error) => settings.log.warn({ err: error }, 'the connection of the migrations was lost'));
+  await client.connect();
+  try {
+    await client.query('begin');
+    await client.query(`select pg_advisory_xact_lock(${LOCK})`);
+    const applied = await appliedMigrations(client);
+    refuseMisfits(migrations, applied);
+    const due = migrations.filter((migration) => !applied.has(migration.name));
+    for (const migration of due) await apply(client, migration);
+    await client.query('commit');
+    if (due.length > 0) settings.log.info({ migrations: due.map(({ name }) => name) }, 'database schema brought up to date');
+    return due.length;
+  } finally {
+    // Closing without a commit undoes everything.
+    await client.end();
+  }
+}
+
+async function readMigrations(directory: URL): Promise<Migration[]> {
+  const names = (await readdir(directory)).filter((name) => /^\d{4}_\w+\.sql$/.test(name)).sort();
+  return Promise.all(names.map((name) => readMigration(directory, name)));
+}
+
+async function readMigration(directory: URL, name: string): Promise<Migration> {
+  // A checkout may have turned line ends into CRLF; that is not an edit.
+  const sql = (await readFile(new URL(name, directory), 'utf8')).replaceAll('\r\n', '\n');
+  return { name, sql, sha256: createHash('sha256').update(sql).digest('hex') };
+}
+
+async function appliedMigrations(client: pg.Client): Promise<Map<string, string>> {
+  // Asked first: a role that may not create schemas can still work in one that is there.
+  const schema = await client.query('select from pg_namespace where nspname = $1', [SCHEMA]);
+  if (schema.rowCount === 0) await client.query(`create schema ${SCHEMA}`);
+  await client.query(
+    `create table if not exists migration (
+       name text primary key, sha256 text not null, applied_at timestamptz not null default now())`,
+  );
+  const { rows } = await client.query<{ name: string; sha256: string }>('select name, sha256 from migration');
+  return new Map(rows.map((row) => [row.name, row.sha256]));
+}
+
+function refuseMisfits(migrations: readonly Migration[], applied: ReadonlyMap<string, string>): void {
+  const known = new Map(migrations.map((migration) => [migration.name, migration.sha256]));
+  for (const [name, sha256] of applied) {
+    if (!known.has(name)) {
+      throw new MigrationRefused(
+        `The database has the migration ${name}, which this version of Waybill doesn't know: it was written by a newer one. Start that version or a later one.`,
+      );
+    }
+    if (known.get(name) !== sha256) {
+      throw new MigrationRefused(
+        `The migration ${name} was changed after it had been applied to this database. Put the file back as it was, and write the change as a new migration.`,
+      );
+    }
+  }
+}
+
+async function apply(client: pg.Client, migration: Migration): Promise<void> {
+  await client.query(migration.sql);
+  await client.query('insert into migration (name, sha256) values ($1, $2)', [migration.name, migration.sha256]);
+}

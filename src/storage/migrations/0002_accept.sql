@@ -1,0 +1,227 @@
+-- The partitions of one generation. Called once for each, before anything is written to it.
+create function create_generation(p_id int) returns void language plpgsql as $$
+declare
+  parent text;
+begin
+  foreach parent in array array['key', 'message', 'view'] loop
+    -- Made apart and attached: CREATE … PARTITION OF would lock out readers of the parent.
+    execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
+    execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
+  end loop;
+  insert into generation (id) values (p_id);
+end $$;
+
+-- Seals the current generation and opens the next, once nothing writes to the current one any more.
+-- Answers the new id, or null when p_current is no longer current (another process was first).
+create function rotate_generation(p_current int) returns int language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('waybill generation'));
+  if not exists (select from generation where id = p_current and sealed_at is null) then
+    return null;
+  end if;
+  update generation set sealed_at = clock_timestamp(), last_arrival = coalesce(
+    (select max(arrived_at) from message where generation = p_current), clock_timestamp())
+  where id = p_current;
+  perform create_generation(p_current + 1);
+  return p_current + 1;
+end $$;
+
+-- Decides one batch and makes it durable, in one transaction: see channel/accept.ts for the order of work.
+--
+-- Rows come as parallel arrays; fingerprints (16 bytes a row), digests (24), hashes (32) and raw bytes each as
+-- one bytea, because the driver sends a single Buffer in binary. No key comes twice within a batch.
+-- p_look_up_row/_generation: pairs the filters could not rule out. p_generation: the generation that was current
+-- for the filters; when another has been opened since, every row is looked up from there on.
+-- p_repeated: the answer to this batch's commit was lost; what it stored keeps its verdicts and is not counted again.
+--
+-- Answers one row per channel with row_number null: sequence is the number before the batch's first of that
+-- channel; the batch's rows that have no row of their own are numbered from there in their order.
+-- And one row for each other arrival, with its verdict; for duplicates and conflicts channel and sequence are the original's.
+create function accept(
+  p_process uuid, p_batch bigint, p_repeated boolean, p_generation int,
+  p_channel_tenant int[], p_channel smallint[],
+  p_tenant int[], p_row_channel smallint[], p_strict boolean[], p_expired boolean[],
+  p_fingerprint bytea, p_digest bytea,
+  p_source int[], p_kind text[], p_account text[], p_type text[], p_external_id text[], p_value text[],
+  p_event_time timestamptz[], p_arrived_at timestamptz[], p_peer text[], p_meta text[],
+  p_sha256 bytea, p_raw bytea, p_offset int[], p_length int[],
+  p_look_up_row int[], p_look_up_generation int[]
+) returns table (row_number int, verdict text, tenant int, channel smallint, sequence bigint, differs boolean, quarantine bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  v_generation int;
+  v_done boolean := false;
+  v_known int[] := '{}';
+  v_row record;
+  v_quarantine bigint;
+begin
+  perform pg_advisory_xact_lock_shared(hashtext('waybill generation'));
+  select g.id into v_generation from generation g where g.sealed_at is null;
+
+  perform from channel c
+    join unnest(p_channel_tenant, p_channel) as w(tenant, channel) on c.tenant = w.tenant and c.channel = w.channel
+    order by c.tenant, c.channel for update of c;
+
+  if p_repeated then
+    select p.last_batch = p_batch into v_done from process p where p.id = p_process;
+  end if;
+
+  if p_repeated or v_generation <> p_generation then
+    select array_agg(r.row), array_agg(r.generation) into p_look_up_row, p_look_up_generation from (
+      select unnest(p_look_up_row) as row, unnest(p_look_up_generation) as generation
+      union
+      select n.row, g.id from generate_subscripts(p_tenant, 1) as n(row), generation g
+        where g.keys_dropped_at is null and (p_repeated or g.id >= p_generation)
+    ) r;
+  end if;
+
+  if cardinality(p_look_up_row) > 0 then
+    for v_row in
+      select l.row, k.channel, k.sequence, k.digest <> substr(p_digest, (l.row - 1) * 24 + 1, 24) as differs,
+        substr(k.digest, 17) <> substr(p_digest, (l.row - 1) * 24 + 17, 8) as other_account,
+        case when p_repeated then m.batch = p_batch else false end as own
+      from unnest(p_look_up_row, p_look_up_generation) as l(row, generation)
+      join key k on k.generation = l.generation and k.tenant = p_tenant[l.row]
+        and k.fingerprint = substr(p_fingerprint, (l.row - 1) * 16 + 1, 16)
+      left join message m on p_repeated and m.generation = k.generation and m.tenant = k.tenant
+        and m.channel = k.channel and m.sequence = k.sequence
+      where not p_expired[l.row]
+      order by l.row
+    loop
+      v_known := v_known || v_row.row;
+      row_number := v_row.row;
+      tenant := p_tenant[v_row.row];
+      channel := v_row.channel;
+      sequence := v_row.sequence;
+      differs := v_row.differs;
+      quarantine := null;
+      if v_row.own then
+        verdict := 'sequenced';
+      elsif v_row.differs and (p_strict[v_row.row] or v_row.other_account) then
+        verdict := 'conflict';
+      else
+        verdict := 'duplicate';
+      end if;
+      if verdict <> 'conflict' then
+        return next;
+      else
+        insert into quarantine as q (tenant, number, cause, of_channel, of_sequence, source, kind, account, type,
+            external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
+          values (tenant, -p_batch - v_row.row, 'conflict', channel, sequence, p_source[v_row.row], p_kind[v_row.row],
+            p_account[v_row.row], p_type[v_row.row], p_external_id[v_row.row], p_value[v_row.row],
+            p_event_time[v_row.row], p_arrived_at[v_row.row], p_peer[v_row.row], p_meta[v_row.row]::json,
+            substr(p_fingerprint, (v_row.row - 1) * 16 + 1, 16), substr(p_digest, (v_row.row - 1) * 24 + 1, 24),
+            substr(p_sha256, (v_row.row - 1) * 32 + 1, 32),
+            substr(p_raw, p_offset[v_row.row] + 1, p_length[v_row.row]), p_arrived_at[v_row.row])
+          on conflict on constraint quarantine_tenant_cause_fingerprint_digest_key
+            do update set count = q.count + case when v_done then 0 else 1 end, last_at = excluded.last_at
+          returning q.number into v_quarantine;
+        quarantine := number_quarantine(tenant, v_quarantine);
+        return next;
+      end if;
+    end loop;
+  end if;
+
+  if true = any (p_expired) then
+    for v_row in select n.row from generate_subscripts(p_expired, 1) as n(row) where p_expired[n.row] loop
+      v_known := v_known || v_row.row;
+      row_number := v_row.row;
+      verdict := 'expired';
+      tenant := p_tenant[v_row.row];
+      channel := p_row_channel[v_row.row];
+      sequence := null;
+      differs := false;
+      insert into quarantine as q (tenant, number, cause, source, kind, account, type,
+          external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
+        values (tenant, -p_batch - v_row.row, 'expired', p_source[v_row.row], p_kind[v_row.row],
+          p_account[v_row.row], p_type[v_row.row], p_external_id[v_row.row], p_value[v_row.row],
+          p_event_time[v_row.row], p_arrived_at[v_row.row], p_peer[v_row.row], p_meta[v_row.row]::json,
+          substr(p_fingerprint, (v_row.row - 1) * 16 + 1, 16), substr(p_digest, (v_row.row - 1) * 24 + 1, 24),
+          substr(p_sha256, (v_row.row - 1) * 32 + 1, 32),
+          substr(p_raw, p_offset[v_row.row] + 1, p_length[v_row.row]), p_arrived_at[v_row.row])
+        on conflict on constraint quarantine_tenant_cause_fingerprint_digest_key
+          do update set count = q.count + case when v_done then 0 else 1 end, last_at = excluded.last_at
+        returning q.number into v_quarantine;
+      quarantine := number_quarantine(tenant, v_quarantine);
+      return next;
+    end loop;
+  end if;
+
+  if not v_done and cardinality(v_known) > 0 then
+    -- Counted where the arrival would have gone, by what was said of it.
+    update channel c set
+      duplicates = c.duplicates + t.duplicates, conflicts = c.conflicts + t.conflicts, expired = c.expired + t.expired
+    from (
+      select p_tenant[k.row] as tenant, p_row_channel[k.row] as channel,
+        count(*) filter (where not p_expired[k.row] and q.number is null) as duplicates,
+        count(*) filter (where not p_expired[k.row] and q.number is not null) as conflicts,
+        count(*) filter (where p_expired[k.row]) as expired
+      from unnest(v_known) as k(row)
+      left join quarantine q on q.tenant = p_tenant[k.row] and q.cause = 'conflict'
+        and q.fingerprint = substr(p_fingerprint, (k.row - 1) * 16 + 1, 16)
+        and q.digest = substr(p_digest, (k.row - 1) * 24 + 1, 24)
+      group by 1, 2
+    ) t where c.tenant = t.tenant and c.channel = t.channel;
+  end if;
+
+  return query
+    select null::int, null::text, c.tenant, c.channel, c.last_sequence, null::boolean, null::bigint
+    from channel c
+    join unnest(p_channel_tenant, p_channel) as w(tenant, channel) on c.tenant = w.tenant and c.channel = w.channel;
+
+  if cardinality(v_known) = cardinality(p_tenant) then
+    update process p set last_batch = p_batch where p.id = p_process;
+    return;
+  end if;
+
+  insert into span (tenant, channel, first_sequence, generation)
+    select c.tenant, c.channel, c.last_sequence + 1, v_generation
+    from channel c
+    join unnest(p_channel_tenant, p_channel) as w(tenant, channel) on c.tenant = w.tenant and c.channel = w.channel
+    where c.generation <> v_generation
+    on conflict on constraint span_pkey do update set generation = excluded.generation;
+
+  with fresh as materialized (
+    select i.*, i.ord::int as row,
+      c.last_sequence + row_number() over (partition by i.tenant, i.channel order by i.ord) as sequence
+    from unnest(p_tenant, p_row_channel, p_source, p_kind, p_account, p_type, p_external_id, p_value, p_event_time,
+        p_arrived_at, p_peer, p_meta, p_offset, p_length) with ordinality
+      as i(tenant, channel, source, kind, account, type, external_id, value, event_time,
+        arrived_at, peer, meta, at, length, ord)
+    join channel c on c.tenant = i.tenant and c.channel = i.channel
+    where cardinality(v_known) = 0 or i.ord <> all (v_known)
+  ), keys as (
+    insert into key (generation, tenant, fingerprint, channel, sequence, digest)
+    select v_generation, f.tenant, substr(p_fingerprint, (f.row - 1) * 16 + 1, 16), f.channel, f.sequence,
+      substr(p_digest, (f.row - 1) * 24 + 1, 24)
+    from fresh f order by 2, 3
+  ), messages as (
+    insert into message (generation, tenant, channel, sequence, source, kind, account, type, external_id, value,
+      event_time, arrived_at, peer, meta, sha256, batch, raw)
+    select v_generation, f.tenant, f.channel, f.sequence, f.source, f.kind, f.account, f.type, f.external_id, f.value,
+      f.event_time, f.arrived_at, f.peer, f.meta::json, substr(p_sha256, (f.row - 1) * 32 + 1, 32), p_batch,
+      substr(p_raw, f.at + 1, f.length)
+    from fresh f
+  )
+  update channel c set last_sequence = t.last, generation = v_generation
+  from (select f.tenant, f.channel, max(f.sequence) as last from fresh f group by 1, 2) t
+  where c.tenant = t.tenant and c.channel = t.channel;
+
+  update process p set last_batch = p_batch where p.id = p_process;
+end $$;
+
+-- A new entry of the quarantine has a negative number until it is given its own; an old one keeps the one it has.
+create function number_quarantine(p_tenant int, p_number bigint) returns bigint language plpgsql as $$
+declare
+  v_number bigint;
+begin
+  if p_number > 0 then
+    return p_number;
+  end if;
+  update tenant set quarantined = quarantined + 1 where id = p_tenant returning quarantined into v_number;
+  update quarantine set number = v_number where tenant = p_tenant and number = p_number;
+  return v_number;
+end $$;
+
+select create_generation(1);
