@@ -15,11 +15,18 @@ export interface ApiRequest<P = unknown, Q = unknown, B = unknown> {
   readonly peer: string;
   /** The request itself, for handlers of `body: 'raw'` that read the stream, and the response for `stream` replies. */
   readonly incoming: IncomingMessage;
+  /** Asks again whether the caller may still do this; for replies that go on for long. */
+  readonly stillAllowed?: () => Promise<boolean>;
 }
 
 /** What a handler answers. Objects become JSON; Buffers and strings go out as they are, under their content type. */
 export type Reply =
-  | { readonly status: number; readonly body?: unknown; readonly type?: string; readonly headers?: Readonly<Record<string, string>> }
+  | {
+      readonly status: number;
+      readonly body?: unknown;
+      readonly type?: string;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   /** The handler writes the response itself (server-sent events, downloads) until it ends or the caller goes. */
   | { readonly stream: (response: ServerResponse) => Promise<void> };
 
@@ -38,7 +45,9 @@ export interface Route {
   readonly body?: 'none' | 'json' | 'form' | 'raw';
   readonly bodySchema?: z.ZodType;
   /** Documented answers; every error is RFC 9457 problem+json on top of these. */
-  readonly replies: Readonly<Record<number, { readonly description: string; readonly schema?: z.ZodType; readonly type?: string }>>;
+  readonly replies: Readonly<
+    Record<number, { readonly description: string; readonly schema?: z.ZodType; readonly type?: string }>
+  >;
   // biome-ignore lint/suspicious/noExplicitAny: each handler states its own shapes, which the schemas beside it guarantee
   readonly handler: (request: ApiRequest<any, any, any>) => Promise<Reply> | Reply;
 }

@@ -47,7 +47,7 @@ export class KnownTokens {
   /** Looks it up; many callers with one token share a look-up. Rejects as `find` does. */
   lookUp(hash: string): Promise<Principal | undefined> {
     const already = this.#underWay.get(hash);
-    if (already) return already;
+    if (already !== undefined) return already;
     const asked = this.monotonic();
     const found = this.find(hash)
       .then((principal) => this.#note(hash, principal, asked))

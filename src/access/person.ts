@@ -4,7 +4,10 @@ import type { Role } from './permission.js';
 /** No spaces, so that nobody is called `token ci`. */
 export const personNameSchema = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9._@+-]{0,62}$/, 'lower-case letters, digits and . _ @ + -, at most 63, beginning with a letter or digit');
+  .regex(
+    /^[a-z0-9][a-z0-9._@+-]{0,62}$/,
+    'lower-case letters, digits and . _ @ + -, at most 63, beginning with a letter or digit',
+  );
 
 export interface Person {
   readonly id: number;

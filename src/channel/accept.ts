@@ -17,8 +17,10 @@ export interface Filters {
   readonly current: number;
   /** Generations that must be looked up for this key: those whose filter says maybe, and those without a ready filter. */
   lookUps(fingerprint: Buffer): readonly number[];
-  /** Adds keys of the current generation that are known to be stored. */
-  remember(generation: number, fingerprints: readonly Buffer[]): void;
+  /** Adds keys that are known to be stored. */
+  remember(fingerprints: readonly Buffer[]): void;
+  /** How many of the keys that were looked up were really there. */
+  found(keys: number): void;
   /** Another process wrote a key this one's filter did not know: look the current generation up for a while. */
   distrust(): void;
 }
@@ -244,10 +246,8 @@ export function createAccepter(deps: {
       sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
       settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
     });
-    filters.remember(
-      batch.generation,
-      batch.rows.map((row) => row.fingerprint),
-    );
+    filters.remember(batch.rows.map((row) => row.fingerprint));
+    filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
     if (sequenced.length > 0) deps.onSequenced(sequenced);
   }
 

@@ -77,9 +77,9 @@ export function eventDigest(content: EventContent): Uint8Array {
   const head = `[${quoted(type)},${subject === null ? 'null' : quoted(subject)},${time === null ? 'null' : quoted(time)}`;
   switch (data.form) {
     case 'none':
-      return textDigest(`${head}]`);
+      return digest(`${head}]`);
     case 'json':
-      return textDigest(`${head},{"json":${canonicalJson(data.value)}}]`);
+      return digest(`${head},{"json":${canonicalJson(data.value)}}]`);
     case 'bytes':
       return createHash('sha256').update(`${head},"bytes"]`).update(data.bytes).digest().subarray(0, DIGEST_BYTES);
     default: {
@@ -91,11 +91,12 @@ export function eventDigest(content: EventContent): Uint8Array {
 
 /** 16 bytes over bytes as they came: for webhooks, and for events that have no canonical form. */
 export function bytesDigest(bytes: Uint8Array): Uint8Array {
-  return hash('sha256', bytes, 'buffer').subarray(0, DIGEST_BYTES);
+  return digest(bytes);
 }
 
-function textDigest(text: string): Uint8Array {
-  return hash('sha256', text, 'buffer').subarray(0, DIGEST_BYTES);
+/** By way of hexadecimal: half the time of `'buffer'`, which allocates 32 bytes outside the heap for each. */
+function digest(content: string | Uint8Array): Uint8Array {
+  return Buffer.from(hash('sha256', content, 'hex').slice(0, DIGEST_BYTES * 2), 'hex');
 }
 
 /** What makes two events the same: the CloudEvents `source` and `id`, length-prefixed so that no two pairs run together. */
@@ -138,7 +139,12 @@ function prefixed(first: string, second: string): Buffer {
 }
 
 /** Header fields that a mail gains on its way, so that two copies of it may differ in them. ARC fields are another three. */
-const TRACE_FIELDS: ReadonlySet<string> = new Set(['return-path', 'received', 'delivered-to', 'authentication-results']);
+const TRACE_FIELDS: ReadonlySet<string> = new Set([
+  'return-path',
+  'received',
+  'delivered-to',
+  'authentication-results',
+]);
 const LONGEST_TRACE_FIELD = 64;
 const LF = 0x0a;
 const CR = 0x0d;
@@ -197,6 +203,9 @@ function fieldEnd(raw: Uint8Array, at: number): number {
 function isTraceField(raw: Uint8Array, at: number): boolean {
   const colon = raw.subarray(at, at + LONGEST_TRACE_FIELD).indexOf(COLON);
   if (colon === -1) return false;
-  const name = Buffer.from(raw.buffer, raw.byteOffset + at, colon).toString('latin1').trimEnd().toLowerCase();
+  const name = Buffer.from(raw.buffer, raw.byteOffset + at, colon)
+    .toString('latin1')
+    .trimEnd()
+    .toLowerCase();
   return TRACE_FIELDS.has(name) || name.startsWith('arc-');
 }

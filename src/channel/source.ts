@@ -4,9 +4,15 @@ import { z } from 'zod';
 /** Names of tenants, sources and targets: they appear in URLs, queue names and ids. */
 export const nameSchema = z
   .string()
-  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'lower-case letters, digits and hyphens, at most 63, beginning with a letter or digit');
+  .regex(
+    /^[a-z0-9][a-z0-9-]{0,62}$/,
+    'lower-case letters, digits and hyphens, at most 63, beginning with a letter or digit',
+  );
 
-const jsonPointer = z.string().regex(/^(\/([^~/]|~[01])*)*$/, 'a JSON pointer such as /data/customer').max(256);
+const jsonPointer = z
+  .string()
+  .regex(/^(\/([^~/]|~[01])*)*$/, 'a JSON pointer such as /data/customer')
+  .max(256);
 const headerName = z.string().regex(/^[A-Za-z0-9-]{1,64}$/, 'a header name');
 const secrets = z
   .array(z.string().min(8).max(512))
@@ -18,11 +24,12 @@ const subjectPattern = z
   .string()
   .min(1)
   .max(500)
-  .refine(hasCaptureGroup, 'a regular expression in RE2 syntax with a capture group, such as \\[(\\w+)\\]');
+  .refine(isExpression, 'a regular expression in RE2 syntax, such as \\[(\\w+)\\]');
 
-function hasCaptureGroup(pattern: string): boolean {
+function isExpression(pattern: string): boolean {
   try {
-    return RE2JS.compile(pattern).groupCount() > 0;
+    RE2JS.compile(pattern);
+    return true;
   } catch {
     return false;
   }
@@ -31,7 +38,9 @@ function hasCaptureGroup(pattern: string): boolean {
 export const mailSourceSchema = z.strictObject({
   kind: z.literal('mail'),
   addresses: z
-    .array(z.string().regex(/^[^@\s]{0,64}@[A-Za-z0-9.-]{1,253}$/, 'an address such as orders@example.com or @example.com'))
+    .array(
+      z.string().regex(/^[^@\s]{0,64}@[A-Za-z0-9.-]{1,253}$/, 'an address such as orders@example.com or @example.com'),
+    )
     .min(1)
     .max(1000)
     .describe(
@@ -44,7 +53,9 @@ export const mailSourceSchema = z.strictObject({
       z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
       z.strictObject({
         from: z.literal('subject'),
-        pattern: subjectPattern.describe('RE2 expression on the subject; its first capture group is the account.'),
+        pattern: subjectPattern.describe(
+          'RE2 expression on the subject; its first capture group is the account, or the whole match where it has none.',
+        ),
       }),
     ])
     .default({ from: 'recipient' })
@@ -116,7 +127,11 @@ export const eventsSourceSchema = z.strictObject({
     ),
 });
 
-export const sourceDefinitionSchema = z.discriminatedUnion('kind', [mailSourceSchema, webhookSourceSchema, eventsSourceSchema]);
+export const sourceDefinitionSchema = z.discriminatedUnion('kind', [
+  mailSourceSchema,
+  webhookSourceSchema,
+  eventsSourceSchema,
+]);
 
 export type MailSource = z.infer<typeof mailSourceSchema>;
 export type WebhookSource = z.infer<typeof webhookSourceSchema>;

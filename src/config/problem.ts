@@ -1,9 +1,6 @@
-/** A place in a file, as editors count: both from 1. */
-export interface Place {
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-}
+import type { FilePlace } from '../storage/apply.js';
+
+export type { FilePlace };
 
 export type ProblemCode =
   /** The file can't be read: missing, forbidden, too large, not UTF-8. */
@@ -31,7 +28,7 @@ export interface Problem {
   readonly severity: 'error' | 'warning';
   readonly code: ProblemCode;
   /** Null for what comes from an environment variable alone. */
-  readonly place: Place | null;
+  readonly place: FilePlace | null;
   /** `targets.crm.url`, or the name of an environment variable. */
   readonly path: string;
   /** A sentence without its full stop. */

@@ -42,7 +42,9 @@ export class Variables {
       return { found: readText(this.readFile, file, LARGEST_VARIABLE_FILE).replace(/\r?\n$/, '') };
     } catch (error) {
       if (!(error instanceof FileUnreadable)) throw error;
-      return { problem: { code: 'file_unreadable', message: `the file ${file} that ${name}_FILE names ${error.message}` } };
+      return {
+        problem: { code: 'file_unreadable', message: `the file ${file} that ${name}_FILE names ${error.message}` },
+      };
     }
   }
 }
@@ -67,7 +69,11 @@ export function interpolate(text: string, variables: Variables): Interpolated {
   const replaced = text.replace(REFERENCE, (whole, name: string | undefined, otherwise: string | undefined) => {
     if (whole === '$${') return '${';
     if (name === undefined) {
-      problems.push({ code: 'variable_malformed', message: 'write ${NAME} or ${NAME:-default}, or $${ for a plain ${' });
+      problems.push({
+        code: 'variable_malformed',
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: this is the syntax that is meant
+        message: 'write ${NAME} or ${NAME:-default}, or $${ for a plain ${',
+      });
       return '';
     }
     names.push(name);
@@ -75,7 +81,11 @@ export function interpolate(text: string, variables: Variables): Interpolated {
     if ('found' in looked) return looked.found;
     if ('problem' in looked) problems.push(looked.problem);
     else if (otherwise !== undefined) return otherwise;
-    else problems.push({ code: 'variable_missing', message: `the environment variable ${name} (or ${name}_FILE) is not set` });
+    else
+      problems.push({
+        code: 'variable_missing',
+        message: `the environment variable ${name} (or ${name}_FILE) is not set`,
+      });
     return '';
   });
   return { text: replaced, names, problems };

@@ -1,5 +1,5 @@
 import { type ErrorCode, isAlias, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
-import type { Place, Problem, ProblemCode } from './problem.js';
+import type { FilePlace, Problem, ProblemCode } from './problem.js';
 import { interpolate, type Variables } from './variables.js';
 
 /** Aliases can multiply a small file without end, so what they stand for is counted each time it is used. */
@@ -17,7 +17,7 @@ interface Mark {
 
 /** A YAML file as plain values. A key whose value is empty (`smtp:` with nothing behind it) is as if it weren't there. */
 export interface Reading {
-  readonly value: unknown;
+  readonly value: Record<string, unknown>;
   readonly places: Places;
   readonly problems: readonly Problem[];
 }
@@ -36,21 +36,25 @@ export class Places {
   }
 
   /** The place of the key, or of the nearest thing around it that is in the file. */
-  key(path: Path): Place {
+  key(path: Path): FilePlace {
     return this.at(this.#near(path).key);
   }
 
   /** The place of the value; of what should hold it where it is missing. */
-  value(path: Path): Place {
+  value(path: Path): FilePlace {
     const exact = this.#marks.get(JSON.stringify(path));
     return exact ? this.at(exact.value) : this.key(path);
+  }
+
+  has(path: Path): boolean {
+    return this.#marks.has(JSON.stringify(path));
   }
 
   variable(path: Path): string | null {
     return this.#marks.get(JSON.stringify(path))?.variable ?? null;
   }
 
-  at(offset: number): Place {
+  at(offset: number): FilePlace {
     const { line, col } = this.lines.linePos(offset);
     // An empty file has no line 1 yet.
     return { file: this.file, line: Math.max(1, line), column: Math.max(1, col) };
@@ -90,6 +94,10 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     message: YAML_MISTAKES[error.code],
   }));
   if (problems.length > 0) return { value: {}, places, problems };
+  if (document.contents !== null && !isMap(document.contents)) {
+    report('value_invalid', [], 0, 'the file must be a group of keys and values');
+    return { value: {}, places, problems };
+  }
 
   let values = 0;
   const anchors = new Map<string, Node>();
@@ -103,9 +111,11 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     if (node === null) return undefined;
     const offset = node.range?.[0] ?? 0;
     values += 1;
-    if (values === MOST_VALUES) return report('yaml_too_large', path, offset, 'the file has too many values; aliases count each time');
+    if (values === MOST_VALUES)
+      return report('yaml_too_large', path, offset, 'the file has too many values; aliases count each time');
     if (values > MOST_VALUES) return undefined;
-    if (path.length > DEEPEST_NESTING) return report('yaml_too_large', path, offset, 'the values are nested too deeply');
+    if (path.length > DEEPEST_NESTING)
+      return report('yaml_too_large', path, offset, 'the values are nested too deeply');
     places.mark(path, { key: keyOffset ?? offset, value: offset, variable: null });
     if ('anchor' in node && node.anchor) anchors.set(node.anchor, node);
     if (isAlias(node)) return read(anchors.get(node.source) ?? null, path, keyOffset ?? offset);
@@ -131,10 +141,8 @@ export function readYaml(text: string, file: string, variables: Variables): Read
       const offset = (pair.key as Node).range?.[0] ?? 0;
       if (seen.has(key)) report('key_repeated', [...path, key], offset, 'this key is there twice; only one can count');
       else if (key === '__proto__') report('key_unknown', [...path, key], offset, 'unknown key');
-      else {
-        const value = read(pair.value as Node | null, [...path, key], offset);
-        if (value !== undefined) map[key] = value;
-      }
+      // An empty value stays as undefined: the key may be unknown even so.
+      else map[key] = read(pair.value as Node | null, [...path, key], offset);
       seen.add(key);
     }
     return map;
@@ -145,7 +153,13 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     return items.map((item, n) => read(item, [...path, n], null));
   }
 
-  return { value: read(document.contents, [], null) ?? {}, places, problems };
+  const value = document.contents === null ? {} : readMap(document.contents.items, []);
+  return { value, places, problems };
+}
+
+/** What is read where there is no file. */
+export function emptyReading(file: string): Reading {
+  return { value: {}, places: new Places(file, new LineCounter()), problems: [] };
 }
 
 /** In our own words: the parser's messages may quote the file, and a file may hold secrets. */
@@ -158,7 +172,8 @@ const YAML_MISTAKES: Readonly<Record<ErrorCode, string>> = {
   BAD_INDENT: 'the indentation does not fit the lines around it',
   BAD_PROP_ORDER: 'anchors and tags stand before the value, on its line',
   BAD_SCALAR_START: 'text that begins with this character needs quotes',
-  BLOCK_AS_IMPLICIT_KEY: 'a key and a value, and then another colon on the same line; text with ": " in it needs quotes',
+  BLOCK_AS_IMPLICIT_KEY:
+    'a key and a value, and then another colon on the same line; text with ": " in it needs quotes',
   BLOCK_IN_FLOW: 'inside { } or [ ] values are written with commas, not with dashes or indentation',
   DUPLICATE_KEY: 'this key is there twice; only one can count',
   IMPOSSIBLE: 'this is not YAML',

@@ -52,7 +52,10 @@ export const webhookTargetSchema = z.strictObject({
   body,
   inlineParts,
   order: eachOnItsOwn,
-  url: z.url({ protocol: /^https?$/ }).max(2048).describe('Where deliveries are posted.'),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .max(2048)
+    .describe('Where deliveries are posted.'),
   secrets: z
     .array(z.string().min(8).max(512))
     .max(2)
@@ -69,7 +72,9 @@ export const webhookTargetSchema = z.strictObject({
   allowPrivateAddresses: z
     .boolean()
     .default(false)
-    .describe('Private, loopback and link-local addresses are refused unless this is true, whatever a name resolves to.'),
+    .describe(
+      'Private, loopback and link-local addresses are refused unless this is true, whatever a name resolves to.',
+    ),
 });
 
 export const emailTargetSchema = z.strictObject({
@@ -77,7 +82,9 @@ export const emailTargetSchema = z.strictObject({
   body: z
     .enum(['forward', 'message', 'data'])
     .default('forward')
-    .describe('`forward`: the mail itself, with its own headers. `message`, `data`: a new mail with the body attached.'),
+    .describe(
+      '`forward`: the mail itself, with its own headers. `message`, `data`: a new mail with the body attached.',
+    ),
   inlineParts,
   order: eachOnItsOwn,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),

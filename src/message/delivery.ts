@@ -39,8 +39,11 @@ export type SendResult =
   | { readonly result: 'refused'; readonly code: string; readonly reason: string; readonly answer?: string }
   /** The target as a whole can't take anything (401, 403, 404, 410, unroutable): paused with an alarm, the delivery stays pending. */
   | { readonly result: 'pause'; readonly code: string; readonly reason: string; readonly answer?: string }
-  /** Our surroundings failed (broker away): stays pending, costs no attempt. */
-  | { readonly result: 'interrupted'; readonly reason: string };
+  /**
+   * Our surroundings failed (broker away), or it was not even tried (breaker open): stays pending, costs no attempt.
+   * `afterMs` says when trying again makes sense.
+   */
+  | { readonly result: 'interrupted'; readonly reason: string; readonly afterMs?: number };
 
 /**
  * A target's adapter. Results come in the order given, one each, and `send` never rejects.

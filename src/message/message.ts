@@ -6,7 +6,6 @@ export interface StoredMessage {
   readonly tenant: number;
   readonly channel: number;
   readonly sequence: number;
-  readonly generation: number;
   readonly source: number;
   readonly kind: Kind;
   readonly account: string;

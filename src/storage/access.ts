@@ -1,6 +1,8 @@
 import type { Pool, PoolClient } from 'pg';
 import type { Permission, Role } from '../access/permission.js';
 import { leavesNoOwner, type Person, type PersonChange } from '../access/person.js';
+import { newSecret, type Random } from '../access/secret.js';
+import { SIGN_IN_MS } from '../access/session.js';
 import type { Tenant } from '../message/tenant.js';
 import { inTransaction } from './pool.js';
 
@@ -22,7 +24,15 @@ export async function findToken(pool: Pool, hash: Buffer, now: Date): Promise<St
     values: [hash, now],
   });
   const row = rows[0];
-  return row && { tenant: tenantOf(row), id: row.id, name: row.name, permissions: row.permissions, lastUsedAt: row.last_used_at };
+  return (
+    row && {
+      tenant: tenantOf(row),
+      id: row.id,
+      name: row.name,
+      permissions: row.permissions,
+      lastUsedAt: row.last_used_at,
+    }
+  );
 }
 
 export async function noteTokenUse(pool: Pool, tenant: number, id: number, now: Date): Promise<void> {
@@ -40,12 +50,13 @@ export interface TokenEntry {
   readonly lastUsedAt: Date | null;
 }
 
-const TOKEN_COLUMNS = 'name, permissions, created_by, created_at, expires_at, revoked_at, last_used_at';
+const TOKEN_COLUMNS = `name, permissions, created_by as "createdBy", created_at as "createdAt", expires_at as "expiresAt",
+  revoked_at as "revokedAt", last_used_at as "lastUsedAt"`;
 
 /** All of a tenant, by name; the revoked ones too, while their name isn't taken again. */
 export async function listTokens(pool: Pool, tenant: number): Promise<TokenEntry[]> {
-  const { rows } = await pool.query(`select ${TOKEN_COLUMNS} from token where tenant = $1 order by name`, [tenant]);
-  return rows.map(tokenEntry);
+  const sql = `select ${TOKEN_COLUMNS} from token where tenant = $1 order by name`;
+  return (await pool.query<TokenEntry>(sql, [tenant])).rows;
 }
 
 export interface NewTokenRow {
@@ -57,8 +68,13 @@ export interface NewTokenRow {
 }
 
 /** Adds a token, or undefined when one of that name is still good. The name of a revoked or expired one is free again. */
-export async function createToken(pool: Pool, tenant: number, token: NewTokenRow, now: Date): Promise<TokenEntry | undefined> {
-  const { rows } = await pool.query(
+export async function createToken(
+  pool: Pool,
+  tenant: number,
+  token: NewTokenRow,
+  now: Date,
+): Promise<TokenEntry | undefined> {
+  const { rows } = await pool.query<TokenEntry>(
     `insert into token as t (tenant, name, hash, permissions, created_by, created_at, expires_at)
      values ($1, $2, $3, $4, $5, $6, $7)
      on conflict (tenant, name) do update
@@ -68,7 +84,7 @@ export async function createToken(pool: Pool, tenant: number, token: NewTokenRow
      returning ${TOKEN_COLUMNS}`,
     [tenant, token.name, token.hash, token.permissions, token.createdBy, now, token.expiresAt],
   );
-  return rows[0] && tokenEntry(rows[0]);
+  return rows[0];
 }
 
 /** Revokes a token and says its hash; undefined when there is none of that name. Revoking twice changes nothing. */
@@ -81,15 +97,20 @@ export async function revokeToken(pool: Pool, tenant: number, name: string, now:
 }
 
 export async function listPeople(db: Pool | PoolClient, tenant: number): Promise<Person[]> {
-  const { rows } = await db.query(
+  const { rows } = await db.query<Person>(
     'select id, name, role, disabled_at is not null as disabled from person where tenant = $1 order by name',
     [tenant],
   );
-  return rows.map(({ id, name, role, disabled }) => ({ id, name, role, disabled }));
+  return rows;
 }
 
 /** Adds a person; undefined when the name is taken, also by somebody disabled: decisions go by names. */
-export async function createPerson(db: Pool | PoolClient, tenant: number, name: string, role: Role): Promise<Person | undefined> {
+export async function createPerson(
+  db: Pool | PoolClient,
+  tenant: number,
+  name: string,
+  role: Role,
+): Promise<Person | undefined> {
   const { rows } = await db.query<{ id: number }>(
     'insert into person (tenant, name, role) values ($1, $2, $3) on conflict do nothing returning id',
     [tenant, name, role],
@@ -121,30 +142,60 @@ export function changePerson(pool: Pool, tenant: number, name: string, change: P
     );
     if (person.disabled) {
       await client.query('delete from session where tenant = $1 and person = $2', [tenant, person.id]);
-      await client.query('delete from sign_in where tenant = $1 and person = $2 and used_at is null', [tenant, person.id]);
+      await client.query('delete from sign_in where tenant = $1 and person = $2 and used_at is null', [
+        tenant,
+        person.id,
+      ]);
     }
     return { result: 'changed', person };
   });
 }
 
 /** Stores a one-time link; those of anybody that have run out unused go with the occasion. */
-export async function createSignIn(db: Pool | PoolClient, tenant: number, person: number, hash: Buffer, until: Date, now: Date) {
+export async function createSignIn(
+  db: Pool | PoolClient,
+  tenant: number,
+  person: number,
+  hash: Buffer,
+  until: Date,
+  now: Date,
+) {
   await db.query('delete from sign_in where expires_at <= $1 and used_at is null', [now]);
-  await db.query('insert into sign_in (hash, tenant, person, expires_at) values ($1, $2, $3, $4)', [hash, tenant, person, until]);
+  await db.query('insert into sign_in (hash, tenant, person, expires_at) values ($1, $2, $3, $4)', [
+    hash,
+    tenant,
+    person,
+    until,
+  ]);
 }
 
-/** Whether any owner of the tenant has ever signed in. */
-export async function ownerHasSignedIn(db: Pool | PoolClient, tenant: number): Promise<boolean> {
-  const { rows } = await db.query(
-    `select 1 from sign_in s join person p on p.tenant = s.tenant and p.id = s.person
-      where s.tenant = $1 and p.role = 'owner' and s.used_at is not null limit 1`,
-    [tenant],
-  );
-  return rows.length > 0;
+/**
+ * A one-time link for the tenant's first owner, as the secret of `/sign-in/<secret>`; undefined once an owner has signed in.
+ * Makes the person `owner` where the tenant has no owner yet. A link that ran out unused is followed by a new one.
+ */
+export function firstOwnerLink(pool: Pool, tenant: number, random: Random, now: Date): Promise<string | undefined> {
+  return inTransaction(pool, async (client) => {
+    await client.query('select 1 from tenant where id = $1 for no key update', [tenant]);
+    const owners = (await listPeople(client, tenant)).filter((one) => one.role === 'owner' && !one.disabled);
+    const signedIn = await client.query(
+      'select 1 from sign_in where tenant = $1 and person = any($2) and used_at is not null limit 1',
+      [tenant, owners.map((one) => one.id)],
+    );
+    if (signedIn.rows.length > 0) return undefined;
+    const owner = owners[0] ?? (await createPerson(client, tenant, 'owner', 'owner'));
+    if (!owner) return undefined;
+    const { text, hash } = newSecret(random);
+    await createSignIn(client, tenant, owner.id, hash, new Date(now.getTime() + SIGN_IN_MS), now);
+    return text;
+  });
 }
 
 /** Whom a link would sign in, without using it up; undefined when it is unknown, used or has run out. */
-export async function readSignIn(pool: Pool, hash: Buffer, now: Date): Promise<{ person: string; tenant: string } | undefined> {
+export async function readSignIn(
+  pool: Pool,
+  hash: Buffer,
+  now: Date,
+): Promise<{ person: string; tenant: string } | undefined> {
   const { rows } = await pool.query(
     `select p.name as person, n.name as tenant from sign_in s
        join person p on p.tenant = s.tenant and p.id = s.person
@@ -162,7 +213,12 @@ export interface NewSession {
 }
 
 /** Uses a link up and begins a session, both or neither; undefined when the link is unknown, used or has run out. */
-export function useSignIn(pool: Pool, hash: Buffer, session: NewSession, now: Date): Promise<StoredSession | undefined> {
+export function useSignIn(
+  pool: Pool,
+  hash: Buffer,
+  session: NewSession,
+  now: Date,
+): Promise<StoredSession | undefined> {
   return inTransaction(pool, async (client) => {
     const used = await client.query<{ tenant: number; person: number }>(
       'update sign_in set used_at = $2 where hash = $1 and used_at is null and expires_at > $2 returning tenant, person',
@@ -199,7 +255,9 @@ export async function findSession(db: Pool | PoolClient, hash: Buffer, now: Date
     values: [hash, now],
   });
   const row = rows[0];
-  return row && { tenant: tenantOf(row), person: row.person, role: row.role, csrf: row.csrf, expiresAt: row.expires_at };
+  return (
+    row && { tenant: tenantOf(row), person: row.person, role: row.role, csrf: row.csrf, expiresAt: row.expires_at }
+  );
 }
 
 export async function moveSessionEnd(pool: Pool, hash: Buffer, expiresAt: Date): Promise<void> {
@@ -212,16 +270,4 @@ export async function endSession(pool: Pool, hash: Buffer): Promise<void> {
 
 function tenantOf(row: { tenant: number; tenant_name: string; channels: number }): Tenant {
   return { id: row.tenant, name: row.tenant_name, channels: row.channels };
-}
-
-function tokenEntry(row: Record<string, never>): TokenEntry {
-  return {
-    name: row.name as string,
-    permissions: row.permissions as Permission[],
-    createdBy: row.created_by as string,
-    createdAt: row.created_at as Date,
-    expiresAt: row.expires_at as Date | null,
-    revokedAt: row.revoked_at as Date | null,
-    lastUsedAt: row.last_used_at as Date | null,
-  };
 }

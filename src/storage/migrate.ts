@@ -15,6 +15,11 @@ export class MigrationRefused extends Error {
   override readonly name = 'MigrationRefused';
 }
 
+/** A migration's SQL failed; nothing was changed. */
+export class MigrationFailed extends Error {
+  override readonly name = 'MigrationFailed';
+}
+
 interface Migration {
   readonly name: string;
   readonly sql: string;
@@ -41,7 +46,8 @@ export async function migrate(settings: MigrationSettings): Promise<number> {
     const due = migrations.filter((migration) => !applied.has(migration.name));
     for (const migration of due) await apply(client, migration);
     await client.query('commit');
-    if (due.length > 0) settings.log.info({ migrations: due.map(({ name }) => name) }, 'database schema brought up to date');
+    if (due.length > 0)
+      settings.log.info({ migrations: due.map(({ name }) => name) }, 'database schema brought up to date');
     return due.length;
   } finally {
     // Closing without a commit undoes everything.
@@ -88,7 +94,12 @@ function refuseMisfits(migrations: readonly Migration[], applied: ReadonlyMap<st
   }
 }
 
-async function apply(client: pg.Client, migration: Migration): Promise<void> {
-  await client.query(migration.sql);
-  await client.query('insert into migration (name, sha256) values ($1, $2)', [migration.name, migration.sha256]);
+async function apply(client: pg.Client, { name, sql, sha256 }: Migration): Promise<void> {
+  try {
+    await client.query(sql);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new MigrationFailed(`The migration ${name} failed, and nothing was changed: ${reason}`, { cause: error });
+  }
+  await client.query('insert into migration (name, sha256) values ($1, $2)', [name, sha256]);
 }

@@ -183,7 +183,10 @@ export async function checkServer(pool: pg.Pool): Promise<void> {
   }
   if (settings.get('server_encoding') !== 'UTF8') {
     const encoding = settings.get('server_encoding');
-    throw new UnsafeDatabase('server_encoding', `The database's encoding is ${encoding}: create it with encoding UTF8.`);
+    throw new UnsafeDatabase(
+      'server_encoding',
+      `The database's encoding is ${encoding}: create it with encoding UTF8.`,
+    );
   }
   for (const name of ['fsync', 'full_page_writes', 'synchronous_commit']) {
     if (settings.get(name) === 'off') {

@@ -56,6 +56,8 @@ create table target (
   paused_reason text,
   -- When it last took something: tells "this delivery is refused" from "the target is gone".
   last_taken_at timestamptz,
+  -- When a pause last ended: what waited meanwhile starts its schedule anew.
+  resumed_at timestamptz,
   primary key (tenant, id),
   unique (tenant, name)
 );
@@ -237,6 +239,7 @@ create table plan (
 ) with (fillfactor = 80);
 create index plan_open on plan (tenant, channel) where open;
 create index plan_stream on plan (tenant, channel, first_sequence) where kind = 'stream';
+create index plan_extra on plan (tenant, channel, first_sequence, last_sequence) where kind = 'extra';
 
 -- Every delivery that is or was not simply sent at once and confirmed; the others live in their plan alone.
 create table delivery (

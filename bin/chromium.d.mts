@@ -1,0 +1,1 @@
+export function findChromium(settings: { say: (line: string) => void }): string;

@@ -1,0 +1,39 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { argv, env, execPath, exit, stderr } from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { startRabbitmq } from './rabbitmq.mjs';
+
+/*
+ * `npm run start:rabbitmq`: Waybill with a RabbitMQ of its own, kept in the data directory; with AMQP_URL set, that one.
+ * Waybill gets every signal and drains; the node is stopped when it has ended.
+ */
+
+/** @param {string} line */
+function say(line) {
+  stderr.write(`waybill: ${line}\n`);
+}
+
+async function main() {
+  const node = env.AMQP_URL
+    ? undefined
+    : await startRabbitmq({ directory: join(env.WAYBILL_DATA ?? 'data', 'rabbitmq'), say });
+  if (node) say(`RabbitMQ is ready: ${node.url}`);
+  const cli = fileURLToPath(new URL('./waybill.mjs', import.meta.url));
+  const waybill = spawn(execPath, [cli, 'start', ...argv.slice(2)], {
+    stdio: 'inherit',
+    env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },
+  });
+  // In a terminal Ctrl-C reaches Waybill by itself; here it must only not end this process first.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => waybill.kill('SIGTERM'));
+  const [code] = await once(waybill, 'exit');
+  await node?.stop();
+  return code ?? 1;
+}
+
+main().then(exit, (error) => {
+  say(error instanceof Error ? error.message : String(error));
+  exit(1);
+});

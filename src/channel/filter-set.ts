@@ -1,0 +1,116 @@
+import type { Clock } from '../message/clock.js';
+import type { Filters } from './accept.js';
+import type { FingerprintFilter } from './filter.js';
+import { GrowingFilter } from './filter.js';
+
+/** How a generation's filter stands. Without a ready one the generation is simply looked up. */
+export interface FilterStatus {
+  readonly generation: number;
+  readonly sealed: boolean;
+  readonly ready: boolean;
+  readonly keys: number;
+  readonly bytes: number;
+  /** Share of bits set, 0 to 1. */
+  readonly fill: number;
+}
+
+/** How long the current generation is looked up after another process was first with a key, in ms. */
+const DISTRUST_MS = 10_000;
+
+/**
+ * One filter for each generation in the window. Sealed ones never change; the current one grows with every commit of
+ * this process. What other processes write it learns only by the store's refusal, and then asks the store for a while.
+ */
+export class FilterSet implements Filters {
+  #current: { readonly generation: number; readonly filter: GrowingFilter; ready: boolean };
+  readonly #sealed = new Map<number, FingerprintFilter | null>();
+  #distrustUntil = Number.NEGATIVE_INFINITY;
+  #asked = 0;
+  #maybe = 0;
+  #found = 0;
+
+  constructor(
+    generation: number,
+    private readonly expectedKeys: number,
+    private readonly clock: Clock,
+  ) {
+    this.#current = { generation, filter: new GrowingFilter(expectedKeys), ready: false };
+  }
+
+  get current(): number {
+    return this.#current.generation;
+  }
+
+  lookUps(fingerprint: Buffer): readonly number[] {
+    const generations: number[] = [];
+    this.#asked++;
+    for (const [generation, filter] of this.#sealed) {
+      if (!filter || filter.has(fingerprint)) generations.push(generation);
+    }
+    if (this.#mustAskCurrent() || this.#current.filter.has(fingerprint)) generations.push(this.#current.generation);
+    if (generations.length > 0) this.#maybe++;
+    return generations;
+  }
+
+  #mustAskCurrent(): boolean {
+    return !this.#current.ready || this.clock.monotonic() < this.#distrustUntil;
+  }
+
+  remember(fingerprints: readonly Buffer[]): void {
+    for (const fingerprint of fingerprints) this.#current.filter.add(fingerprint);
+  }
+
+  found(keys: number): void {
+    this.#found += keys;
+  }
+
+  distrust(): void {
+    this.#distrustUntil = this.clock.monotonic() + DISTRUST_MS;
+  }
+
+  /** The current generation's stored keys have all been added. */
+  ready(): void {
+    this.#current.ready = true;
+  }
+
+  /** A sealed generation of the window: with its filter, or null until it is ready. */
+  seal(generation: number, filter: FingerprintFilter | null): void {
+    this.#sealed.set(generation, filter);
+  }
+
+  /** The window has left a generation behind. */
+  drop(generation: number): void {
+    this.#sealed.delete(generation);
+  }
+
+  /** Another generation is current from now on; the one before is looked up until its filter is there. */
+  advance(generation: number): void {
+    if (generation <= this.#current.generation) return;
+    this.#sealed.set(this.#current.generation, null);
+    this.#current = { generation, filter: new GrowingFilter(this.expectedKeys), ready: false };
+  }
+
+  /** Generations whose filters are still to be loaded. */
+  missing(): number[] {
+    return [...this.#sealed].filter(([, filter]) => filter === null).map(([generation]) => generation);
+  }
+
+  status(): FilterStatus[] {
+    const { generation, filter, ready } = this.#current;
+    const current = { generation, sealed: false, ready, keys: filter.keys, bytes: filter.bytes, fill: filter.fill };
+    const sealed = [...this.#sealed].map(([id, each]) => ({
+      generation: id,
+      sealed: true,
+      ready: each !== null,
+      keys: each?.keys ?? 0,
+      bytes: each?.bytes.length ?? 0,
+      fill: each?.fill ?? 0,
+    }));
+    return [...sealed, current];
+  }
+
+  /** Keys asked for, those that were "maybe", and those of them that the store really had. */
+  measured(): { asked: number; maybe: number; found: number } {
+    return { asked: this.#asked, maybe: this.#maybe, found: this.#found };
+  }
+}

@@ -1,0 +1,102 @@
+import { isKnownCharset } from './charset.js';
+import type { DefectList } from './defects.js';
+import type { Head } from './head.js';
+import type { Leaf, Structure } from './scan.js';
+
+const LF = 0x0a;
+const CR = 0x0d;
+
+/** What is wrong with a header, apart from what its fields say. */
+export function checkHead(head: Head, defects: DefectList): void {
+  for (const line of head.malformed) defects.add('header_malformed', `line ${line}`);
+  if (head.cut) defects.add('header_too_long', 'header');
+  for (const field of head.fields) if (field.eightBit) defects.add('eight_bit_headers', field.name);
+}
+
+/**
+ * Looks through a mail's bytes and structure for damage that parsers pass over in silence. Each check reads every byte
+ * once at most.
+ */
+export function checkBody(raw: Buffer, head: Head, structure: Structure, defects: DefectList): void {
+  for (const { code, path } of structure.flaws) defects.add(code, path);
+  for (const path of structure.malformedHeads) defects.add('header_malformed', path);
+  const nul = raw.indexOf(0);
+  if (nul !== -1 && !isBinaryAt(structure, nul)) defects.add('nul', nul < head.bodyStart ? 'header' : 'body');
+  if (mixesNewlines(raw, structure)) defects.add('bare_newline', 'message');
+  for (const leaf of structure.leaves) checkLeaf(raw, leaf, defects);
+}
+
+function checkLeaf(raw: Buffer, leaf: Leaf, defects: DefectList): void {
+  if (leaf.encoding === 'unknown') defects.add('encoding_unknown', leaf.path);
+  if (leaf.encoding === 'base64' && !isBase64(raw, leaf.start, leaf.end)) defects.add('base64_broken', leaf.path);
+  if (isText(leaf) && leaf.charset !== null && !isKnownCharset(leaf.charset)) defects.add('charset_unknown', leaf.path);
+  if (isTnef(leaf)) defects.add('tnef', leaf.path);
+}
+
+function isText(leaf: Leaf): boolean {
+  return leaf.type.startsWith('text/');
+}
+
+function isTnef(leaf: Leaf): boolean {
+  const type = leaf.type;
+  return (
+    type === 'application/ms-tnef' || type === 'application/vnd.ms-tnef' || leaf.name?.toLowerCase() === 'winmail.dat'
+  );
+}
+
+function isBinaryAt(structure: Structure, offset: number): boolean {
+  return structure.leaves.some((leaf) => leaf.binary && leaf.start <= offset && offset < leaf.end);
+}
+
+/** Whether lines end in CR LF here and in LF or CR there. All LF is how Unix keeps mail, and harmless. */
+function mixesNewlines(raw: Buffer, structure: Structure): boolean {
+  const first = raw.indexOf(LF);
+  const wantsCr = first > 0 && raw[first - 1] === CR;
+  let from = 0;
+  for (const leaf of structure.leaves) {
+    if (!leaf.binary) continue;
+    if (hasOtherNewline(raw, from, leaf.start, wantsCr)) return true;
+    from = leaf.end;
+  }
+  return hasOtherNewline(raw, from, raw.length, wantsCr);
+}
+
+function hasOtherNewline(raw: Buffer, from: number, to: number, wantsCr: boolean): boolean {
+  let previous = from > 0 ? raw[from - 1] : 0;
+  for (let at = from; at < to; at++) {
+    const byte = raw[at];
+    if (byte === LF ? (previous === CR) !== wantsCr : previous === CR) return true;
+    previous = byte;
+  }
+  return previous === CR && to === raw.length;
+}
+
+/** 1: a character of base64; 2: `=`; 3: white space. */
+const BASE64_CLASS = base64Classes();
+
+function base64Classes(): Uint8Array {
+  const classes = new Uint8Array(256);
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+  for (const char of alphabet) classes[char.charCodeAt(0)] = 1;
+  classes['='.charCodeAt(0)] = 2;
+  for (const char of ' \t\r\n') classes[char.charCodeAt(0)] = 3;
+  return classes;
+}
+
+/** Whether `raw[from, to)` is base64 to its end: only its characters, whole groups, padding at the end alone. */
+export function isBase64(raw: Buffer, from: number, to: number): boolean {
+  let chars = 0;
+  let padding = 0;
+  for (let at = from; at < to; at++) {
+    const kind = BASE64_CLASS[raw[at] as number];
+    if (kind === 1) {
+      if (padding > 0) return false;
+      chars++;
+    } else if (kind === 2) {
+      padding++;
+    } else if (kind === 0) {
+      return false;
+    }
+  }
+  return padding <= 2 && (chars + padding) % 4 === 0;
+}

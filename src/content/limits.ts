@@ -1,0 +1,24 @@
+import type { ScanLimits } from './scan.js';
+
+/** How much of a mail is read. What goes beyond is not read at that rung, or is cut and said to be. */
+export interface MailLimits extends ScanLimits {
+  /** Bytes of the whole mail. */
+  readonly rawBytes: number;
+  /** Bytes of UTF-8 of its text, and of its HTML. */
+  readonly textBytes: number;
+  /** Bytes of HTML that plain text is made of, where the mail has none. */
+  readonly htmlToTextBytes: number;
+  /** Bytes of pictures shown within its HTML. */
+  readonly pictureBytes: number;
+}
+
+export const MAIL_LIMITS: MailLimits = {
+  rawBytes: 32 * 1024 * 1024,
+  headerBytes: 256 * 1024,
+  headerLines: 1_000,
+  parts: 1_000,
+  depth: 64,
+  textBytes: 1024 * 1024,
+  htmlToTextBytes: 256 * 1024,
+  pictureBytes: 4 * 1024 * 1024,
+};

@@ -1,0 +1,166 @@
+import { LosslessNumber, stringify } from 'lossless-json';
+import type { Outgoing } from '../message/delivery.js';
+import { messageId } from '../message/id.js';
+import type { CanonicalMessage } from '../message/message.js';
+import type { Part } from '../message/view.js';
+import type { Decider } from './plan.js';
+import { VOID_TYPE } from './wire.js';
+
+/** The canonical message; its schema is docs/message.schema.json. */
+export const MESSAGE_TYPE = 'application/vnd.waybill.message+json';
+const JSON_TYPE = 'application/json';
+const MAIL_TYPE = 'message/rfc822';
+const UNKNOWN_TYPE = 'application/octet-stream';
+
+/** Parts up to this size go into the message itself where a target asks for that, in bytes. */
+export const INLINE_PART_LIMIT = 65_536;
+
+/** What a target's definition says about bodies. */
+export interface BodyChoice {
+  readonly body: 'message' | 'raw' | 'data' | 'forward';
+  readonly inlineParts: boolean;
+}
+
+export interface BodySource {
+  readonly message: CanonicalMessage;
+  readonly decider: Decider;
+  /** The bytes as they came. */
+  readonly raw: Uint8Array;
+  /** Where parts are fetched, without a slash at the end: `https://waybill.example.com`; empty for links without a host. */
+  readonly baseUrl: string;
+  /** The bytes of a part by its number; undefined where it can't be read. Needed for inline parts only. */
+  readonly partBytes?: (n: number) => Uint8Array | undefined;
+}
+
+export interface Body {
+  readonly contentType: string;
+  readonly body: Uint8Array;
+}
+
+/**
+ * A message's body by the target's choice. What has no `data` (mail, a webhook that is not JSON) goes as its raw bytes
+ * where `data` was asked for, and what is no mail can't be forwarded: it goes as the canonical message.
+ */
+export function renderBody(choice: BodyChoice, source: BodySource): Body {
+  switch (choice.body) {
+    case 'message':
+      return canonicalBody(source, choice.inlineParts);
+    case 'raw':
+      return rawBody(source);
+    case 'data':
+      return source.message.view.data === undefined ? rawBody(source) : dataBody(source.message.view.data);
+    case 'forward':
+      return source.message.kind === 'mail' ? rawBody(source) : canonicalBody(source, choice.inlineParts);
+    default: {
+      const never: never = choice.body;
+      return never;
+    }
+  }
+}
+
+/** The notice that a delivery number carries no message, and why. */
+export function voidBody(notice: Omit<Outgoing, 'contentType' | 'body'>): Body {
+  return json(JSON_TYPE, {
+    type: VOID_TYPE,
+    id: messageId(notice),
+    tenant: notice.tenant,
+    target: notice.target,
+    epoch: notice.epoch,
+    channel: notice.channel,
+    delivery: notice.number,
+    reason: notice.reason,
+  });
+}
+
+function canonicalBody(source: BodySource, inlineParts: boolean): Body {
+  const { message, decider } = source;
+  const { view } = message;
+  return json(MESSAGE_TYPE, {
+    id: message.id,
+    type: message.type,
+    received: message.received,
+    envelope: {
+      tenant: message.tenant,
+      source: message.source,
+      kind: message.kind,
+      account: message.account,
+      value: message.value,
+      externalId: message.externalId,
+      time: message.time,
+      peer: message.peer,
+      transport: message.envelope,
+    },
+    headers: view.headers,
+    text: view.text,
+    html: view.html,
+    parts: view.parts.length === 0 ? view.parts : view.parts.map((part) => canonicalPart(part, source, inlineParts)),
+    data: view.data,
+    rung: view.rung,
+    defects: view.defects,
+    decision: decider,
+  });
+}
+
+function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {
+  const content = inlineParts && part.size <= INLINE_PART_LIMIT ? source.partBytes?.(part.n) : undefined;
+  return {
+    n: part.n,
+    name: part.name,
+    type: part.type,
+    size: part.size,
+    sha256: part.sha256,
+    inline: part.inline,
+    contentId: part.contentId,
+    href: `${source.baseUrl}/v1/messages/${source.message.id}/parts/${part.n}`,
+    ...(content && { content: Buffer.from(content).toString('base64') }),
+  };
+}
+
+function rawBody(source: BodySource): Body {
+  return { contentType: rawType(source.message), body: source.raw };
+}
+
+/** The content type of the bytes as they came. */
+export function rawType(message: CanonicalMessage): string {
+  switch (message.kind) {
+    case 'mail':
+      return MAIL_TYPE;
+    case 'webhook':
+    case 'event':
+      return statedType(message.envelope.headers) ?? (message.kind === 'event' ? 'application/cloudevents+json' : UNKNOWN_TYPE);
+    default: {
+      const never: never = message.kind;
+      return never;
+    }
+  }
+}
+
+// type/subtype and parameters in printable ASCII; AMQP carries at most 255 bytes of it.
+const CONTENT_TYPE = /^[A-Za-z0-9!#$&^_.+-]{1,64}\/[A-Za-z0-9!#$&^_.+-]{1,64}(?:;[\x20-\x7e]{0,120})?$/;
+
+/** What the sender said its content is, where that can go out as a header again. */
+function statedType(headers: unknown): string | undefined {
+  if (typeof headers !== 'object' || headers === null || !Object.hasOwn(headers, 'content-type')) return undefined;
+  const stated = (headers as Record<string, unknown>)['content-type'];
+  return typeof stated === 'string' && CONTENT_TYPE.test(stated) ? stated : undefined;
+}
+
+function dataBody(data: unknown): Body {
+  return json(JSON_TYPE, data);
+}
+
+/** lossless-json writes every digit, JSON.stringify is several times faster: each where it is needed. */
+function json(contentType: string, value: unknown): Body {
+  const text = keepsDigits(value) ? (stringify(value) as string) : JSON.stringify(value);
+  return { contentType, body: Buffer.from(text) };
+}
+
+function keepsDigits(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (value instanceof LosslessNumber) return true;
+  if (Array.isArray(value)) return value.some(keepsDigits);
+  for (const key in value) {
+    if (keepsDigits((value as Record<string, unknown>)[key])) return true;
+  }
+  return false;
+}

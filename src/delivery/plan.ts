@@ -1,0 +1,149 @@
+import { createHash } from 'node:crypto';
+
+/**
+ * A plan is one durable row for a batch of a channel, written before anything of it is sent. Messages beside each
+ * other that share everything but their numbers are one run: a thousand events under one rule are a row of some
+ * hundred bytes. Keys are short because they are stored for every batch.
+ */
+export interface Run {
+  /** First sequence. */
+  readonly s: number;
+  /** How many sequences follow each other from there, itself included. */
+  readonly n: number;
+  /** Rung they were read on. */
+  readonly r: number;
+  /** What became of them. */
+  readonly m: Mode;
+  /** Who decided. */
+  readonly d: Decider;
+  /** Deliveries: target id, number of the first sequence's delivery, and whether it was sent at once or made pending. */
+  readonly t: readonly (readonly [target: number, firstNumber: number, how: How])[];
+  /** Parked before and now ready. */
+  readonly late?: true;
+  /** Sent again by a person, with new numbers. */
+  readonly replay?: true;
+  /** Reason of a close, a park or a quarantine. */
+  readonly why?: string;
+}
+
+export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cancel';
+/** `now`: sent at once, its outcome is the plan's. `later`: it has a row of its own. */
+export type How = 'now' | 'later';
+
+/** Rules of a set's version by their names, or a person by the version of the message's decision. */
+export type Decider =
+  | { readonly by: 'rules'; readonly set: number; readonly rules: readonly string[] }
+  | { readonly by: 'person'; readonly who: string; readonly version: number };
+
+/** One message as the planner gets it: read, decided, not yet numbered. */
+export interface Decided {
+  readonly sequence: number;
+  readonly rung: number;
+  readonly mode: Mode;
+  readonly decider: Decider;
+  /** Ids of targets, each once. */
+  readonly targets: readonly number[];
+  readonly late: boolean;
+  readonly replay: boolean;
+  readonly why: string | null;
+}
+
+/** The delivery counters of one channel: the last number given per target. The planner moves them on. */
+export type Lines = Map<number, number>;
+
+/** Gives every delivery its number and groups the messages into runs, in the order given. */
+export function planRuns(messages: readonly Decided[], lines: Lines, how: (target: number) => How): Run[] {
+  const runs: { -readonly [K in keyof Run]: Run[K] }[] = [];
+  for (const message of messages) {
+    const last = runs[runs.length - 1];
+    const deliveries = message.targets.map((target) => {
+      const number = (lines.get(target) ?? 0) + 1;
+      lines.set(target, number);
+      return [target, number, how(target)] as const;
+    });
+    if (last && continues(last, message, deliveries)) {
+      last.n++;
+    } else {
+      runs.push({
+        s: message.sequence,
+        n: 1,
+        r: message.rung,
+        m: message.mode,
+        d: message.decider,
+        t: deliveries,
+        ...(message.late && { late: true }),
+        ...(message.replay && { replay: true }),
+        ...(message.why !== null && { why: message.why }),
+      });
+    }
+  }
+  return runs;
+}
+
+function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
+  return (
+    message.sequence === run.s + run.n &&
+    message.rung === run.r &&
+    message.mode === run.m &&
+    message.late === (run.late ?? false) &&
+    message.replay === (run.replay ?? false) &&
+    message.why === (run.why ?? null) &&
+    deliveries.length === run.t.length &&
+    deliveries.every(([target, number, how], i) => {
+      const begun = run.t[i];
+      return begun !== undefined && begun[0] === target && begun[1] + run.n === number && begun[2] === how;
+    }) &&
+    sameDecider(run.d, message.decider)
+  );
+}
+
+function sameDecider(a: Decider, b: Decider): boolean {
+  if (a === b) return true;
+  if (a.by === 'rules' && b.by === 'rules') {
+    return a.set === b.set && a.rules.length === b.rules.length && a.rules.every((rule, i) => rule === b.rules[i]);
+  }
+  return a.by === 'person' && b.by === 'person' && a.who === b.who && a.version === b.version;
+}
+
+/** One delivery of a plan, written out. */
+export interface PlannedDelivery {
+  readonly target: number;
+  readonly number: number;
+  readonly sequence: number;
+  readonly how: How;
+  readonly run: Run;
+}
+
+/** Every delivery of the runs, in plan order. */
+export function* deliveriesOf(runs: readonly Run[]): Generator<PlannedDelivery> {
+  for (const run of runs) {
+    for (let i = 0; i < run.n; i++) {
+      for (const [target, first, how] of run.t) {
+        yield { target, number: first + i, sequence: run.s + i, how, run };
+      }
+    }
+  }
+}
+
+/** Short text of who decided, as it goes to targets: `rules 3: invoices, big` or `person anna v2`. */
+export function deciderText(decider: Decider): string {
+  return decider.by === 'rules'
+    ? `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`
+    : `person ${decider.who} v${decider.version}`;
+}
+
+/** The running hash over a channel's planned sequences: SHA-256 of (previous, then sequence (8 bytes) and SHA-256 of each). */
+export function nextChain(
+  previous: Uint8Array,
+  messages: readonly { readonly sequence: number; readonly sha256: Uint8Array }[],
+): Buffer {
+  const input = Buffer.allocUnsafe(32 + messages.length * 40);
+  input.set(previous, 0);
+  let at = 32;
+  for (const { sequence, sha256 } of messages) {
+    input.writeBigUInt64BE(BigInt(sequence), at);
+    input.set(sha256, at + 8);
+    at += 40;
+  }
+  return createHash('sha256').update(input).digest();
+}

@@ -1,0 +1,87 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingHttpHeaders } from 'node:http';
+import { type Span, splitArray, splitLines, trimmed } from '../json/split.js';
+import { type EventContext, type EventRead, readBinary, readStructured } from './event.js';
+import { hasEventHeaders } from './headers.js';
+
+/** How a request carries its events. */
+export type Mode = 'structured' | 'array' | 'lines' | 'json' | 'binary';
+
+export type RequestRead =
+  /** `batch`: answered by the rule for batches, even with one event or none in it. */
+  | { readonly ok: true; readonly batch: boolean; readonly reads: readonly EventRead[] }
+  /** Refused whole. A JSON array is one document: an error anywhere in it makes all of it doubtful. */
+  | { readonly ok: false; readonly code: 'json_malformed' | 'too_many_events' };
+
+/** The mode that Content-Type and headers ask for; undefined where they ask for none that is known. */
+export function requestMode(headers: IncomingHttpHeaders): Mode | undefined {
+  const type = (headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  if (type === 'application/cloudevents+json') return 'structured';
+  if (type === 'application/cloudevents-batch+json') return 'array';
+  if (type.startsWith('application/cloudevents')) return undefined;
+  if (hasEventHeaders(headers)) return 'binary';
+  if (type === 'application/x-ndjson' || type === 'application/ndjson') return 'lines';
+  return type === 'application/json' ? 'json' : undefined;
+}
+
+/** Reads all events of a body, in order. */
+export function readRequest(
+  mode: Mode,
+  body: Buffer,
+  headers: IncomingHttpHeaders,
+  maxEvents: number,
+  context: EventContext,
+): RequestRead {
+  if (mode === 'binary') return { ok: true, batch: false, reads: [readBinary(body, headers, context)] };
+  const text = withoutByteOrderMark(body);
+  switch (mode) {
+    case 'structured':
+      return readOne(text, context);
+    case 'lines':
+      return readBatch(text, splitLines(text, maxEvents), maxEvents, context);
+    case 'array':
+      return readArray(text, maxEvents, context);
+    case 'json':
+      return isArray(text) ? readArray(text, maxEvents, context) : readOne(text, context);
+    default: {
+      const never: never = mode;
+      return never;
+    }
+  }
+}
+
+function readOne(text: Buffer, context: EventContext): RequestRead {
+  return { ok: true, batch: false, reads: readSpans(text, [trimmed(text, 0, text.length)], context) };
+}
+
+function readArray(text: Buffer, maxEvents: number, context: EventContext): RequestRead {
+  const spans = splitArray(text, maxEvents);
+  if (spans === undefined) return { ok: false, code: 'json_malformed' };
+  const request = readBatch(text, spans, maxEvents, context);
+  return request.ok && request.reads.some(isMalformed) ? { ok: false, code: 'json_malformed' } : request;
+}
+
+function isMalformed(event: EventRead): boolean {
+  return event.read === 'rejected' && event.rejected.code === 'json_malformed';
+}
+
+function readBatch(text: Buffer, spans: readonly Span[], maxEvents: number, context: EventContext): RequestRead {
+  if (spans.length > maxEvents) return { ok: false, code: 'too_many_events' };
+  return { ok: true, batch: true, reads: readSpans(text, spans, context) };
+}
+
+function readSpans(text: Buffer, spans: readonly Span[], context: EventContext): EventRead[] {
+  const utf8 = isUtf8(text);
+  return spans.map((span) => readStructured(text, span, utf8, context));
+}
+
+const OPEN_BRACKET = 0x5b;
+
+function isArray(text: Buffer): boolean {
+  return text[trimmed(text, 0, text.length).from] === OPEN_BRACKET;
+}
+
+/** Some senders put one first; it is no part of any event. */
+function withoutByteOrderMark(body: Buffer): Buffer {
+  return body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? body.subarray(3) : body;
+}

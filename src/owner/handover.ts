@@ -1,0 +1,54 @@
+import type { SequencedRow } from '../channel/accept.js';
+
+/**
+ * What this process has just accepted, kept in memory for its own reader, so that in the common case nothing is read
+ * back from the database and nothing is parsed twice. A cache and no more: whatever is missing is read from the store.
+ */
+export interface Handover {
+  put(rows: readonly SequencedRow[]): void;
+  /** Rows of a channel from `from` on without a gap, at most so many; empty when the first of them is not here. */
+  take(tenant: number, channel: number, from: number, max: number): SequencedRow[];
+  /** Forgets a channel that another process reads now. */
+  forget(tenant: number, channel: number): void;
+}
+
+export function createHandover(maxBytes: number): Handover {
+  const lines = new Map<string, SequencedRow[]>();
+  let bytes = 0;
+
+  function drop(key: string, count: number): SequencedRow[] {
+    const line = lines.get(key) ?? [];
+    const dropped = line.splice(0, count);
+    for (const row of dropped) bytes -= row.arrival.raw.length;
+    if (line.length === 0) lines.delete(key);
+    return dropped;
+  }
+
+  return {
+    put(rows) {
+      for (const row of rows) {
+        // Too much for memory: the reader is behind and reads the rest from the store.
+        if (bytes + row.arrival.raw.length > maxBytes) return;
+        const key = `${row.arrival.tenant.id}/${row.channel}`;
+        const line = lines.get(key);
+        if (line) line.push(row);
+        else lines.set(key, [row]);
+        bytes += row.arrival.raw.length;
+      }
+    },
+    take(tenant, channel, from, max) {
+      const key = `${tenant}/${channel}`;
+      const line = lines.get(key);
+      if (!line) return [];
+      const old = line.findIndex((row) => row.sequence >= from);
+      drop(key, old === -1 ? line.length : old);
+      if (line[0]?.sequence !== from) return [];
+      let count = 1;
+      while (count < max && line[count]?.sequence === from + count) count++;
+      return drop(key, count);
+    },
+    forget(tenant, channel) {
+      drop(`${tenant}/${channel}`, Number.POSITIVE_INFINITY);
+    },
+  };
+}

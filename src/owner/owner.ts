@@ -1,0 +1,642 @@
+import type { Logger } from 'pino';
+import { deliveriesOf, type How, type PlannedDelivery, deciderText } from '../delivery/plan.js';
+import type { Target } from '../delivery/target.js';
+import type { Clock } from '../message/clock.js';
+import type { SequencedRow } from '../channel/accept.js';
+import type { SendResult } from '../message/delivery.js';
+import { type AfterTry, type DispatchDeps, dispatchTarget } from './dispatch.js';
+import { createHandover } from './handover.js';
+import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
+import {
+  type DueDecision,
+  FencedOut,
+  type NewDelivery,
+  type OwnerStore,
+  type PlanOutcome,
+  type Settled,
+} from './ports.js';
+import { type Drawn, drawExtra, drawStream, type Item, itemsOf, newDelivery, readyOf } from './planning.js';
+import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
+import {
+  type Canonical,
+  type ChannelState,
+  channelKey,
+  channelState,
+  type ContentPort,
+  countPending,
+  type OwnerDirectory,
+  type Ready,
+  type Render,
+  type SenderOf,
+} from './state.js';
+import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './suspects.js';
+
+export interface OwnerSettings extends LeaseSettings {
+  readonly beatMs: number;
+  /** How long a lost notice may go unnoticed. */
+  readonly pollMs: number;
+  readonly parkAfterMs: number;
+  /** A round takes at most so many messages of all channels together. */
+  readonly roundRows: number;
+  readonly roundBytes: number;
+  readonly handoverBytes: number;
+  /** Deliveries sent at once whose answer is still out; beyond it the next round waits. */
+  readonly maxUnconfirmed: number;
+}
+
+export interface OwnerDeps {
+  readonly process: string;
+  readonly name: string;
+  readonly roles: readonly string[];
+  readonly epoch: number;
+  readonly store: OwnerStore;
+  readonly leases: LeaseStore;
+  readonly content: ContentPort;
+  readonly directory: () => OwnerDirectory;
+  readonly senderOf: SenderOf;
+  readonly render: Render;
+  readonly canonical: Canonical;
+  readonly afterTry: AfterTry;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly settings: OwnerSettings;
+  readonly observe: OwnerObserver;
+}
+
+/** What others in this process want to hear of: metrics, live pages, long polls. */
+export interface OwnerObserver {
+  planned(count: number, waiting: number): void;
+  /** Deliveries of a target wait: somebody may fetch them. */
+  pending(tenant: number, target: number): void;
+  paused(target: Target, code: string, reason: string): void;
+  settled(target: Target, results: readonly SendResult['result'][]): void;
+  attempt(outcome: 'processed' | 'failed' | 'parked'): void;
+}
+
+export interface Owner {
+  /** Registers, takes what nobody living holds, and begins. */
+  start(): Promise<void>;
+  /** Hands over what this process has just made durable. */
+  sequenced(rows: readonly SequencedRow[]): void;
+  /** A decision was made, or a target changed: look at once. */
+  wake(): void;
+  /** Channels held, for the status page. */
+  held(): readonly { readonly tenant: number; readonly channel: number; readonly planned: number }[];
+  /** Ends what is under way, writes its outcome, gives the leases back. */
+  stop(): Promise<void>;
+}
+
+/**
+ * The owner of channels. It reads each channel onward in rounds:
+ *
+ *   take the next messages → make their tries durable → read → decide → write the plans → send what goes at once
+ *
+ * What a round sent is written down with the next one's plans, or by itself when nothing comes. Beside the rounds run
+ * the dispatcher (deliveries that wait), the suspects' reader (parked messages, one at a time) and the beat. All of
+ * them only collect what is to be planned: numbers are given in rounds alone, so one at a time.
+ */
+export function createOwner(deps: OwnerDeps): Owner {
+  const { store, clock, settings, log } = deps;
+  const states = new Map<string, ChannelState>();
+  const handover = createHandover(settings.handoverBytes);
+  const slots = createSlots(deps.content.slots);
+  const watch = new BeatWatch(clock, settings);
+  const resolved: Resolved[] = [];
+  let outcomes: PlanOutcome[] = [];
+  const sending = new Set<Promise<void>>();
+  let unconfirmed = 0;
+  const trying = new Map<string, Set<number>>();
+  const dispatching = new Map<string, Set<string>>();
+  const late = new Set<Promise<void>>();
+  let loops: Promise<unknown> = Promise.resolve();
+  let stopping = false;
+  const bell = createBell();
+  const dispatchBell = createBell();
+  const suspectBell = createBell();
+
+  const suspectDeps: SuspectDeps = {
+    store,
+    content: deps.content,
+    directory: deps.directory,
+    canonical: deps.canonical,
+  };
+
+  const dispatchDeps: DispatchDeps = {
+    store,
+    directory: deps.directory,
+    senderOf: deps.senderOf,
+    render: deps.render,
+    canonical: deps.canonical,
+    afterTry: deps.afterTry,
+    epoch: deps.epoch,
+    clock,
+    viewInPlace: (message, rung) => deps.content.inPlace(message, undefined, rung),
+    states,
+    onPaused: (target, code, reason) => {
+      log.warn({ tenant: target.tenant.name, target: target.name, code, reason }, 'target paused');
+      deps.observe.paused(target, code, reason);
+    },
+    onSettled: (target, settled) => {
+      deps.observe.settled(
+        target,
+        settled.map((each: Settled) => each.result.result),
+      );
+    },
+  };
+
+  // ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function beats(): Promise<void> {
+    while (!stopping) {
+      await guarded('beat', async () => {
+        await deps.leases.beat();
+        await takeLeases();
+      });
+      await stopBell.wait(settings.beatMs);
+    }
+  }
+  const stopBell = createBell();
+
+  async function takeLeases(): Promise<void> {
+    const leases = await deps.leases.leases();
+    dropLost(leases);
+    const wanted = watch.takeable(leases, deps.process);
+    if (wanted.length === 0) return;
+    for (const held of await deps.leases.take(wanted)) await begin(held);
+    bell.ring();
+  }
+
+  function dropLost(leases: Awaited<ReturnType<LeaseStore['leases']>>): void {
+    const mine = new Map(
+      leases.filter((lease) => lease.holder === deps.process).map((l) => [channelKey(l.tenant, l.channel), l.term]),
+    );
+    for (const [key, state] of states) if (mine.get(key) !== state.held.term) drop(key, state);
+  }
+
+  function drop(key: string, state: ChannelState): void {
+    states.delete(key);
+    handover.forget(state.held.tenant, state.held.channel);
+  }
+
+  /** Begins to read a channel where its last owner left it. */
+  async function begin(held: ChannelState['held']): Promise<void> {
+    const tenant = deps.directory().tenant(held.tenant);
+    // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
+    if (!tenant) return;
+    const adopted = await store.adoptOpenPlans(held);
+    const reader = await store.loadReader(held);
+    const state = channelState(held, tenant, reader);
+    const last = await store.lastSequences([held]);
+    state.known = last.get(channelKey(held.tenant, held.channel)) ?? state.planned;
+    states.set(channelKey(held.tenant, held.channel), state);
+    if (adopted > 0) log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
+  }
+
+  /** Held but not begun: its tenant was unknown, or a fault of the surroundings made us forget where it stood. */
+  async function beginAgain(): Promise<void> {
+    const leases = await deps.leases.leases();
+    for (const lease of leases) {
+      if (lease.holder !== deps.process || states.has(channelKey(lease.tenant, lease.channel))) continue;
+      await begin({ tenant: lease.tenant, channel: lease.channel, term: lease.term });
+    }
+  }
+
+  // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function rounds(): Promise<void> {
+    let looked = Number.NEGATIVE_INFINITY;
+    while (!stopping || outcomes.length > 0) {
+      const done = await guarded('round', async () => {
+        if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
+          looked = clock.monotonic();
+          await look();
+        }
+        return round();
+      });
+      if (done === undefined) await recover();
+      else if (!done) await bell.wait(stopping ? 1 : settings.pollMs);
+      if (stopping && sending.size === 0 && outcomes.length === 0) return;
+    }
+  }
+
+  /** What came in by other processes, what people decided, what was parked: found by looking, once in a while. */
+  async function look(): Promise<void> {
+    await beginAgain();
+    const held = [...states.values()].map((state) => state.held);
+    for (const [key, last] of await store.lastSequences(held)) {
+      const state = states.get(key);
+      if (state && last > state.known) state.known = last;
+    }
+    dispatchBell.ring();
+    suspectBell.ring();
+  }
+
+  /** After a failed round: everything in memory may be wrong, the database is right. */
+  async function recover(): Promise<void> {
+    outcomes = [];
+    resolved.length = 0;
+    for (const [key, state] of states) drop(key, state);
+    if (stopping) return;
+    await bell.wait(settings.pollMs);
+  }
+
+  /** One round. True when it did something. */
+  async function round(): Promise<boolean> {
+    const directory = deps.directory();
+    const drawings = [...(await streamPlans(directory)), ...resolvedPlans(directory), ...(await decisionPlans(directory))];
+    const closing = outcomes;
+    if (drawings.length === 0 && closing.length === 0) return false;
+    outcomes = [];
+    await store.writePlans(
+      drawings.map((drawn) => drawn.plan),
+      closing,
+    );
+    if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
+    for (const drawn of drawings) afterWriting(drawn, directory);
+    while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
+    return true;
+  }
+
+  async function streamPlans(directory: OwnerDirectory): Promise<Drawn[]> {
+    const batches = await takeRound();
+    if (batches.length === 0) return [];
+    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state.held, taken));
+    const ids = await store.beginAttempts(wanted);
+    return Promise.all(
+      batches.map(async ({ state, taken }) => {
+        const mine = wanted.map((attempt, i) => ({ ...attempt, id: ids[i] as number })).filter((a) => a.held === state.held);
+        const singles = new Map(mine.filter((a) => !a.batch).map((a) => [a.first, a.id]));
+        const readings = await readBatch({
+          state,
+          taken,
+          attempts: singles,
+          content: deps.content,
+          slot: slots,
+          parkAfterMs: settings.parkAfterMs,
+          clock,
+        });
+        const items = itemsOf(readings, directory, deps.canonical);
+        for (const reading of readings) followRunning(state, reading);
+        const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
+        return drawStream({ state, directory, how: howOf(state, directory) }, readings, items, batchAttempt);
+      }),
+    );
+  }
+
+  /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
+  async function takeRound(): Promise<{ state: ChannelState; taken: Awaited<ReturnType<typeof takeNext>> }[]> {
+    if (stopping) return [];
+    const behind = [...states.values()].filter((state) => state.known > state.planned);
+    const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
+    const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
+    const batches = [];
+    for (const state of behind) {
+      const taken = await takeNext(state, { rows, bytes }, handover, store);
+      if (taken.length > 0) batches.push({ state, taken });
+    }
+    return batches;
+  }
+
+  /** A try that goes on beyond its patience ends as a late message, or lower on the ladder. */
+  function followRunning(state: ChannelState, reading: Reading): void {
+    if (reading.read !== 'parked') {
+      deps.observe.attempt('processed');
+      return;
+    }
+    deps.observe.attempt(reading.attempt ? 'failed' : 'parked');
+    const { running } = reading;
+    if (!running) {
+      suspectBell.ring();
+      return;
+    }
+    const { sequence } = reading.taken.message;
+    const set = tryingOf(state);
+    set.add(sequence);
+    const followed: Promise<void> = guarded('late try', async () => {
+      const outcome = await running;
+      const parked = { sequence, rung: reading.rung, version: 1, interruptions: 0 };
+      const tried = { taken: reading.taken, parked, outcome, attempt: reading.attemptId };
+      const done = await concludeSuspect(suspectDeps, state, tried);
+      if (done) resolved.push(done);
+      else set.delete(sequence);
+      bell.ring();
+    }).finally(() => late.delete(followed));
+    late.add(followed);
+  }
+
+  function tryingOf(state: ChannelState): Set<number> {
+    const key = channelKey(state.held.tenant, state.held.channel);
+    const set = trying.get(key) ?? new Set<number>();
+    trying.set(key, set);
+    return set;
+  }
+
+  function resolvedPlans(directory: OwnerDirectory): Drawn[] {
+    return resolved.splice(0).flatMap((each) => {
+      const { sequence } = each.item.decided;
+      tryingOf(each.state).delete(sequence);
+      const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
+      if (state !== each.state) return [];
+      const drawing = { state, directory, how: howOf(state, directory) };
+      return [drawExtra(drawing, [each.item], { attempts: [...each.attempts], poison: [...each.poison] })];
+    });
+  }
+
+  async function decisionPlans(directory: OwnerDirectory): Promise<Drawn[]> {
+    const drawn: Drawn[] = [];
+    for (const state of states.values()) {
+      if (!decisionsLooked(state)) continue;
+      for (const decision of await store.dueDecisions(state.held, 100)) {
+        const plan = await decisionPlan(state, decision, directory);
+        if (plan) drawn.push(plan);
+      }
+    }
+    return drawn;
+  }
+
+  // One look a wake-up or poll: a channel without decisions costs nothing between them.
+  const lookedAt = new WeakMap<ChannelState, number>();
+  let decisionBell = 0;
+  function decisionsLooked(state: ChannelState): boolean {
+    const now = clock.monotonic();
+    const last = lookedAt.get(state) ?? Number.NEGATIVE_INFINITY;
+    if (decisionBell <= last && now - last < settings.pollMs) return false;
+    lookedAt.set(state, now);
+    return true;
+  }
+
+  async function decisionPlan(state: ChannelState, decision: DueDecision, directory: OwnerDirectory): Promise<Drawn | null> {
+    const [found] = await store.readWithViews(decision.tenant, decision.channel, [decision.sequence]);
+    const carried = [{ sequence: decision.sequence, version: decision.version }];
+    const drawing = { state, directory, how: howOf(state, directory) };
+    const decider = { by: 'person', who: decision.who, version: decision.version } as const;
+    const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
+    const ready = found && view ? readyOf(found.message, view, directory, deps.canonical) : null;
+    const base = { sequence: decision.sequence, rung: view?.rung ?? 0, decider, late: false, why: null };
+    const standing = { sequence: decision.sequence, version: decision.version, reason: null, rung: null };
+    switch (decision.action) {
+      case 'assign':
+      case 'replay': {
+        const replay = decision.action === 'replay';
+        const decided = { ...base, mode: 'deliver', targets: ready ? decision.targets : [], replay } as const;
+        const item: Item = { decided, standing: replay ? null : { ...standing, state: 'routed' }, ready };
+        return drawExtra(drawing, [item], { decisions: carried });
+      }
+      case 'unassign': {
+        const pending = await store.pendingOf(state.held, decision.sequence);
+        const cancelled = pending.filter((each) => !isUnderWay(decision, each));
+        const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
+        const item: Item = { decided, standing: { ...standing, state: 'waiting' }, ready: null };
+        return drawExtra(drawing, [item], { decisions: carried, cancelled });
+      }
+      default: {
+        const never: never = decision.action;
+        throw never;
+      }
+    }
+  }
+
+  function isUnderWay(decision: DueDecision, each: { target: number; epoch: number; number: number }): boolean {
+    const key = `${each.target}/${decision.channel}/${each.epoch}/${each.number}`;
+    return dispatching.get(channelKey(decision.tenant, each.target))?.has(key) ?? false;
+  }
+
+  /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
+  function howOf(state: ChannelState, directory: OwnerDirectory): (target: number) => How {
+    const known = new Map<number, How>();
+    return (id) => {
+      const decided = known.get(id) ?? decideHow(state, directory.target(state.held.tenant, id));
+      known.set(id, decided);
+      return decided;
+    };
+  }
+
+  function decideHow(state: ChannelState, target: Target | undefined): How {
+    if (!target || target.paused || target.definition.kind !== 'queue') return 'later';
+    if (target.definition.order === 'channel' && state.pending.has(target.id)) return 'later';
+    return deps.senderOf(target) ? 'now' : 'later';
+  }
+
+  // ── sending at once ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  function afterWriting(drawn: Drawn, directory: OwnerDirectory): void {
+    const { plan } = drawn;
+    const state = states.get(channelKey(plan.held.tenant, plan.held.channel));
+    if (state) for (const waiting of plan.pending) countPending(state, waiting.target, 1);
+    for (const target of new Set(plan.pending.map((each) => each.target))) deps.observe.pending(plan.held.tenant, target);
+    if (plan.pending.length > 0) dispatchBell.ring();
+    const waits = plan.standings.filter((standing) => standing.state === 'waiting').length;
+    deps.observe.planned(plan.lastSequence - plan.firstSequence + 1, waits);
+    if (plan.open) {
+      const sent = sendNow(drawn, directory).finally(() => sending.delete(sent));
+      sending.add(sent);
+    }
+  }
+
+  /** Sends what a written plan sends at once, target by target, and collects what becomes of it. */
+  async function sendNow(drawn: Drawn, directory: OwnerDirectory): Promise<void> {
+    const { held, number, runs } = drawn.plan;
+    const now = [...deliveriesOf(runs)].filter((each) => each.how === 'now');
+    unconfirmed += now.length;
+    const byTarget = new Map<number, PlannedDelivery[]>();
+    for (const each of now) {
+      const group = byTarget.get(each.target);
+      if (group) group.push(each);
+      else byTarget.set(each.target, [each]);
+    }
+    const unsent = await Promise.all(
+      [...byTarget].map(([id, deliveries]) => sendTo(directory.target(held.tenant, id), drawn.ready, deliveries)),
+    );
+    unconfirmed -= now.length;
+    const waiting = unsent.flat();
+    const state = states.get(channelKey(held.tenant, held.channel));
+    // Nothing overtakes them from here on, though their rows come with the next plan.
+    if (state) for (const each of waiting) countPending(state, each.target, 1);
+    outcomes.push({ held, plan: number, unsent: waiting });
+    bell.ring();
+  }
+
+  /** What was not confirmed, in order: everything of an ordered line from the first such one on. */
+  async function sendTo(
+    target: Target | undefined,
+    ready: ReadonlyMap<number, Ready>,
+    deliveries: readonly PlannedDelivery[],
+  ): Promise<NewDelivery[]> {
+    const sender = target && deps.senderOf(target);
+    if (!target || !sender) return deliveries.map(newDelivery);
+    const outgoing = await Promise.all(deliveries.map((each) => renderPlanned(target, ready, each)));
+    const results = await sender.send(outgoing);
+    const failed = results.findIndex((result) => result.result !== 'delivered');
+    deps.observe.settled(
+      target,
+      results.map((result) => result.result),
+    );
+    if (failed === -1) return [];
+    const lost =
+      target.definition.order === 'channel'
+        ? deliveries.slice(failed)
+        : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
+    return lost.map(newDelivery);
+  }
+
+  function renderPlanned(target: Target, ready: ReadonlyMap<number, Ready>, each: PlannedDelivery) {
+    const message = ready.get(each.sequence);
+    if (!message) throw new RangeError(`plan names sequence ${each.sequence} but did not read it`);
+    return deps.render(target, message, {
+      channel: message.message.channel,
+      epoch: deps.epoch,
+      number: each.number,
+      what: 'message',
+      reason: null,
+      rung: each.run.r,
+      decision: deciderText(each.run.d),
+      late: each.run.late ?? false,
+      replay: each.run.replay ?? false,
+      attempts: 0,
+    });
+  }
+
+  // ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  const busy = new Map<string, Promise<void>>();
+
+  async function dispatches(): Promise<void> {
+    while (!stopping) {
+      for (const target of deps.directory().targets()) {
+        const key = channelKey(target.tenant.id, target.id);
+        if (busy.has(key) || !deps.senderOf(target)) continue;
+        const work = dispatchOne(key).finally(() => busy.delete(key));
+        busy.set(key, work);
+      }
+      await dispatchBell.wait(settings.pollMs);
+    }
+    await Promise.all(busy.values());
+  }
+
+  /** One target's turn: on until nothing of it may go. Its slowness is its own. */
+  async function dispatchOne(key: string): Promise<void> {
+    const underWay = dispatching.get(key) ?? new Set<string>();
+    dispatching.set(key, underWay);
+    await guarded('dispatch', async () => {
+      for (let more = true; more && !stopping; ) {
+        const target = deps
+          .directory()
+          .targets()
+          .find((each) => channelKey(each.tenant.id, each.id) === key);
+        more = target ? await dispatchTarget(dispatchDeps, target, underWay) : false;
+      }
+    });
+  }
+
+  // ── suspects ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function suspects(): Promise<void> {
+    while (!stopping) {
+      await guarded('suspects', async () => {
+        for (const state of [...states.values()]) await trySuspectsOf(state);
+      });
+      await suspectBell.wait(settings.pollMs);
+    }
+  }
+
+  async function trySuspectsOf(state: ChannelState): Promise<void> {
+    const set = tryingOf(state);
+    for (const parked of await store.parked(state.held, 50)) {
+      if (stopping || set.has(parked.sequence)) continue;
+      set.add(parked.sequence);
+      const done = await trySuspect(suspectDeps, state, parked).catch((error: unknown) => {
+        set.delete(parked.sequence);
+        throw error;
+      });
+      if (done) resolved.push(done);
+      else {
+        set.delete(parked.sequence);
+        suspectBell.ring();
+      }
+      bell.ring();
+    }
+  }
+
+  // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Runs one piece of work; its failure is said, and the work is done again by whoever called. */
+  async function guarded<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof FencedOut) {
+        for (const each of error.channels) {
+          const key = channelKey(each.tenant, each.channel);
+          const state = states.get(key);
+          if (state) drop(key, state);
+        }
+        log.warn({ channels: error.channels.length }, 'leases were taken over by another process');
+      } else {
+        log.warn({ err: error, what }, 'interrupted; trying again');
+      }
+      return undefined;
+    }
+  }
+
+  return {
+    async start() {
+      await deps.leases.register(deps.name, deps.roles);
+      await takeLeases();
+      loops = Promise.all([beats(), rounds(), dispatches(), suspects()]);
+    },
+    sequenced(rows) {
+      const mine = rows.filter((row) => states.has(channelKey(row.arrival.tenant.id, row.channel)));
+      handover.put(mine);
+      for (const row of mine) {
+        const state = states.get(channelKey(row.arrival.tenant.id, row.channel));
+        if (state && row.sequence > state.known) state.known = row.sequence;
+      }
+      bell.ring();
+    },
+    wake() {
+      decisionBell = clock.monotonic();
+      bell.ring();
+      dispatchBell.ring();
+      suspectBell.ring();
+    },
+    held: () =>
+      [...states.values()].map(({ held, planned }) => ({ tenant: held.tenant, channel: held.channel, planned })),
+    async stop() {
+      stopping = true;
+      for (const each of [bell, dispatchBell, suspectBell, stopBell]) each.ring();
+      await loops;
+      await guarded('leave', () => deps.leases.leave());
+    },
+  };
+}
+
+/** Something to wait for that others ring; a ring while nobody waits is not lost. */
+interface Bell {
+  ring(): void;
+  /** Until the next ring, at most so many milliseconds. */
+  wait(ms: number): Promise<void>;
+}
+
+function createBell(): Bell {
+  let rung = false;
+  let waiting: (() => void) | null = null;
+  return {
+    ring() {
+      rung = true;
+      waiting?.();
+    },
+    async wait(ms) {
+      if (!rung) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, ms);
+          waiting = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      waiting = null;
+      rung = false;
+    },
+  };
+}

@@ -1,0 +1,224 @@
+import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run, deciderText } from '../delivery/plan.js';
+import type { Outcome } from '../message/decision.js';
+import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
+import type { Reading } from './reading.js';
+import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
+
+/** A plan, and the messages it speaks of that were read: what is sent at once is made from them. */
+export interface Drawn {
+  readonly plan: NewPlan;
+  readonly ready: ReadonlyMap<number, Ready>;
+}
+
+/** Everything the drawing of one plan starts from. */
+export interface Drawing {
+  readonly state: ChannelState;
+  readonly directory: OwnerDirectory;
+  /** Whether a delivery to this target goes out at once or waits in line. */
+  readonly how: (target: number) => How;
+}
+
+/** What one message comes to in a plan: its decision, and where it stands when it is not simply routed by rules. */
+export interface Item {
+  readonly decided: Decided;
+  readonly standing: NewStanding | null;
+  readonly ready: Ready | null;
+}
+
+/** Decides one message that was read, by the rules in force. */
+export function decideByRules(
+  ready: Ready,
+  directory: OwnerDirectory,
+  how: { readonly late: boolean; readonly version: number },
+): Item {
+  const { message, view } = ready;
+  const rules = directory.rules(message.tenant);
+  const { rules: matched, outcome } = rules.decide(ready.canonical);
+  const decider: Decider = { by: 'rules', set: rules.version, rules: matched };
+  const base = { sequence: message.sequence, rung: view.rung, decider, late: how.late, replay: false };
+  const consequence = consequenceOf(outcome, message.tenant, directory);
+  const decided: Decided = { ...base, ...consequence };
+  return { decided, standing: standingOf(decided, how), ready };
+}
+
+function consequenceOf(
+  outcome: Outcome,
+  tenant: number,
+  directory: OwnerDirectory,
+): { mode: Decided['mode']; targets: number[]; why: string | null } {
+  switch (outcome.do) {
+    case 'deliver': {
+      const found = outcome.targets.map((name) => directory.targetNamed(tenant, name)?.id);
+      const targets = found.filter((id) => id !== undefined);
+      const missing = outcome.targets.filter((_, i) => found[i] === undefined);
+      const why = missing.length > 0 ? `no such target: ${missing.join(', ')}` : null;
+      // A rule whose targets are all gone chooses nothing: a person must.
+      return targets.length > 0 ? { mode: 'deliver', targets, why } : { mode: 'wait', targets: [], why };
+    }
+    case 'close':
+      return { mode: 'close', targets: [], why: outcome.reason };
+    case 'wait':
+      return { mode: 'wait', targets: [], why: null };
+    default: {
+      const never: never = outcome;
+      throw never;
+    }
+  }
+}
+
+/** Messages that rules simply routed have no row of their own; every other one has, and so has a late one. */
+function standingOf(decided: Decided, how: { readonly late: boolean; readonly version: number }): NewStanding | null {
+  const base = { sequence: decided.sequence, version: how.version, reason: decided.why, rung: null };
+  switch (decided.mode) {
+    case 'deliver':
+      return how.late ? { ...base, state: 'routed' } : null;
+    case 'close':
+      return { ...base, state: 'closed' };
+    case 'wait':
+      return { ...base, state: 'waiting' };
+    case 'park':
+      return { ...base, state: 'parked', rung: decided.rung };
+    case 'quarantine':
+      return { ...base, state: 'quarantined' };
+    case 'cancel':
+      return { ...base, state: 'waiting' };
+    default: {
+      const never: never = decided.mode;
+      throw never;
+    }
+  }
+}
+
+const NOT_DECIDED: Decider = { by: 'rules', set: 0, rules: [] };
+
+/** A message set aside: it takes its place in the stream's plan, and its deliveries come later. */
+export function parkedItem(sequence: number, rung: number, why: string): Item {
+  const decided: Decided = {
+    sequence, rung, mode: 'park', decider: NOT_DECIDED, targets: [], late: false, replay: false, why,
+  };
+  return { decided, standing: standingOf(decided, { late: false, version: 1 }), ready: null };
+}
+
+/** A message no rung could read. */
+export function poisonItem(sequence: number, rung: number, why: string): Item {
+  const decided: Decided = {
+    sequence, rung, mode: 'quarantine', decider: NOT_DECIDED, targets: [], late: true, replay: false, why,
+  };
+  return { decided, standing: standingOf(decided, { late: true, version: 1 }), ready: null };
+}
+
+/** What follows from the readings of a batch. */
+export function itemsOf(
+  readings: readonly Reading[],
+  directory: OwnerDirectory,
+  canonical: Canonical,
+): Item[] {
+  return readings.map((reading) => {
+    const { message } = reading.taken;
+    if (reading.read === 'parked') return parkedItem(message.sequence, reading.rung, reading.reason);
+    return decideByRules(readyOf(message, reading.view, directory, canonical), directory, { late: false, version: 1 });
+  });
+}
+
+export function readyOf(
+  message: Ready['message'],
+  view: Ready['view'],
+  directory: OwnerDirectory,
+  canonical: Canonical,
+): Ready {
+  const tenant = directory.tenant(message.tenant)?.name ?? String(message.tenant);
+  const source = directory.sourceName(message.tenant, message.source);
+  return { message, view, canonical: canonical(message, { tenant, source }, view) };
+}
+
+/** The plan for a channel's next messages. Moves the state's counters on. */
+export function drawStream(
+  drawing: Drawing,
+  readings: readonly Reading[],
+  items: readonly Item[],
+  batchAttempt: number | null,
+): Drawn {
+  const { state } = drawing;
+  const messages = readings.map((reading) => reading.taken.message);
+  const last = messages[messages.length - 1];
+  if (!last) throw new RangeError('a plan of the stream needs a message');
+  state.chain = nextChain(state.chain, messages);
+  state.planned = last.sequence;
+  const attempts = readings.map((reading) => reading.attempt).filter((attempt) => attempt !== null);
+  return draw(drawing, items, {
+    kind: 'stream',
+    chain: state.chain,
+    attempts,
+    doneBatches: batchAttempt === null ? [] : [batchAttempt],
+  });
+}
+
+/** The plan for what comes beside the stream: decisions of people, parked messages that are ready, poison. */
+export function drawExtra(
+  drawing: Drawing,
+  items: readonly Item[],
+  rest: Partial<Pick<NewPlan, 'attempts' | 'decisions' | 'cancelled' | 'poison'>>,
+): Drawn {
+  return draw(drawing, items, { kind: 'extra', chain: null, ...rest });
+}
+
+function draw(
+  { state, how }: Drawing,
+  items: readonly Item[],
+  rest: Pick<NewPlan, 'kind' | 'chain'> & Partial<NewPlan>,
+): Drawn {
+  const runs = planRuns(items.map((item) => item.decided), state.lines, how);
+  const ready = new Map(items.flatMap((item) => (item.ready ? [[item.decided.sequence, item.ready] as const] : [])));
+  const sequences = items.map((item) => item.decided.sequence);
+  state.lastPlan++;
+  return {
+    ready,
+    plan: {
+      held: state.held,
+      number: state.lastPlan,
+      firstSequence: Math.min(...sequences),
+      lastSequence: Math.max(...sequences),
+      runs,
+      open: runs.some((run) => run.t.some(([, , when]) => when === 'now')),
+      pending: waitingDeliveries(runs),
+      standings: items.map((item) => item.standing).filter((standing) => standing !== null),
+      views: items.flatMap((item) => viewOf(item)),
+      attempts: [],
+      doneBatches: [],
+      decisions: [],
+      cancelled: [],
+      poison: [],
+      ...rest,
+    },
+  };
+}
+
+/** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
+function viewOf(item: Item): NewPlan['views'] {
+  return item.ready?.message.kind === 'mail' && item.decided.decider.by === 'rules'
+    ? [{ sequence: item.decided.sequence, view: item.ready.view }]
+    : [];
+}
+
+function waitingDeliveries(runs: readonly Run[]): NewDelivery[] {
+  if (!runs.some((run) => run.t.some(([, , how]) => how === 'later'))) return [];
+  return [...deliveriesOf(runs)].filter((each) => each.how === 'later').map(newDelivery);
+}
+
+/** The row a planned delivery gets when it has to wait. */
+export function newDelivery(planned: {
+  readonly target: number;
+  readonly number: number;
+  readonly sequence: number;
+  readonly run: Run;
+}): NewDelivery {
+  return {
+    target: planned.target,
+    number: planned.number,
+    sequence: planned.sequence,
+    rung: planned.run.r,
+    decision: deciderText(planned.run.d),
+    late: planned.run.late ?? false,
+    replay: planned.run.replay ?? false,
+  };
+}

@@ -1,0 +1,189 @@
+import type { Run } from '../delivery/plan.js';
+import type { SendResult } from '../message/delivery.js';
+import type { StoredMessage } from '../message/message.js';
+import type { Rung, View } from '../message/view.js';
+
+/** A channel this process holds, and the term it holds it by: every write names both and fails when they are no longer so. */
+export interface Held {
+  readonly tenant: number;
+  readonly channel: number;
+  readonly term: number;
+}
+
+/** This process is no longer the owner: nothing was written, and it must not go on with the channel. */
+export class FencedOut extends Error {
+  override readonly name = 'FencedOut';
+  constructor(readonly channels: readonly { readonly tenant: number; readonly channel: number }[]) {
+    super(`the lease of ${channels.map((c) => `${c.tenant}/${c.channel}`).join(', ')} belongs to another process now`);
+  }
+}
+
+/** Where a channel's reader stands, as its new owner finds it. */
+export interface ReaderState {
+  readonly planned: number;
+  readonly lastPlan: number;
+  readonly chain: Buffer;
+  /** Last delivery number by target id, in the present epoch. */
+  readonly lines: Map<number, number>;
+  /** Deliveries that wait, by target id: those lines are blocked for sending at once. */
+  readonly pending: Map<number, number>;
+  /** Messages whose try an earlier owner left open, with its rung: they are parked and tried alone. */
+  readonly interrupted: Map<number, Rung>;
+  /** A batch of events was interrupted: its members are tried one by one up to this sequence. */
+  readonly aloneUpTo: number;
+}
+
+/** One plan to be written. */
+export interface NewPlan {
+  readonly held: Held;
+  readonly number: number;
+  readonly kind: 'stream' | 'extra';
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly runs: readonly Run[];
+  /** Present for `stream`: the running hash after it. */
+  readonly chain: Buffer | null;
+  /** Something of it is sent at once. */
+  readonly open: boolean;
+  /** Everything else that must be true at the same moment. */
+  readonly pending: readonly NewDelivery[];
+  readonly standings: readonly NewStanding[];
+  readonly views: readonly NewView[];
+  /** Attempts of single mails that ended with it; they stay as their history. */
+  readonly attempts: readonly EndedAttempt[];
+  /** Attempts of batches of events that went through; they leave none. */
+  readonly doneBatches: readonly number[];
+  /** Versions of people's decisions it carries out, by sequence. */
+  readonly decisions: readonly { readonly sequence: number; readonly version: number }[];
+  readonly cancelled: readonly { readonly target: number; readonly epoch: number; readonly number: number }[];
+  readonly poison: readonly number[];
+}
+
+export interface NewDelivery {
+  readonly target: number;
+  readonly number: number;
+  readonly sequence: number;
+  readonly rung: number;
+  readonly decision: string;
+  readonly late: boolean;
+  readonly replay: boolean;
+}
+
+export interface NewStanding {
+  readonly sequence: number;
+  readonly state: 'waiting' | 'routed' | 'closed' | 'parked' | 'quarantined';
+  /** Version of the decision that led there; the rules' is 1. */
+  readonly version: number;
+  readonly reason: string | null;
+  readonly rung: Rung | null;
+}
+
+export interface NewView {
+  readonly sequence: number;
+  readonly view: View;
+}
+
+export interface EndedAttempt {
+  readonly id: number;
+  readonly outcome: 'processed' | 'failed' | 'interrupted';
+  readonly reason: string | null;
+}
+
+/** What became of the deliveries a plan sent at once: all delivered but these, which wait from now on. */
+export interface PlanOutcome {
+  readonly held: Held;
+  readonly plan: number;
+  readonly unsent: readonly NewDelivery[];
+}
+
+/** A delivery that waits, as the dispatcher takes it. */
+export interface DueDelivery {
+  readonly tenant: number;
+  readonly target: number;
+  readonly channel: number;
+  readonly epoch: number;
+  readonly number: number;
+  readonly sequence: number;
+  readonly plan: number;
+  readonly rung: number;
+  readonly decision: string;
+  readonly late: boolean;
+  readonly replay: boolean;
+  readonly what: 'message' | 'void';
+  readonly attempts: number;
+  /** Milliseconds since 1970; null before the first. */
+  readonly firstAttemptAt: number | null;
+  readonly reason: string | null;
+  /** When its target last took anything, and when a pause of it last ended; null for never. */
+  readonly targetTakenAt: number | null;
+  readonly targetResumedAt: number | null;
+}
+
+/** What follows from one try of a waiting delivery. */
+export interface Settled {
+  readonly due: DueDelivery;
+  readonly result: SendResult;
+  readonly startedAt: number;
+  readonly tookMs: number;
+  readonly then:
+    | { readonly state: 'delivered' }
+    | { readonly state: 'pending'; readonly nextAt: number }
+    | { readonly state: 'failed'; readonly code: string; readonly reason: string; readonly voided: boolean };
+}
+
+/** A person's decision whose hold is over. */
+export interface DueDecision {
+  readonly tenant: number;
+  readonly channel: number;
+  readonly sequence: number;
+  readonly version: number;
+  readonly who: string;
+  readonly action: 'assign' | 'unassign' | 'replay';
+  readonly targets: readonly number[];
+}
+
+export interface ParkedMessage {
+  readonly sequence: number;
+  readonly rung: Rung;
+  readonly version: number;
+  /** How often a try on this rung was cut off by the death of the whole process. */
+  readonly interruptions: number;
+}
+
+/** A message with its stored view, where it has one. */
+export interface MessageWithView {
+  readonly message: StoredMessage;
+  readonly view: View | null;
+}
+
+/** Everything the owner keeps in the database. Every write is fenced: it rejects with FencedOut when a lease is lost. */
+export interface OwnerStore {
+  loadReader(held: Held): Promise<ReaderState>;
+  /** The next messages of a channel from a sequence on, as many as there are within the bounds. */
+  read(held: Held, from: number, maxRows: number, maxBytes: number): Promise<StoredMessage[]>;
+  /** Some messages by their sequences, with the views they were last given. */
+  readWithViews(tenant: number, channel: number, sequences: readonly number[]): Promise<MessageWithView[]>;
+  /** Last sequence by channel, for the channels held. */
+  lastSequences(held: readonly Held[]): Promise<Map<string, number>>;
+  beginAttempts(
+    attempts: readonly { held: Held; first: number; last: number; rung: Rung; stage: string; try: number }[],
+  ): Promise<number[]>;
+  endAttempts(held: Held, attempts: readonly EndedAttempt[]): Promise<void>;
+  /** Writes plans and the outcomes of earlier ones, in one transaction. */
+  writePlans(plans: readonly NewPlan[], outcomes: readonly PlanOutcome[]): Promise<void>;
+  /** Plans whose outcome nobody wrote: their deliveries become pending, in order. Answers how many. */
+  adoptOpenPlans(held: Held): Promise<number>;
+  /** Deliveries of a target that may be tried now, in line order, at most so many. */
+  due(
+    target: { readonly tenant: number; readonly id: number; readonly inLine: boolean },
+    held: readonly Held[],
+    max: number,
+  ): Promise<DueDelivery[]>;
+  settle(held: Held, settled: readonly Settled[]): Promise<void>;
+  pauseTarget(tenant: number, target: number, code: string, reason: string): Promise<void>;
+  dueDecisions(held: Held, max: number): Promise<DueDecision[]>;
+  /** Pending deliveries of a message that nobody is sending: by target and number. */
+  pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
+  parked(held: Held, max: number): Promise<ParkedMessage[]>;
+  park(held: Held, sequence: number, rung: Rung, reason: string): Promise<void>;
+}

@@ -1,0 +1,179 @@
+import type { Clock } from '../message/clock.js';
+import type { Rung, View } from '../message/view.js';
+import type { Handover } from './handover.js';
+import type { EndedAttempt, Held, OwnerStore } from './ports.js';
+import type { ChannelState, ContentPort, ParseOutcome, Taken } from './state.js';
+
+/** How much one round takes. */
+export interface RoundBounds {
+  readonly rows: number;
+  readonly bytes: number;
+}
+
+/** The next messages of a channel: from memory when this process accepted them, else from the store. */
+export async function takeNext(
+  state: ChannelState,
+  bounds: RoundBounds,
+  handover: Handover,
+  store: OwnerStore,
+): Promise<Taken[]> {
+  const from = state.planned + 1;
+  const alone = from <= state.aloneUpTo || state.interrupted.has(from);
+  const rows = alone ? 1 : Math.min(bounds.rows, state.known - state.planned);
+  const here = handover.take(state.held.tenant, state.held.channel, from, rows);
+  if (here.length > 0) {
+    return here.map(({ arrival, channel, sequence, sha256 }) => ({
+      message: {
+        tenant: arrival.tenant.id,
+        channel,
+        sequence,
+        source: arrival.source.id,
+        kind: arrival.kind,
+        account: arrival.account,
+        type: arrival.type,
+        externalId: arrival.externalId,
+        value: arrival.value,
+        eventTime: arrival.eventTime,
+        arrivedAt: arrival.arrivedAt,
+        peer: arrival.peer,
+        meta: arrival.meta,
+        sha256,
+        raw: arrival.raw,
+      },
+      parsed: arrival.parsed,
+    }));
+  }
+  const stored = await store.read(state.held, from, rows, bounds.bytes);
+  return stored.map((message) => ({ message, parsed: undefined }));
+}
+
+/** What reading a message came to. */
+export type Reading =
+  | { readonly taken: Taken; readonly read: 'yes'; readonly view: View; readonly attempt: EndedAttempt | null }
+  /** Set aside while its channel goes on: at which rung it is to be tried, alone. */
+  | {
+      readonly taken: Taken;
+      readonly read: 'parked';
+      readonly rung: Rung;
+      readonly reason: string;
+      readonly attempt: EndedAttempt | null;
+      /** Still being tried: its outcome comes later. */
+      readonly running: Promise<ParseOutcome> | null;
+      readonly attemptId: number | null;
+    };
+
+/** Reads the messages of one channel's batch, in order; the tries of mail are durable before they begin. */
+export async function readBatch(deps: {
+  readonly state: ChannelState;
+  readonly taken: readonly Taken[];
+  /** Attempt ids of the mails, by sequence. */
+  readonly attempts: ReadonlyMap<number, number>;
+  readonly content: ContentPort;
+  readonly slot: Slots;
+  readonly parkAfterMs: number;
+  readonly clock: Clock;
+}): Promise<Reading[]> {
+  return Promise.all(
+    deps.taken.map((taken) => {
+      const { message } = taken;
+      const rung = deps.state.interrupted.get(message.sequence);
+      if (rung !== undefined) {
+        const reason = 'its last try was cut off by the end of the process';
+        return { taken, read: 'parked', rung, reason, attempt: null, running: null, attemptId: null } as const;
+      }
+      if (message.kind !== 'mail') {
+        const view = deps.content.inPlace(message, taken.parsed, 0);
+        return { taken, read: 'yes', view, attempt: null } as const;
+      }
+      return readMail(deps, taken);
+    }),
+  );
+}
+
+async function readMail(
+  deps: Parameters<typeof readBatch>[0],
+  taken: Taken,
+): Promise<Reading> {
+  const attemptId = deps.attempts.get(taken.message.sequence) ?? null;
+  const done = await deps.slot.run(async () => {
+    const running = deps.content.parse(taken.message.raw, 0);
+    return { running, first: await firstWithin(running, deps.parkAfterMs) };
+  });
+  if (done.first === null) {
+    const reason = `reading it takes more than ${deps.parkAfterMs} ms`;
+    return { taken, read: 'parked', rung: 0, reason, attempt: null, running: done.running, attemptId };
+  }
+  return concluded(taken, done.first, attemptId, deps.content);
+}
+
+function concluded(taken: Taken, outcome: ParseOutcome, attemptId: number | null, content: ContentPort): Reading {
+  if (outcome.ok) {
+    const attempt = attemptId === null ? null : ({ id: attemptId, outcome: 'processed', reason: null } as const);
+    return { taken, read: 'yes', view: outcome.view, attempt };
+  }
+  const attempt = failedAttempt(attemptId, outcome);
+  // The last rung is left to the suspects' own reader: it decides what is poison.
+  const rung = outcome.ours ? 0 : (content.lower(0) ?? 0);
+  return { taken, read: 'parked', rung, reason: outcome.reason, attempt, running: null, attemptId: null };
+}
+
+export function failedAttempt(id: number | null, outcome: Extract<ParseOutcome, { ok: false }>): EndedAttempt | null {
+  if (id === null) return null;
+  return { id, outcome: 'failed', reason: `${outcome.stage}: ${outcome.reason}` };
+}
+
+async function firstWithin<T>(promise: Promise<T>, ms: number): Promise<T | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** At most so many at a time; a slot is free again when what ran in it answers. */
+export interface Slots {
+  run<T>(task: () => Promise<T>): Promise<T>;
+}
+
+export function createSlots(count: number): Slots {
+  let free = count;
+  const line: (() => void)[] = [];
+  return {
+    async run(task) {
+      if (free > 0) free--;
+      else await new Promise<void>((resolve) => line.push(resolve));
+      try {
+        return await task();
+      } finally {
+        const next = line.shift();
+        if (next) next();
+        else free++;
+      }
+    },
+  };
+}
+
+/** The attempts that must be durable before a batch is read: one for its events together, one for each mail. */
+export function attemptsOf(
+  held: Held,
+  taken: readonly Taken[],
+): { held: Held; first: number; last: number; rung: Rung; stage: string; try: number; batch: boolean }[] {
+  const attempts: ReturnType<typeof attemptsOf> = [];
+  const inPlace = taken.filter(({ message }) => message.kind !== 'mail');
+  const first = inPlace[0];
+  const last = inPlace[inPlace.length - 1];
+  if (first && last) {
+    const range = { first: first.message.sequence, last: last.message.sequence };
+    attempts.push({ held, ...range, rung: 0, stage: 'read and route', try: 1, batch: true });
+  }
+  for (const { message } of taken) {
+    if (message.kind !== 'mail') continue;
+    const range = { first: message.sequence, last: message.sequence };
+    attempts.push({ held, ...range, rung: 0, stage: 'parse', try: 1, batch: false });
+  }
+  return attempts;
+}

@@ -1,0 +1,114 @@
+import type { Lines } from '../delivery/plan.js';
+import type { Target } from '../delivery/target.js';
+import type { CanonicalMessage, StoredMessage } from '../message/message.js';
+import type { Outcome } from '../message/decision.js';
+import type { SendResult } from '../message/delivery.js';
+import type { Outgoing, Sender } from '../message/delivery.js';
+import type { ParsedJson } from '../message/arrival.js';
+import type { Tenant } from '../message/tenant.js';
+import type { Rung, View } from '../message/view.js';
+import type { Held, ReaderState } from './ports.js';
+
+/** A channel this process reads, and everything it must remember of it between two rounds. */
+export interface ChannelState {
+  readonly held: Held;
+  readonly tenant: Tenant;
+  /** Every sequence up to here is planned. */
+  planned: number;
+  lastPlan: number;
+  chain: Buffer;
+  readonly lines: Lines;
+  /** Deliveries that wait, by target id: nothing overtakes them. */
+  readonly pending: Map<number, number>;
+  readonly interrupted: Map<number, Rung>;
+  readonly aloneUpTo: number;
+  /** Last sequence known to be stored. */
+  known: number;
+}
+
+export function channelKey(tenant: number, channel: number): string {
+  return `${tenant}/${channel}`;
+}
+
+export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {
+  return { held, tenant, ...reader, known: reader.planned };
+}
+
+/** Counts deliveries of a line that began or ceased to wait. */
+export function countPending(state: ChannelState, target: number, change: number): void {
+  const count = (state.pending.get(target) ?? 0) + change;
+  if (count > 0) state.pending.set(target, count);
+  else state.pending.delete(target);
+}
+
+/** A stored message on its way through a round, with what the ingress already read of it. */
+export interface Taken {
+  readonly message: StoredMessage;
+  readonly parsed: ParsedJson | undefined;
+}
+
+/** A message that was read and may be decided and sent. */
+export interface Ready {
+  readonly message: StoredMessage;
+  readonly view: View;
+  readonly canonical: CanonicalMessage;
+}
+
+/** The configuration as the owner needs it; a snapshot, to be asked for anew each round. */
+export interface OwnerDirectory {
+  tenant(id: number): Tenant | undefined;
+  sourceName(tenant: number, source: number): string;
+  rules(tenant: number): ActiveRules;
+  target(tenant: number, id: number): Target | undefined;
+  targetNamed(tenant: number, name: string): Target | undefined;
+  /** Every target there is, of all tenants. */
+  targets(): readonly Target[];
+}
+
+export interface ActiveRules {
+  readonly version: number;
+  decide(message: CanonicalMessage): { readonly rules: readonly string[]; readonly outcome: Outcome };
+}
+
+/** How messages of one target go out; null for those that are fetched (pull, or queue without a broker). */
+export type SenderOf = (target: Target) => Sender | null;
+
+/** Makes what goes on the wire out of a message. */
+export type Render = (
+  target: Target,
+  ready: Ready,
+  delivery: {
+    readonly channel: number;
+    readonly epoch: number;
+    readonly number: number;
+    readonly what: 'message' | 'void';
+    readonly reason: string | null;
+    readonly rung: number;
+    readonly decision: string;
+    readonly late: boolean;
+    readonly replay: boolean;
+    readonly attempts: number;
+  },
+) => Promise<Outgoing>;
+
+/** Turns a stored message and a view of it into the canonical message. */
+export type Canonical = (message: StoredMessage, names: { tenant: string; source: string }, view: View) => CanonicalMessage;
+
+/** Reads content: events in place, mail in children. Never rejects. */
+export interface ContentPort {
+  /** Events and webhooks. */
+  inPlace(message: StoredMessage, parsed: ParsedJson | undefined, rung: Rung): View;
+  /** Mail; one at a time per slot. */
+  parse(raw: Uint8Array, rung: Rung): Promise<ParseOutcome>;
+  /** How many mails are read at a time. */
+  readonly slots: number;
+  /** The next lower rung after a failure; null when there is none: poison. */
+  lower(rung: Rung): Rung | null;
+}
+
+export type ParseOutcome =
+  | { readonly ok: true; readonly view: View }
+  /** `ours`: the surroundings failed, not the message. */
+  | { readonly ok: false; readonly ours: boolean; readonly stage: string; readonly reason: string };
+
+export type SendResults = readonly SendResult[];

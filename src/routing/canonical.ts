@@ -1,0 +1,172 @@
+import type { Kind } from '../message/arrival.js';
+import { messageId } from '../message/id.js';
+import type { CanonicalMessage, StoredMessage } from '../message/message.js';
+import type { View } from '../message/view.js';
+
+/** What a stored message says only by number, and who we are. */
+export interface Names {
+  readonly tenant: string;
+  readonly source: string;
+  /** Our own host name, as in our Authentication-Results. */
+  readonly hostname: string;
+}
+
+/**
+ * The canonical message of a stored one and a view of it. Envelope, times and cleaned headers are made when first asked for.
+ *
+ * Inbound fields never count as ours: `waybill-*`, `x-waybill-*` and Authentication-Results that carry our own name are
+ * called `untrusted-…`, in `view.headers` and in the envelope's `headers`. Nothing is lost, and nobody takes them for ours.
+ */
+export function canonicalMessage(stored: StoredMessage, names: Names, view: View): CanonicalMessage {
+  return new Canonical(stored, names, view);
+}
+
+class Canonical implements CanonicalMessage {
+  readonly id: string;
+  readonly tenant: string;
+  readonly source: string;
+  readonly kind: Kind;
+  readonly account: string;
+  readonly type: string | null;
+  readonly value: string | null;
+  readonly externalId: string | null;
+  readonly peer: string;
+  readonly #stored: StoredMessage;
+  readonly #hostname: string;
+  readonly #asMade: View;
+  #view: View | undefined;
+  #envelope: CanonicalMessage['envelope'] | undefined;
+
+  constructor(stored: StoredMessage, names: Names, view: View) {
+    this.id = messageId(stored);
+    this.tenant = names.tenant;
+    this.source = names.source;
+    this.kind = stored.kind;
+    this.account = stored.account;
+    this.type = stored.type;
+    this.value = stored.value;
+    this.externalId = stored.externalId;
+    this.peer = stored.peer;
+    this.#stored = stored;
+    this.#hostname = names.hostname;
+    this.#asMade = view;
+  }
+
+  get time(): string | null {
+    return this.#stored.eventTime === null ? null : rfc3339(this.#stored.eventTime);
+  }
+
+  get received(): string {
+    return new Date(this.#stored.arrivedAt).toISOString();
+  }
+
+  get envelope(): CanonicalMessage['envelope'] {
+    this.#envelope ??= envelopeOf(this.#stored, this.#hostname);
+    return this.#envelope;
+  }
+
+  get view(): View {
+    this.#view ??= distrustView(this.#asMade, this.#hostname);
+    return this.#view;
+  }
+}
+
+function distrustView(view: View, hostname: string): View {
+  if (!view.headers.some(([name, value]) => isForgery(name, value, hostname))) return view;
+  return {
+    ...view,
+    headers: view.headers.map(([name, value]) => [trustedName(name, value, hostname), value] as const),
+  };
+}
+
+function envelopeOf(stored: StoredMessage, hostname: string): CanonicalMessage['envelope'] {
+  const { meta, kind, raw } = stored;
+  if (meta === null) return kind === 'event' ? contextAttributes(raw) : {};
+  const envelope: unknown = JSON.parse(meta);
+  if (!isRecord(envelope)) return {};
+  return isRecord(envelope.headers) ? { ...envelope, headers: distrustHeaders(envelope.headers, hostname) } : envelope;
+}
+
+/** Of an event in structured mode, whose bytes say all: everything but its data. */
+function contextAttributes(raw: Uint8Array): CanonicalMessage['envelope'] {
+  const event = readJson(raw);
+  if (!isRecord(event)) return {};
+  const { data: _, data_base64: __, ...attributes } = event;
+  return attributes;
+}
+
+function readJson(raw: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString());
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Of an HTTP request: name to value, or to the values of a field that came several times. */
+function distrustHeaders(headers: Readonly<Record<string, unknown>>, hostname: string): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [trustedName(name, [value].flat().join(', '), hostname), value]),
+  );
+}
+
+function trustedName(name: string, value: string, hostname: string): string {
+  return isForgery(name, value, hostname) ? `untrusted-${name}` : name;
+}
+
+function isForgery(name: string, value: string, hostname: string): boolean {
+  if (/^(x-)?waybill-/i.test(name)) return true;
+  return name.toLowerCase() === 'authentication-results' && sameHost(authservId(value), hostname);
+}
+
+function sameHost(a: string, b: string): boolean {
+  return a.toLowerCase().replace(/\.$/, '') === b.toLowerCase().replace(/\.$/, '');
+}
+
+/** RFC 8601: the first word, which comments may surround and quotes enclose. */
+function authservId(value: string): string {
+  const from = skipComments(value);
+  const quoted = /"((?:[^"\\]|\\.)*)"/y;
+  quoted.lastIndex = from;
+  const text = quoted.exec(value)?.[1];
+  if (text !== undefined) return text.replace(/\\(.)/g, '$1');
+  const word = /[^\s;()"]*/y;
+  word.lastIndex = from;
+  return word.exec(value)?.[0] ?? '';
+}
+
+/** Where the first thing stands that is neither white space nor a comment; comments nest. */
+function skipComments(value: string): number {
+  let depth = 0;
+  for (let at = 0; at < value.length; at++) {
+    const character = value[at] as string;
+    if (character === '(') depth++;
+    else if (character === ')' && depth > 0) depth--;
+    else if (character === '\\' && depth > 0) at++;
+    else if (depth === 0 && !/\s/.test(character)) return at;
+  }
+  return value.length;
+}
+
+const TIME = /^(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6})\d*)?(?:z|([+-])(\d\d)(?::?(\d\d))?)$/i;
+
+/**
+ * RFC 3339 in UTC without needless digits, from RFC 3339 or PostgreSQL's spelling: the same whether the message comes
+ * from memory or from the database. A time in no known spelling stays as it is; the ingress has checked it.
+ */
+function rfc3339(time: string): string {
+  const match = TIME.exec(time);
+  if (!match) return time;
+  const [, year, month, day, hour, minute, second, fraction = '', sign, offsetHours = '0', offsetMinutes = '0'] = match;
+  // The second is added by itself: a leap second is 60.
+  const local = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:00Z`) + Number(second) * 1000;
+  const offset = (Number(offsetHours) * 60 + Number(offsetMinutes)) * 60_000;
+  const utc = new Date(sign === '-' ? local + offset : local - offset).toISOString();
+  const digits = fraction.replace(/0+$/, '');
+  return utc.replace(/\.\d+Z$/, digits === '' ? 'Z' : `.${digits}Z`);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

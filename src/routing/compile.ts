@@ -1,0 +1,83 @@
+import type { CanonicalMessage } from '../message/message.js';
+import { type Field, resolveField } from './field.js';
+import type { Pattern, Rule, RuleSet, Term } from './rule.js';
+import { type CompiledTest, compileTest } from './test.js';
+
+/** A rule set ready to be asked. Made once for a version of the rules, used for every message. */
+export interface CompiledRules {
+  readonly mode: RuleSet['mode'];
+  /** Every field that some rule asks for, each once; terms name them by index. */
+  readonly fields: readonly Field[];
+  /** In the order they are asked, disabled ones included. */
+  readonly all: readonly CompiledRule[];
+  /** The enabled ones of `all`. An index by literals would narrow this list for a message; nothing else would change. */
+  readonly active: readonly CompiledRule[];
+}
+
+export interface CompiledRule {
+  readonly rule: Rule;
+  readonly when: CompiledPattern;
+}
+
+export type CompiledPattern = readonly CompiledTerm[];
+
+export type CompiledTerm =
+  | { readonly field: number; readonly tests: readonly CompiledTest[] }
+  | { readonly anyOf: readonly CompiledPattern[] };
+
+/** Orders the rules and prepares their tests. The rule set must come from `parseRuleSet`. */
+export function compileRuleSet(ruleSet: RuleSet): CompiledRules {
+  const fields = new FieldTable();
+  // Sorting is stable: rules of one priority keep the order of the file.
+  const all = ruleSet.rules
+    .toSorted((a, b) => a.priority - b.priority)
+    .map((rule) => ({ rule, when: compilePattern(rule.when, fields) }));
+  return { mode: ruleSet.mode, fields: fields.list, all, active: all.filter(({ rule }) => rule.enabled) };
+}
+
+class FieldTable {
+  readonly list: Field[] = [];
+  private readonly indexes = new Map<string, number>();
+
+  index(path: string): number {
+    const known = this.indexes.get(path);
+    if (known !== undefined) return known;
+    const field = resolveField(path);
+    if (!('read' in field)) throw new TypeError(field.message);
+    this.indexes.set(path, this.list.length);
+    return this.list.push(field) - 1;
+  }
+}
+
+function compilePattern(pattern: Pattern, fields: FieldTable): CompiledPattern {
+  return pattern.map((term) => compileTerm(term, fields));
+}
+
+function compileTerm(term: Term, fields: FieldTable): CompiledTerm {
+  if ('anyOf' in term) return { anyOf: term.anyOf.map((pattern) => compilePattern(pattern, fields)) };
+  const field = fields.index(term.path);
+  const type = (fields.list[field] as Field).type;
+  return { field, tests: term.tests.map((test) => compileTest(test, type)) };
+}
+
+const UNREAD = Symbol('unread');
+
+/** One message under the eyes of the rules: each field is read when it is first asked for, and once. */
+export class Reading {
+  private readonly values: unknown[];
+
+  constructor(
+    private readonly message: CanonicalMessage,
+    private readonly fields: readonly Field[],
+  ) {
+    this.values = new Array(fields.length).fill(UNREAD);
+  }
+
+  value(field: number): unknown {
+    const known = this.values[field];
+    if (known !== UNREAD) return known;
+    const value = (this.fields[field] as Field).read(this.message);
+    this.values[field] = value;
+    return value;
+  }
+}

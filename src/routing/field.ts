@@ -1,0 +1,175 @@
+import { isLosslessNumber } from 'lossless-json';
+import type { CanonicalMessage } from '../message/message.js';
+import type { Address } from '../message/view.js';
+import { didYouMean } from './spelling.js';
+
+/**
+ * What literals of a field are: `text` takes every scalar as it is written, `address` too and ignores case,
+ * `number` takes numbers, `any` tells text, numbers, true, false and null apart as JSON does.
+ */
+export type FieldType = 'text' | 'address' | 'number' | 'any';
+
+/** One thing about a message that a rule can ask for. */
+export interface Field {
+  /** The one spelling of its path: header names in lower case. */
+  readonly path: string;
+  readonly type: FieldType;
+  /** The only values there are, where they are few. */
+  readonly values?: readonly string[];
+  /** The value, a list of at least one value, or undefined where there is none. Takes no time until it is called. */
+  read(message: CanonicalMessage): unknown;
+}
+
+export interface UnknownField {
+  readonly message: string;
+  readonly didYouMean?: string;
+}
+
+/** Of one field, rules see so many values, and so many characters of each: neither may stop the owner of a channel. */
+export const MAX_VALUES = 10_000;
+export const MAX_CHARACTERS = 1024 * 1024;
+
+type Read = (message: CanonicalMessage) => unknown;
+
+const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string[]; read: Read }>> = {
+  kind: { type: 'text', values: ['mail', 'event', 'webhook'], read: (message) => message.kind },
+  source: { type: 'text', read: (message) => message.source },
+  account: { type: 'text', read: (message) => message.account },
+  type: { type: 'text', read: (message) => message.type ?? undefined },
+  value: { type: 'number', read: (message) => message.value ?? undefined },
+  time: { type: 'text', read: (message) => message.time ?? undefined },
+  received: { type: 'text', read: (message) => message.received },
+  peer: { type: 'text', read: (message) => message.peer },
+  externalId: { type: 'text', read: (message) => message.externalId ?? undefined },
+  subject: { type: 'text', read: (message) => message.view.subject ?? undefined },
+  from: { type: 'address', read: (message) => addresses(message.view.from) },
+  to: { type: 'address', read: (message) => addresses(message.view.to) },
+  cc: { type: 'address', read: (message) => addresses(message.view.cc) },
+  text: { type: 'text', read: (message) => visible(message.view.text ?? undefined) },
+  messageId: { type: 'text', read: (message) => message.view.messageId ?? undefined },
+  rung: { type: 'number', read: (message) => message.view.rung },
+  defects: { type: 'text', read: (message) => list(message.view.defects.map((defect) => defect.code)) },
+  parts: { type: 'any', read: (message) => list(message.view.parts) },
+  'parts.name': { type: 'text', read: (message) => list(message.view.parts.map((part) => part.name).filter(present)) },
+  'parts.type': { type: 'text', read: (message) => list(message.view.parts.map((part) => part.type)) },
+  'parts.size': { type: 'number', read: (message) => list(message.view.parts.map((part) => part.size)) },
+  envelope: { type: 'any', read: (message) => leaves(message.envelope, []) },
+  data: { type: 'any', read: (message) => leaves(message.view.data, []) },
+};
+
+/** Fields whose path goes on with a name of the sender's. */
+const FAMILIES = ['headers', 'envelope', 'data'] as const;
+
+/** Finds the field of a path such as `subject`, `headers.list-id` or `data.customer.country`. */
+export function resolveField(path: string): Field | UnknownField {
+  const plain = Object.hasOwn(PLAIN, path) ? PLAIN[path] : undefined;
+  if (plain) return { path, ...plain };
+  const segments = splitPath(path);
+  if (!segments) {
+    return { message: `"${path}" is not a path: names joined by dots, a dot within a name written as \\.` };
+  }
+  const [family, ...names] = segments;
+  if (names.length === 0) return unknownField(path);
+  switch (family) {
+    case 'headers':
+      return headerField(names.join('.'));
+    case 'envelope':
+      return { path, type: 'any', read: (message) => leaves(message.envelope, names) };
+    case 'data':
+      return { path, type: 'any', read: (message) => leaves(message.view.data, names) };
+    default:
+      return unknownField(path);
+  }
+}
+
+/** Names between dots; `\.` is a dot within a name and `\\` a backslash. Undefined for empty names and other escapes. */
+function splitPath(path: string): string[] | undefined {
+  const names = path.match(/(?:[^.\\]|\\[.\\])+/g) ?? [];
+  return names.join('.') === path ? names.map((name) => name.replace(/\\([.\\])/g, '$1')) : undefined;
+}
+
+function headerField(name: string): Field | UnknownField {
+  const lower = name.toLowerCase();
+  if (!/^[!-9;-[\]-~]+$/.test(lower)) return { message: `"${name}" is not a header name` };
+  if (/^(x-)?waybill-/.test(lower)) {
+    return {
+      message: `inbound ${lower} fields never count as Waybill's own: rules see them under untrusted-${lower}`,
+      didYouMean: `headers.untrusted-${lower}`,
+    };
+  }
+  return { path: `headers.${lower}`, type: 'text', read: (message) => headerValues(message, lower) };
+}
+
+function unknownField(path: string): UnknownField {
+  const near = didYouMean(path, Object.keys(PLAIN)) ?? nearFamily(path);
+  return {
+    message: `there is no field "${path}"; there are ${Object.keys(PLAIN).join(', ')}, headers.<name>, envelope.<name>, data.<name>`,
+    ...(near !== undefined && { didYouMean: near }),
+  };
+}
+
+function nearFamily(path: string): string | undefined {
+  const dot = path.indexOf('.');
+  const family = dot > 0 ? didYouMean(path.slice(0, dot), FAMILIES) : undefined;
+  return family && family + path.slice(dot);
+}
+
+/** A mail's headers are part of its content, a webhook's of its envelope. */
+function headerValues(message: CanonicalMessage, name: string): unknown {
+  const values: string[] = [];
+  for (const [key, value] of message.view.headers) if (key === name) values.push(value);
+  if (values.length > 0 || message.kind !== 'webhook') return list(values);
+  return leaves(message.envelope, ['headers', name]);
+}
+
+function addresses(from: readonly Address[]): unknown {
+  return list(from.map((entry) => entry.address.toLowerCase()));
+}
+
+function list(values: readonly unknown[]): unknown {
+  if (values.length <= 1) return visible(values[0]);
+  return values.slice(0, MAX_VALUES).map(visible);
+}
+
+function visible(value: unknown): unknown {
+  return typeof value === 'string' && value.length > MAX_CHARACTERS ? value.slice(0, MAX_CHARACTERS) : value;
+}
+
+/** What stands under a path in JSON. Lists on the way are gone through, their elements all being meant. */
+function leaves(root: unknown, names: readonly string[]): unknown {
+  let node = root;
+  for (const [depth, name] of names.entries()) {
+    if (Array.isArray(node)) return leavesOfList(node, names, depth);
+    node = member(node, name);
+    if (node === undefined) return undefined;
+  }
+  return Array.isArray(node) ? leavesOfList(node, names, names.length) : visible(node);
+}
+
+/** Goes through at most MAX_VALUES nodes, in order, without recursion: the depth is the sender's choice. */
+function leavesOfList(start: readonly unknown[], names: readonly string[], startDepth: number): unknown {
+  const found: unknown[] = [];
+  const ahead: { node: unknown; depth: number }[] = [{ node: start, depth: startDepth }];
+  for (let budget = MAX_VALUES; budget > 0 && ahead.length > 0; budget--) {
+    const { node, depth } = ahead.pop() as { node: unknown; depth: number };
+    if (Array.isArray(node)) {
+      const within = node.slice(0, budget).reverse();
+      for (const element of within) ahead.push({ node: element, depth });
+    } else if (depth === names.length) {
+      found.push(node);
+    } else {
+      const next = member(node, names[depth] as string);
+      if (next !== undefined) ahead.push({ node: next, depth: depth + 1 });
+    }
+  }
+  return list(found);
+}
+
+function member(node: unknown, name: string): unknown {
+  if (typeof node !== 'object' || node === null || isLosslessNumber(node)) return undefined;
+  return Object.hasOwn(node, name) ? (node as Record<string, unknown>)[name] : undefined;
+}
+
+function present<T>(value: T | null): value is T {
+  return value !== null;
+}

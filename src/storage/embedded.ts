@@ -1,0 +1,136 @@
+import { mkdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Clock } from '../message/clock.js';
+import { prepareCluster, WAYBILL } from './embedded/cluster.js';
+import { explainFileError } from './embedded/failure.js';
+import { type DirectoryLock, lockDirectory } from './embedded/lock.js';
+import { chooseRunner, type RootWay } from './embedded/runner.js';
+import { type Server, startServer, stopServer } from './embedded/server.js';
+import { prepareSockets, socketUrl } from './embedded/sockets.js';
+
+export { DataDirectoryInUse, EmbeddedFailed, type EmbeddedFailure } from './embedded/failure.js';
+
+export interface EmbeddedSettings {
+  /** Made when it isn't there. Holds the database and the lock, and may hold other things. */
+  readonly dataDir: string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** For root: how to run PostgreSQL, which refuses to be root. By default in a user namespace where the kernel lets us. */
+  readonly asRoot?: RootWay;
+  /** Where root puts what another user can't reach in its own place. */
+  readonly systemDir?: string;
+}
+
+export interface Embedded {
+  /** For `pg`; stays the same as long as it runs. */
+  readonly url: string;
+  /** The server's process; undefined while it is being started again. */
+  readonly pid: number | undefined;
+  /** Stops the server, within about a minute at worst, and releases the data directory. */
+  stop(): Promise<void>;
+}
+
+/** How long to wait before a server that ended by itself is started again; doubled up to the most while that fails. */
+const RESTART_MS = 500;
+const RESTART_MOST_MS = 30_000;
+
+/**
+ * Starts the database of a data directory and keeps it running until `stop`. Should the server end by itself,
+ * it is started again, and connections fail in the meantime.
+ * Throws DataDirectoryInUse, or EmbeddedFailed with a sentence of what to do.
+ */
+export async function startEmbedded(settings: EmbeddedSettings): Promise<Embedded> {
+  const dataDir = resolve(settings.dataDir);
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    const lock = lockDirectory(dataDir);
+    try {
+      return await startLocked({ ...settings, dataDir }, lock);
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  } catch (error) {
+    throw explainFileError(error, dataDir);
+  }
+}
+
+async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Promise<Embedded> {
+  const { dataDir, log, clock, asRoot, systemDir = '/var/lib/waybill' } = settings;
+  const began = clock.monotonic();
+  const runner = await chooseRunner({ log, systemDir, ...(asRoot && { asRoot }) });
+  const cluster = await prepareCluster({ dataDir, runner, systemDir, log });
+  const sockets = await prepareSockets(cluster, runner);
+  const start = (signal: AbortSignal) => startServer({ cluster, sockets, runner, log, signal });
+  const first = await start(new AbortController().signal);
+  const took = Math.round(clock.monotonic() - began);
+  log.info({ pid: first.pid, version: runner.version, way: runner.way, took }, 'embedded database started');
+  return new KeptServer(socketUrl(sockets, WAYBILL), first, start, lock, log);
+}
+
+/** A server that is started again when it ends before it is asked to. */
+class KeptServer implements Embedded {
+  readonly #stopping = new AbortController();
+  readonly #kept: Promise<void>;
+  #server: Server | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(
+    readonly url: string,
+    first: Server,
+    private readonly start: (signal: AbortSignal) => Promise<Server>,
+    private readonly lock: DirectoryLock,
+    private readonly log: Logger,
+  ) {
+    this.#server = first;
+    this.#kept = this.#keep(first);
+  }
+
+  get pid(): number | undefined {
+    return this.#server?.pid;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping.abort();
+    try {
+      if (this.#server) await stopServer(this.#server);
+      await this.#kept;
+    } finally {
+      this.lock.release();
+    }
+  }
+
+  async #keep(first: Server): Promise<void> {
+    for (let server: Server | undefined = first; server; server = await this.#startAgain()) {
+      this.#server = server;
+      const lastWords = await server.ended;
+      this.#server = undefined;
+      if (!this.#stopping.signal.aborted) {
+        this.log.error({ lastWords }, 'the embedded database ended by itself; it is being started again');
+      }
+    }
+  }
+
+  /** Tries until a server is there; undefined when `stop` comes first. */
+  async #startAgain(): Promise<Server | undefined> {
+    const { signal } = this.#stopping;
+    for (let wait = RESTART_MS; !signal.aborted; wait = Math.min(wait * 2, RESTART_MOST_MS)) {
+      try {
+        await sleep(wait, undefined, { signal });
+        const server = await this.start(signal);
+        if (!signal.aborted) return server;
+        await stopServer(server);
+      } catch (error) {
+        if (!signal.aborted) this.log.error({ err: error }, 'the embedded database does not start again yet');
+      }
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,39 @@
+import { chmod, chown, mkdir, mkdtemp, readdir, readlink, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { WAYBILL } from './cluster.js';
+import type { Runner } from './runner.js';
+
+/** A socket's whole path has at most 107 bytes on Linux; its name takes `/.s.PGSQL.5432`. */
+const LONGEST_DIRECTORY = 107 - '/.s.PGSQL.5432'.length;
+
+/**
+ * The directory of the server's socket, closed to everybody but PostgreSQL's user (and root): beside the cluster, or where
+ * that path is too long, in the machine's temporary directory, with a link to it in its stead so that it is found again.
+ */
+export async function prepareSockets(cluster: string, runner: Runner): Promise<string> {
+  const beside = join(dirname(cluster), 'run');
+  const elsewhere = await readlink(beside).catch(() => undefined);
+  if (elsewhere !== undefined) await rm(elsewhere, { recursive: true, force: true });
+  await rm(beside, { recursive: true, force: true });
+  let directory = beside;
+  if (Buffer.byteLength(beside) > LONGEST_DIRECTORY) {
+    directory = await mkdtemp(join(tmpdir(), 'waybill-'));
+    await symlink(directory, beside);
+  } else {
+    await mkdir(directory);
+  }
+  await chmod(directory, 0o700);
+  await chown(directory, runner.owner.uid, runner.owner.gid);
+  return directory;
+}
+
+/** A server that was killed leaves its socket and a lock on it, which names a process id that may be another's by now. */
+export async function emptySockets(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) await rm(join(directory, name));
+}
+
+/** The host in front is for those who read URLs by the book; the one in the query is what counts. */
+export function socketUrl(directory: string, database: string): string {
+  return `postgres://${WAYBILL}@localhost/${database}?host=${encodeURIComponent(directory)}`;
+}

@@ -1,0 +1,650 @@
+import type { Pool, PoolClient } from 'pg';
+import { deliveriesOf, type Run } from '../delivery/plan.js';
+import type { Kind } from '../message/arrival.js';
+import type { StoredMessage } from '../message/message.js';
+import type { View } from '../message/view.js';
+import {
+  type DueDecision,
+  type DueDelivery,
+  type EndedAttempt,
+  FencedOut,
+  type Held,
+  type NewDelivery,
+  type NewPlan,
+  type OwnerStore,
+  type ParkedMessage,
+  type PlanOutcome,
+  type ReaderState,
+  type Settled,
+} from '../owner/ports.js';
+import { newDelivery } from '../owner/planning.js';
+import { arrayOf, textArray } from './array.js';
+import { inTransaction } from './pool.js';
+
+/** Columns of a message, as StoredMessage has them; event times keep their microseconds. */
+export const MESSAGE_COLUMNS = `m.tenant, m.channel, m.sequence, m.source, m.kind, m.account, m.type,
+  m.external_id, m.value, to_char(m.event_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as event_time,
+  m.arrived_at, m.peer, m.meta::text as meta, m.sha256, m.raw`;
+
+export interface MessageRow {
+  tenant: number;
+  channel: number;
+  sequence: number;
+  source: number;
+  kind: Kind;
+  account: string;
+  type: string | null;
+  external_id: string | null;
+  value: string | null;
+  event_time: string | null;
+  arrived_at: Date;
+  peer: string;
+  meta: string | null;
+  sha256: Buffer;
+  raw: Buffer;
+}
+
+export function storedMessage(row: MessageRow): StoredMessage {
+  const { external_id, event_time, arrived_at, ...same } = row;
+  return { ...same, externalId: external_id, eventTime: event_time, arrivedAt: arrived_at.getTime() };
+}
+
+/** SQLSTATE of `check_leases`. */
+const FENCED = 'WB001';
+
+/** What the owner of channels keeps, in PostgreSQL. `process` is this process's row, `epoch` the installation's. */
+export function createOwnerStore(pool: Pool, process: string, epoch: number): OwnerStore {
+  return {
+    loadReader: (held) => loadReader(pool, process, epoch, held),
+    async read(held, from, maxRows, maxBytes) {
+      // A page never crosses a generation: its partition is probed alone.
+      const { rows } = await pool.query<MessageRow>(
+        `with g as materialized (select generation_of($1, $2::smallint, $3) as id)
+         select ${MESSAGE_COLUMNS} from (
+           select m.*, sum(length(m.raw)) over (order by m.sequence) - length(m.raw) as before
+           from (select * from message where generation = (select id from g) and tenant = $1 and channel = $2
+             and sequence >= $3 order by sequence limit $4) m) m
+         where m.before < $5 order by m.sequence`,
+        [held.tenant, held.channel, from, maxRows, maxBytes],
+      );
+      return rows.map(storedMessage);
+    },
+    async readWithViews(tenant, channel, sequences) {
+      const { rows } = await pool.query<MessageRow & { body: View | null }>(
+        `select ${MESSAGE_COLUMNS}, v.body from unnest($3::bigint[]) as w(sequence)
+         join message m on m.generation = generation_of($1, $2::smallint, w.sequence) and m.tenant = $1
+           and m.channel = $2 and m.sequence = w.sequence
+         left join view v on v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel
+           and v.sequence = m.sequence
+         order by m.sequence`,
+        [tenant, channel, arrayOf(sequences)],
+      );
+      return rows.map(({ body, ...row }) => ({ message: storedMessage(row), view: body }));
+    },
+    async lastSequences(held) {
+      const { rows } = await pool.query<{ tenant: number; channel: number; last_sequence: number }>(
+        `select c.tenant, c.channel, c.last_sequence from channel c
+         join unnest($1::int[], $2::smallint[]) as w(tenant, channel) on c.tenant = w.tenant and c.channel = w.channel`,
+        [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel))],
+      );
+      return new Map(rows.map((row) => [`${row.tenant}/${row.channel}`, row.last_sequence]));
+    },
+    async beginAttempts(attempts) {
+      if (attempts.length === 0) return [];
+      const { rows } = await pool.query<{ id: number }>(
+        `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process)
+         select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[],
+           $7::smallint[], array_fill($8::uuid, array[$9::int])) returning id`,
+        [
+          arrayOf(attempts.map((a) => a.held.tenant)),
+          arrayOf(attempts.map((a) => a.held.channel)),
+          arrayOf(attempts.map((a) => a.first)),
+          arrayOf(attempts.map((a) => a.last)),
+          arrayOf(attempts.map((a) => a.rung)),
+          textArray(attempts.map((a) => a.stage)),
+          arrayOf(attempts.map((a) => a.try)),
+          process,
+          attempts.length,
+        ],
+      );
+      return rows.map((row) => row.id);
+    },
+    endAttempts: (held, attempts) =>
+      fenced(pool, process, [held], (client) => endAttempts(client, attempts)),
+    writePlans: (plans, outcomes) => writePlans(pool, process, epoch, plans, outcomes),
+    adoptOpenPlans: (held) => fenced(pool, process, [held], (client) => adoptOpenPlans(client, held)),
+    due: (target, held, max) => due(pool, target, held, max),
+    settle: (held, settled) => fenced(pool, process, [held], (client) => settle(client, settled)),
+    async pauseTarget(tenant, target, code, reason) {
+      await pool.query(
+        `update target set paused_at = now(), paused_by = 'waybill', paused_code = $3, paused_reason = $4,
+           updated_at = now() where tenant = $1 and id = $2 and paused_at is null`,
+        [tenant, target, code, reason],
+      );
+    },
+    async dueDecisions(held, max) {
+      const { rows } = await pool.query<DueDecision>(
+        `select tenant, channel, sequence, version, who, action, targets from decision
+         where tenant = $1 and channel = $2 and plan is null and hold_until <= now()
+         order by decided_at, sequence, version limit $3`,
+        [held.tenant, held.channel, max],
+      );
+      return rows;
+    },
+    async pendingOf(held, sequence) {
+      const { rows } = await pool.query<{ target: number; epoch: number; number: number }>(
+        `select target, epoch, number from delivery where tenant = $1 and channel = $2 and sequence = $3
+         and state = 'pending' and (leased_until is null or leased_until < now())`,
+        [held.tenant, held.channel, sequence],
+      );
+      return rows;
+    },
+    async parked(held, max) {
+      const { rows } = await pool.query<ParkedMessage>(
+        `select s.sequence, s.rung, s.version, (select count(*) from attempt a where a.tenant = s.tenant
+           and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
+           and a.rung = s.rung and a.outcome = 'interrupted') as interruptions
+         from standing s where s.tenant = $1 and s.channel = $2 and s.state = 'parked' and s.ready_at <= now()
+         order by s.ready_at, s.sequence limit $3`,
+        [held.tenant, held.channel, max],
+      );
+      return rows;
+    },
+    park: (held, sequence, rung, reason) =>
+      fenced(pool, process, [held], async (client) => {
+        await client.query(
+          `update standing set rung = $4, reason = $5, ready_at = now()
+           where tenant = $1 and channel = $2 and sequence = $3 and state = 'parked'`,
+          [held.tenant, held.channel, sequence, rung, reason],
+        );
+      }),
+  };
+}
+
+/** Runs `fn` in a transaction that holds the leases, or rejects with FencedOut before it did anything. */
+async function fenced<T>(
+  pool: Pool,
+  process: string,
+  held: readonly Held[],
+  fn: (client: PoolClient) => Promise<T>,
+): Promise<T> {
+  return asFencedOut(held, () =>
+    inTransaction(pool, async (client) => {
+      await client.query('select check_leases($1, $2, $3, $4)', leaseParameters(process, held));
+      return fn(client);
+    }),
+  );
+}
+
+async function asFencedOut<T>(held: readonly Held[], fn: () => Promise<T>): Promise<T> {
+  try {
+    return await fn();
+  } catch (error) {
+    if ((error as { code?: unknown }).code === FENCED) throw new FencedOut(held);
+    throw error;
+  }
+}
+
+function leaseParameters(process: string, held: readonly Held[]): unknown[] {
+  return [
+    process,
+    arrayOf(held.map((h) => h.tenant)),
+    arrayOf(held.map((h) => h.channel)),
+    arrayOf(held.map((h) => h.term)),
+  ];
+}
+
+async function loadReader(pool: Pool, process: string, epoch: number, held: Held): Promise<ReaderState> {
+  const key = [held.tenant, held.channel];
+  const reader = await pool.query<{ planned: number; last_plan: number; chain: Buffer }>(
+    'select planned, last_plan, chain from reader where tenant = $1 and channel = $2',
+    key,
+  );
+  const lines = await pool.query<{ target: number; last_number: number }>(
+    `select target, last_number from line where tenant = $1 and channel = $2 and epoch = $3`,
+    [...key, epoch],
+  );
+  const pending = await pool.query<{ target: number; count: number }>(
+    `select target, count(*) as count from delivery where tenant = $1 and channel = $2
+     and (state = 'pending' or void = 'due') group by target`,
+    key,
+  );
+  // Tries this process gave up itself, for want of the database, are nobody's fault.
+  await pool.query(
+    'delete from attempt where tenant = $1 and channel = $2 and ended_at is null and process = $3',
+    [...key, process],
+  );
+  // Tries that an earlier owner left open: its death interrupted them. Blame is exact, so each is repeated alone.
+  const open = await pool.query<{ first_sequence: number; last_sequence: number; rung: number }>(
+    `update attempt set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
+     where tenant = $1 and channel = $2 and ended_at is null and process <> $3
+     returning first_sequence, last_sequence, rung`,
+    [...key, process],
+  );
+  const row = reader.rows[0];
+  if (!row) throw new Error(`channel ${held.channel} of tenant ${held.tenant} has no reader row`);
+  const single = open.rows.filter((each) => each.first_sequence === each.last_sequence);
+  return {
+    planned: row.planned,
+    lastPlan: row.last_plan,
+    chain: row.chain,
+    lines: new Map(lines.rows.map((line) => [line.target, line.last_number])),
+    pending: new Map(pending.rows.map((each) => [each.target, each.count])),
+    interrupted: new Map(single.map((each) => [each.first_sequence, each.rung])),
+    aloneUpTo: Math.max(0, ...open.rows.map((each) => each.last_sequence)),
+  };
+}
+
+async function writePlans(
+  pool: Pool,
+  process: string,
+  epoch: number,
+  plans: readonly NewPlan[],
+  outcomes: readonly PlanOutcome[],
+): Promise<void> {
+  const held = distinctLeases([...plans.map((plan) => plan.held), ...outcomes.map((outcome) => outcome.held)]);
+  const core = { name: 'write_plans', text: WRITE_PLANS, values: planParameters(process, held, epoch, plans, outcomes) };
+  await asFencedOut(held, async () => {
+    if (plans.every(isBare) && outcomes.every((outcome) => outcome.unsent.length === 0)) {
+      await pool.query(core);
+      return;
+    }
+    await inTransaction(pool, async (client) => {
+      await client.query(core);
+      for (const outcome of outcomes) await insertDeliveries(client, outcome.held, outcome.plan, epoch, outcome.unsent);
+      for (const plan of plans) await writeRest(client, plan, epoch);
+    });
+  });
+}
+
+function isBare(plan: NewPlan): boolean {
+  return (
+    plan.pending.length + plan.standings.length + plan.views.length + plan.attempts.length === 0 &&
+    plan.decisions.length + plan.cancelled.length + plan.poison.length === 0
+  );
+}
+
+const WRITE_PLANS = `select write_plans($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+  $19, $20, $21, $22, $23)`;
+const NO_CHAIN = Buffer.alloc(32);
+
+function planParameters(
+  process: string,
+  held: readonly Held[],
+  epoch: number,
+  plans: readonly NewPlan[],
+  outcomes: readonly PlanOutcome[],
+): unknown[] {
+  const lines = plans.flatMap((plan) =>
+    [...lastNumbers(plan.runs)].map(([target, number]) => ({ held: plan.held, target, number })),
+  );
+  // A stream and an extra plan of one channel may both move a line: the later number wins.
+  const newest = new Map(lines.map((line) => [`${line.held.tenant}/${line.held.channel}/${line.target}`, line]));
+  const moved = [...newest.values()];
+  return [
+    ...leaseParameters(process, held),
+    epoch,
+    arrayOf(plans.map((plan) => plan.held.tenant)),
+    arrayOf(plans.map((plan) => plan.held.channel)),
+    arrayOf(plans.map((plan) => plan.number)),
+    textArray(plans.map((plan) => plan.kind)),
+    arrayOf(plans.map((plan) => plan.firstSequence)),
+    arrayOf(plans.map((plan) => plan.lastSequence)),
+    textArray(plans.map((plan) => JSON.stringify(plan.runs))),
+    textArray(plans.map((plan) => arrayOf([...lastNumbers(plan.runs).keys()]))),
+    Buffer.concat(plans.map((plan) => plan.chain ?? NO_CHAIN)),
+    arrayOf(plans.map((plan) => plan.open)),
+    arrayOf(moved.map((line) => line.held.tenant)),
+    arrayOf(moved.map((line) => line.target)),
+    arrayOf(moved.map((line) => line.held.channel)),
+    arrayOf(moved.map((line) => line.number)),
+    arrayOf(outcomes.map((outcome) => outcome.held.tenant)),
+    arrayOf(outcomes.map((outcome) => outcome.held.channel)),
+    arrayOf(outcomes.map((outcome) => outcome.plan)),
+    arrayOf(plans.flatMap((plan) => plan.doneBatches)),
+  ];
+}
+
+/** The last delivery number the runs give, by target. */
+function lastNumbers(runs: readonly Run[]): Map<number, number> {
+  const last = new Map<number, number>();
+  for (const run of runs) for (const [target, first] of run.t) last.set(target, first + run.n - 1);
+  return last;
+}
+
+function distinctLeases(held: readonly Held[]): Held[] {
+  const byChannel = new Map(held.map((each) => [`${each.tenant}/${each.channel}`, each]));
+  return [...byChannel.values()].sort((a, b) => a.tenant - b.tenant || a.channel - b.channel);
+}
+
+async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Promise<void> {
+  const { tenant, channel } = plan.held;
+  await insertDeliveries(client, plan.held, plan.number, epoch, plan.pending);
+  if (plan.standings.length > 0) {
+    const { standings } = plan;
+    await client.query(
+      `insert into standing (tenant, channel, sequence, state, version, reason, rung, ready_at)
+       select $1, $2, i.sequence, i.state, i.version, i.reason, i.rung, case when i.state = 'parked' then now() end
+       from unnest($3::bigint[], $4::text[], $5::int[], $6::text[], $7::smallint[])
+         as i(sequence, state, version, reason, rung)
+       on conflict (tenant, channel, sequence) do update set state = excluded.state,
+         version = greatest(standing.version, excluded.version), since = now(), reason = excluded.reason,
+         rung = excluded.rung, ready_at = excluded.ready_at, snoozed_until = null`,
+      [
+        tenant,
+        channel,
+        arrayOf(standings.map((each) => each.sequence)),
+        textArray(standings.map((each) => each.state)),
+        arrayOf(standings.map((each) => each.version)),
+        textArray(standings.map((each) => each.reason)),
+        textArray(standings.map((each) => (each.rung === null ? null : String(each.rung)))),
+      ],
+    );
+  }
+  if (plan.views.length > 0) {
+    const { views } = plan;
+    await client.query(
+      `insert into view (generation, tenant, channel, sequence, rung, body)
+       select generation_of($1, $2::smallint, i.sequence), $1, $2, i.sequence, i.rung, i.body::json
+       from unnest($3::bigint[], $4::smallint[], $5::text[]) as i(sequence, rung, body)
+       on conflict (generation, tenant, channel, sequence) do update set rung = excluded.rung, body = excluded.body`,
+      [
+        tenant,
+        channel,
+        arrayOf(views.map((each) => each.sequence)),
+        arrayOf(views.map((each) => each.view.rung)),
+        textArray(views.map((each) => JSON.stringify(each.view))),
+      ],
+    );
+  }
+  await endAttempts(client, plan.attempts);
+  if (plan.decisions.length > 0) {
+    await client.query(
+      `update decision d set plan = $3 from unnest($4::bigint[], $5::int[]) as i(sequence, version)
+       where d.tenant = $1 and d.channel = $2 and d.sequence = i.sequence and d.version = i.version`,
+      [
+        tenant,
+        channel,
+        plan.number,
+        arrayOf(plan.decisions.map((each) => each.sequence)),
+        arrayOf(plan.decisions.map((each) => each.version)),
+      ],
+    );
+  }
+  if (plan.cancelled.length > 0) {
+    await client.query(
+      `update delivery d set state = 'cancelled', settled_at = now(), next_at = now(),
+         void = case when t.kind = 'email' then null else 'due' end, reason = 'taken back by a person'
+       from unnest($3::int[], $4::bigint[], $5::bigint[]) as i(target, epoch, number), target t
+       where d.tenant = $1 and d.channel = $2 and d.target = i.target and d.epoch = i.epoch and d.number = i.number
+         and d.state = 'pending' and t.tenant = d.tenant and t.id = d.target`,
+      [
+        tenant,
+        channel,
+        arrayOf(plan.cancelled.map((each) => each.target)),
+        arrayOf(plan.cancelled.map((each) => each.epoch)),
+        arrayOf(plan.cancelled.map((each) => each.number)),
+      ],
+    );
+  }
+  for (const sequence of plan.poison) await quarantinePoison(client, plan.held, sequence);
+}
+
+/** A message no rung could read, whole, under a number of its own. */
+async function quarantinePoison(client: PoolClient, held: Held, sequence: number): Promise<void> {
+  await client.query(
+    `with number as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined)
+     insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, type, external_id,
+       value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
+     select m.tenant, n.quarantined, 'poison', m.channel, m.sequence, m.source, m.kind, m.account, m.type, m.external_id,
+       m.value, m.event_time, m.arrived_at, m.peer, m.meta, m.sha256, m.sha256, m.sha256, m.raw, m.arrived_at
+     from message m, number n
+     where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
+     on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
+       last_at = excluded.last_at`,
+    [held.tenant, held.channel, sequence],
+  );
+}
+
+async function insertDeliveries(
+  client: PoolClient,
+  held: Held,
+  plan: number,
+  epoch: number,
+  deliveries: readonly NewDelivery[],
+): Promise<void> {
+  if (deliveries.length === 0) return;
+  await client.query(
+    `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state)
+     select $1, i.target, $2, $3, i.number, i.sequence, $4, i.rung, i.decision, i.late, i.replay, 'pending'
+     from unnest($5::int[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
+       as i(target, number, sequence, rung, decision, late, replay)
+     on conflict do nothing`,
+    [
+      held.tenant,
+      held.channel,
+      epoch,
+      plan,
+      arrayOf(deliveries.map((each) => each.target)),
+      arrayOf(deliveries.map((each) => each.number)),
+      arrayOf(deliveries.map((each) => each.sequence)),
+      arrayOf(deliveries.map((each) => each.rung)),
+      textArray(deliveries.map((each) => each.decision)),
+      arrayOf(deliveries.map((each) => each.late)),
+      arrayOf(deliveries.map((each) => each.replay)),
+    ],
+  );
+}
+
+async function endAttempts(client: PoolClient, attempts: readonly EndedAttempt[]): Promise<void> {
+  if (attempts.length === 0) return;
+  await client.query(
+    `update attempt a set ended_at = now(), outcome = i.outcome, reason = i.reason
+     from unnest($1::bigint[], $2::text[], $3::text[]) as i(id, outcome, reason) where a.id = i.id`,
+    [
+      arrayOf(attempts.map((attempt) => attempt.id)),
+      textArray(attempts.map((attempt) => attempt.outcome)),
+      textArray(attempts.map((attempt) => attempt.reason)),
+    ],
+  );
+}
+
+/** What an earlier owner had planned and perhaps sent, but not written down as sent, is sent again as it was planned. */
+async function adoptOpenPlans(client: PoolClient, held: Held): Promise<number> {
+  const { rows } = await client.query<{ number: number; epoch: number; runs: Run[] }>(
+    'select number, epoch, runs from plan where tenant = $1 and channel = $2 and open order by number',
+    [held.tenant, held.channel],
+  );
+  let adopted = 0;
+  for (const plan of rows) {
+    const deliveries = [...deliveriesOf(plan.runs)].filter((each) => each.how === 'now').map(newDelivery);
+    await insertDeliveries(client, held, plan.number, plan.epoch, deliveries);
+    adopted += deliveries.length;
+  }
+  await client.query(
+    `update plan set open = false, closed_at = now() where tenant = $1 and channel = $2 and open`,
+    [held.tenant, held.channel],
+  );
+  return adopted;
+}
+
+interface DueRow {
+  tenant: number;
+  target: number;
+  channel: number;
+  epoch: number;
+  number: number;
+  sequence: number;
+  plan: number;
+  rung: number;
+  decision: string;
+  late: boolean;
+  replay: boolean;
+  state: string;
+  attempts: number;
+  first_attempt_at: Date | null;
+  reason: string | null;
+  ready: boolean;
+  last_taken_at: Date | null;
+  resumed_at: Date | null;
+}
+
+const DUE_COLUMNS = `d.tenant, d.target, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
+  d.replay, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
+  t.last_taken_at, t.resumed_at`;
+
+async function due(
+  pool: Pool,
+  target: { readonly tenant: number; readonly id: number; readonly inLine: boolean },
+  held: readonly Held[],
+  max: number,
+): Promise<DueDelivery[]> {
+  const channels = arrayOf(held.filter((each) => each.tenant === target.tenant).map((each) => each.channel));
+  if (target.inLine) {
+    // The head of each line, as far as it may go now: what waits behind one that is not ready waits with it.
+    const perLine = Math.max(64, Math.ceil(max / 16));
+    const { rows } = await pool.query<DueRow>(
+      `select l.* from unnest($3::smallint[]) as w(channel), lateral (
+         select ${DUE_COLUMNS} from delivery d join target t on t.tenant = d.tenant and t.id = d.target
+         where d.tenant = $1 and d.target = $2 and d.channel = w.channel and (d.state = 'pending' or d.void = 'due') order by d.epoch, d.number limit $4) l`,
+      [target.tenant, target.id, channels, perLine],
+    );
+    return readyHeads(rows).slice(0, max).map(dueDelivery);
+  }
+  const { rows } = await pool.query<DueRow>(
+    `select ${DUE_COLUMNS} from delivery d join target t on t.tenant = d.tenant and t.id = d.target
+     where d.tenant = $1 and d.target = $2 and d.channel = any($3::smallint[])
+       and (d.state = 'pending' or d.void = 'due') and d.next_at <= now() order by d.next_at limit $4`,
+    [target.tenant, target.id, channels, max],
+  );
+  return rows.map(dueDelivery);
+}
+
+function readyHeads(rows: readonly DueRow[]): DueRow[] {
+  const stopped = new Set<number>();
+  return rows.filter((row) => {
+    if (!row.ready) stopped.add(row.channel);
+    return !stopped.has(row.channel);
+  });
+}
+
+function dueDelivery(row: DueRow): DueDelivery {
+  const { state, first_attempt_at, last_taken_at, resumed_at, ready: _, ...same } = row;
+  return {
+    ...same,
+    what: state === 'pending' ? 'message' : 'void',
+    firstAttemptAt: first_attempt_at?.getTime() ?? null,
+    targetTakenAt: last_taken_at?.getTime() ?? null,
+    targetResumedAt: resumed_at?.getTime() ?? null,
+  };
+}
+
+async function settle(client: PoolClient, settled: readonly Settled[]): Promise<void> {
+  await recordAttempts(client, settled);
+  const messages = settled.filter((each) => each.due.what === 'message');
+  const voids = settled.filter((each) => each.due.what === 'void');
+  await settleMessages(client, messages);
+  await settleVoids(client, voids);
+  const taken = settled.filter((each) => each.result.result === 'delivered').map((each) => each.due);
+  const [first] = taken;
+  if (first) {
+    await client.query(
+      `update target set last_taken_at = now() where tenant = $1 and id = any($2::int[])
+         and (last_taken_at is null or last_taken_at < now() - interval '10 s')`,
+      [first.tenant, arrayOf([...new Set(taken.map((each) => each.target))])],
+    );
+  }
+}
+
+async function recordAttempts(client: PoolClient, settled: readonly Settled[]): Promise<void> {
+  // A broker that is away costs no attempt and leaves no line for each second of it.
+  const tried = settled.filter((each) => each.result.result !== 'interrupted');
+  if (tried.length === 0) return;
+  await client.query(
+    `insert into delivery_attempt (tenant, target, channel, epoch, number, attempt, what, started_at, took_ms, result,
+       code, reason, answer)
+     select i.tenant, i.target, i.channel, i.epoch, i.number, i.attempt, i.what, to_timestamp(i.started / 1000.0),
+       i.took, i.result, i.code, i.reason, left(i.answer, 2000)
+     from ${KEYS}, $6::int[], $7::text[], $8::float8[], $9::int[], $10::text[], $11::text[], $12::text[], $13::text[])
+       as i(tenant, target, channel, epoch, number, attempt, what, started, took, result, code, reason, answer)
+     on conflict do nothing`,
+    [
+      ...keyParameters(tried),
+      arrayOf(tried.map((each) => each.due.attempts + 1)),
+      textArray(tried.map((each) => each.due.what)),
+      arrayOf(tried.map((each) => each.startedAt)),
+      arrayOf(tried.map((each) => Math.round(each.tookMs))),
+      textArray(tried.map((each) => each.result.result)),
+      textArray(tried.map(codeOf)),
+      textArray(tried.map((each) => ('reason' in each.result ? each.result.reason : null))),
+      textArray(tried.map((each) => ('answer' in each.result ? (each.result.answer ?? null) : null))),
+    ],
+  );
+}
+
+function keyParameters(settled: readonly Settled[]): string[] {
+  return [
+    arrayOf(settled.map((each) => each.due.tenant)),
+    arrayOf(settled.map((each) => each.due.target)),
+    arrayOf(settled.map((each) => each.due.channel)),
+    arrayOf(settled.map((each) => each.due.epoch)),
+    arrayOf(settled.map((each) => each.due.number)),
+  ];
+}
+
+const KEYS = `unnest($1::int[], $2::int[], $3::smallint[], $4::bigint[], $5::bigint[]`;
+const SAME = `d.tenant = i.tenant and d.target = i.target and d.channel = i.channel and d.epoch = i.epoch
+  and d.number = i.number`;
+
+async function settleMessages(client: PoolClient, settled: readonly Settled[]): Promise<void> {
+  if (settled.length === 0) return;
+  await client.query(
+    `update delivery d set
+       state = i.state,
+       void = case when i.voided then 'due' else d.void end,
+       attempts = d.attempts + i.tried,
+       first_attempt_at = case when i.tried > 0 then coalesce(d.first_attempt_at, now()) else d.first_attempt_at end,
+       next_at = coalesce(to_timestamp(i.next_at / 1000.0), now()),
+       settled_at = case when i.state = 'pending' then null else now() end,
+       code = i.code, reason = i.reason
+     from ${KEYS}, $6::text[], $7::boolean[], $8::int[], $9::float8[], $10::text[], $11::text[])
+       as i(tenant, target, channel, epoch, number, state, voided, tried, next_at, code, reason)
+     where ${SAME} and d.state = 'pending'`,
+    [
+      ...keyParameters(settled),
+      textArray(settled.map((each) => each.then.state)),
+      arrayOf(settled.map((each) => each.then.state === 'failed' && each.then.voided)),
+      arrayOf(settled.map((each) => (each.result.result === 'interrupted' ? 0 : 1))),
+      textArray(settled.map((each) => (each.then.state === 'pending' ? String(each.then.nextAt) : null))),
+      textArray(settled.map(codeOf)),
+      textArray(settled.map(reasonOf)),
+    ],
+  );
+}
+
+async function settleVoids(client: PoolClient, settled: readonly Settled[]): Promise<void> {
+  if (settled.length === 0) return;
+  await client.query(
+    `update delivery d set
+       void = case i.state when 'delivered' then 'taken' when 'failed' then 'refused' else d.void end,
+       attempts = d.attempts + i.tried,
+       next_at = coalesce(to_timestamp(i.next_at / 1000.0), now())
+     from ${KEYS}, $6::text[], $7::int[], $8::float8[])
+       as i(tenant, target, channel, epoch, number, state, tried, next_at)
+     where ${SAME} and d.void = 'due'`,
+    [
+      ...keyParameters(settled),
+      textArray(settled.map((each) => each.then.state)),
+      arrayOf(settled.map((each) => (each.result.result === 'interrupted' ? 0 : 1))),
+      textArray(settled.map((each) => (each.then.state === 'pending' ? String(each.then.nextAt) : null))),
+    ],
+  );
+}
+
+function codeOf(each: Settled): string | null {
+  return 'code' in each.result ? each.result.code : null;
+}
+
+function reasonOf(each: Settled): string | null {
+  return each.then.state === 'failed' ? each.then.reason : 'reason' in each.result ? each.result.reason : null;
+}

@@ -1,0 +1,60 @@
+import type { Pool } from 'pg';
+import type { Place } from '../message/id.js';
+import { type DecisionEntry, decisionsOf } from './decisions.js';
+import {
+  attemptsOf,
+  type DeliveryAttempt,
+  type DeliveryEntry,
+  deliveriesOfMessage,
+  type PlannedRun,
+  planned,
+} from './deliveries-read.js';
+
+/** One try of reading a message's content. */
+export interface ContentAttempt {
+  readonly rung: number;
+  readonly stage: string;
+  readonly try: number;
+  readonly started: Date;
+  readonly ended: Date | null;
+  readonly outcome: 'processed' | 'failed' | 'interrupted' | null;
+  readonly reason: string | null;
+}
+
+/** Everything that is written down about a message beside itself. */
+export interface Story {
+  readonly plans: readonly PlannedRun[];
+  readonly decisions: readonly DecisionEntry[];
+  readonly content: readonly ContentAttempt[];
+  readonly deliveries: readonly (DeliveryEntry & { readonly tries: readonly DeliveryAttempt[] })[];
+}
+
+/** Deliveries whose tries are told one by one; a message with more has the rest under `/v1/deliveries`. */
+const TOLD = 50;
+
+export async function storyOf(pool: Pool, tenant: number, place: Place): Promise<Story> {
+  const [plans, decisions, content, deliveries] = await Promise.all([
+    planned(pool, tenant, place),
+    decisionsOf(pool, tenant, place),
+    contentAttempts(pool, tenant, place),
+    deliveriesOfMessage(pool, tenant, place),
+  ]);
+  const told = await Promise.all(
+    deliveries.slice(-TOLD).map(async (delivery) => ({ ...delivery, tries: await attemptsOf(pool, tenant, delivery) })),
+  );
+  return { plans, decisions, content, deliveries: told };
+}
+
+/** No try covers more sequences than this. */
+const LARGEST_BATCH = 10_000;
+
+async function contentAttempts(pool: Pool, tenant: number, { channel, sequence }: Place): Promise<ContentAttempt[]> {
+  const { rows } = await pool.query<ContentAttempt>(
+    `select rung, stage, try, started_at as started, ended_at as ended, outcome, reason from attempt
+      where tenant = $1 and channel = $2 and first_sequence between $3 - ${LARGEST_BATCH} and $3
+        and last_sequence >= $3
+      order by id limit 200`,
+    [tenant, channel, sequence],
+  );
+  return rows;
+}

@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['tests/**/*.test.ts'],
+    // Servers that tests share are started by the first test that asks for one, and stopped at the end of the run.
+    globalSetup: ['tests/support/servers.ts'],
+    // Processes, not threads: tests send signals, change directories and are measured by what they leave open.
+    pool: 'forks',
+    maxWorkers: 2,
+    // Real servers, on a machine that may be busy.
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+    teardownTimeout: 60_000,
+    sequence: { shuffle: { files: true, tests: true } },
+    retry: 0,
+    restoreMocks: true,
+  },
+});
