@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
+import type { Principal } from '../src/access/principal.js';
 import { Busy, Unavailable } from '../src/message/verdict.js';
 import { didYouMean } from '../src/routing/spelling.js';
 import { classify } from '../src/storage/pool.js';
@@ -130,6 +131,17 @@ export function unknownName(what: 'source' | 'target', name: string, candidates:
   });
 }
 
+/** What was there and retention has dropped. */
+export function contentGone(): Problem {
+  return new Problem(410, 'content_gone', 'The message is older than what is kept: its content is gone.');
+}
+
 export function statusText(status: number): string {
   return STATUS_CODES[status] ?? 'Unknown';
+}
+
+/** The caller of a route that takes a permission, which is never called without one. */
+export function caller(principal: Principal | null): Principal {
+  if (!principal) throw new Problem(401, 'unauthenticated', 'Say who you are: a bearer token, or sign in.');
+  return principal;
 }

@@ -134,5 +134,6 @@ function isMismatch(error: unknown): boolean {
 }
 
 function refuseReserved(name: string): void {
-  if (isReserved(name)) throw new ReservedName(`"${name}" belongs to Waybill itself: leave it out, or name one of your own`);
+  if (isReserved(name))
+    throw new ReservedName(`"${name}" belongs to Waybill itself: leave it out, or name one of your own`);
 }

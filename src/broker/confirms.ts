@@ -95,13 +95,13 @@ export class Confirms<T> {
     return this.batches.flatMap((batch) => batch.messages.filter((_, i) => batch.results[i] === undefined));
   }
 
-  /** The channel is gone: everything open gets the answer given for it, and tags begin anew. */
+  /** The channel is gone: everything open gets the answer given for it. Confirms that come later change nothing. */
   end(resultOf: (message: T) => PublishResult): void {
     for (const batch of this.batches) {
-      batch.messages.forEach((message, i) => settle(batch, i, resultOf(message)));
+      for (let i = batch.settledUpTo; i < batch.messages.length; i++)
+        settle(batch, i, resultOf(batch.messages[i] as T));
     }
     this.answerFinished();
-    this.nextTag = 1;
   }
 
   private answerFinished(): void {
@@ -116,5 +116,6 @@ function settle<T>(batch: Batch<T>, index: number, result: PublishResult): void 
   if (index >= batch.results.length || batch.results[index] !== undefined) return;
   batch.results[index] = result;
   batch.open--;
-  while (batch.settledUpTo < batch.results.length && batch.results[batch.settledUpTo] !== undefined) batch.settledUpTo++;
+  while (batch.settledUpTo < batch.results.length && batch.results[batch.settledUpTo] !== undefined)
+    batch.settledUpTo++;
 }

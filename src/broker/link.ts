@@ -160,7 +160,8 @@ export class Link {
 
 /** The error of `URL` itself would carry the password. */
 function parseUrl(url: string): URL {
-  if (!URL.canParse(url)) throw new Error('the address of RabbitMQ is not a URL such as amqp://user:password@host:5672/vhost');
+  if (!URL.canParse(url))
+    throw new Error('the address of RabbitMQ is not a URL such as amqp://user:password@host:5672/vhost');
   return new URL(url);
 }
 

@@ -36,135 +36,162 @@ const STUCK_AFTER_MS = 30_000;
  * that a missing exchange (which ends the channel) or a queue in trouble is its own trouble alone.
  */
 export class Publisher {
-  private channel: ConfirmChannel | null = null;
+  private open: OpenChannel | null = null;
   private opening: Promise<PublishResult | undefined> | null = null;
-  private confirms = new Confirms<Publication>();
   /** Monotonic; since when the channel owes confirms nobody waits for. */
   private stuckSince: number | null = null;
+  private closed = false;
   private readonly underWay = new Set<Promise<unknown>>();
+  private readonly stopListening: () => void;
 
   constructor(
     private readonly link: Link,
     private readonly route: Route,
     private readonly clock: Clock,
-  ) {}
+  ) {
+    // Ahead of the first message: consumers find their queue, and it need not wait for that.
+    this.stopListening = link.onUp(() => void this.ready());
+    if (link.state() === 'up') void this.ready();
+  }
 
   /**
    * One result per message, in order; never rejects. What has no answer after `unconfirmedMs` is interrupted; and until
    * RabbitMQ has answered for that too, later calls are interrupted at once, so that nothing piles up behind it.
    */
   async publish(publications: readonly Publication[], unconfirmedMs: number): Promise<PublishResult[]> {
-    const obstacle = await this.ready();
-    if (obstacle) return publications.map(() => obstacle);
-    const results = this.send(publications, unconfirmedMs);
-    this.underWay.add(results);
-    return await results.finally(() => this.underWay.delete(results));
+    const attempt = this.attempt(publications, unconfirmedMs);
+    this.underWay.add(attempt);
+    return await attempt.finally(() => this.underWay.delete(attempt));
   }
 
   /** Waits for what is under way, at most its own time limit, and gives the channel back. */
   async close(): Promise<void> {
-    await Promise.all(this.underWay);
-    this.dropChannel('closed');
+    this.closed = true;
+    this.stopListening();
+    await Promise.all([this.opening, ...this.underWay]);
+    this.drop('closed');
+  }
+
+  private async attempt(publications: readonly Publication[], unconfirmedMs: number): Promise<PublishResult[]> {
+    const obstacle = await within(unconfirmedMs, this.ready());
+    return obstacle ? publications.map(() => obstacle) : await this.send(publications, unconfirmedMs);
   }
 
   /** Sees to an open channel; answers why there is none. */
   private async ready(): Promise<PublishResult | undefined> {
+    if (this.closed) return interrupted('closed');
     if (this.link.state() !== 'up') return interrupted(this.link.problem() ?? 'RabbitMQ is away');
     if (this.isStuck()) return interrupted('earlier messages are unconfirmed');
-    if (this.channel) return undefined;
-    this.opening ??= this.open().finally(() => {
+    if (this.open) return undefined;
+    this.opening ??= this.openChannel().finally(() => {
       this.opening = null;
     });
     return await this.opening;
   }
 
   private isStuck(): boolean {
-    if (!this.confirms.leftOver()) {
+    if (!this.open?.confirms.leftOver()) {
       this.stuckSince = null;
       return false;
     }
     const now = this.clock.monotonic();
     this.stuckSince ??= now;
     if (now - this.stuckSince < STUCK_AFTER_MS) return true;
-    this.dropChannel('its messages stayed unconfirmed');
+    this.drop('its messages stayed unconfirmed');
     return false;
   }
 
-  private async open(): Promise<PublishResult | undefined> {
+  private async openChannel(): Promise<PublishResult | undefined> {
     const connection = this.link.current();
     if (!connection) return interrupted(this.link.problem() ?? 'RabbitMQ is away');
     let channel: ConfirmChannel | undefined;
     try {
       channel = await connection.createConfirmChannel();
-      this.watch(channel);
+      const open = this.watch(channel);
       await this.route.declare?.(channel);
+      this.open = open;
+      return undefined;
     } catch (error) {
       if (channel) closeChannel(channel);
       return causeOf(error);
     }
-    this.channel = channel;
-    return undefined;
   }
 
-  private watch(channel: ConfirmChannel): void {
+  /** Each channel has confirms of its own, since its tags begin anew: a late one of a channel that was dropped goes nowhere. */
+  private watch(channel: ConfirmChannel): OpenChannel {
+    const confirms = new Confirms<Publication>();
     let failure: unknown = new Error('the connection was lost');
     // 'close' follows; without a listener an error would end the process.
     channel.on('error', (error) => {
       failure = error;
     });
-    channel.on('close', () => this.onClose(channel, failure));
-    channel.on('return', (message) => this.confirms.returned((publication) => isIt(publication, message)));
-    channel.on('ack', ({ deliveryTag, multiple }) => this.confirms.confirmed(deliveryTag, multiple, 'ack'));
-    channel.on('nack', ({ deliveryTag, multiple }) => this.confirms.confirmed(deliveryTag, multiple, 'nack'));
+    channel.on('close', () => {
+      if (this.open?.channel === channel) this.open = null;
+      endBatches(confirms, failure);
+    });
+    channel.on('return', (message) => confirms.returned((publication) => isIt(publication, message)));
+    channel.on('ack', ({ deliveryTag, multiple }) => confirms.confirmed(deliveryTag, multiple, 'ack'));
+    channel.on('nack', ({ deliveryTag, multiple }) => confirms.confirmed(deliveryTag, multiple, 'nack'));
+    return { channel, confirms };
   }
 
-  private send(publications: readonly Publication[], unconfirmedMs: number): Promise<PublishResult[]> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => this.confirms.abandon(batch, interrupted('unconfirmed')), unconfirmedMs);
-      const batch = this.confirms.begin(publications, (results) => {
+  private async send(publications: readonly Publication[], unconfirmedMs: number): Promise<PublishResult[]> {
+    const { open } = this;
+    if (!open) return publications.map(() => interrupted('the channel was lost'));
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => open.confirms.abandon(batch, interrupted('unconfirmed')), unconfirmedMs);
+      const batch = open.confirms.begin(publications, (results) => {
         clearTimeout(timer);
         resolve(results);
       });
-      this.write(publications);
+      this.write(open.channel, publications);
     });
   }
 
-  private write(publications: readonly Publication[]): void {
-    const { channel } = this;
-    if (!channel) return this.endBatches(new Error('the channel was lost'));
+  private write(channel: ConfirmChannel, publications: readonly Publication[]): void {
+    const { exchange, routingKey } = this.route;
     try {
-      for (const publication of publications) this.writeOne(channel, publication);
+      for (const { body, properties } of publications) {
+        const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+        channel.publish(exchange, routingKey, content, { ...properties, persistent: true, mandatory: true });
+      }
     } catch (error) {
-      this.dropChannel(error instanceof Error ? error.message : 'the channel was lost');
+      this.drop(error instanceof Error ? error.message : 'the channel was lost');
     }
   }
 
-  private writeOne(channel: ConfirmChannel, { body, properties }: Publication): void {
-    const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-    const options = { ...properties, persistent: true, mandatory: true };
-    channel.publish(this.route.exchange, this.route.routingKey, content, options);
+  private drop(reason: string): void {
+    const { open } = this;
+    this.open = null;
+    if (!open) return;
+    closeChannel(open.channel);
+    endBatches(open.confirms, new Error(reason));
   }
+}
 
-  private onClose(channel: ConfirmChannel, failure: unknown): void {
-    if (this.channel !== channel) return;
-    this.channel = null;
-    this.endBatches(failure);
-  }
+interface OpenChannel {
+  readonly channel: ConfirmChannel;
+  readonly confirms: Confirms<Publication>;
+}
 
-  private dropChannel(reason: string): void {
-    const { channel } = this;
-    this.channel = null;
-    if (channel) closeChannel(channel);
-    this.endBatches(new Error(reason));
-  }
+/** The channel is gone: what it hadn't confirmed is interrupted, unless the failure tells more. */
+function endBatches(confirms: Confirms<Publication>, failure: unknown): void {
+  const tooLarge = isTooLarge(failure) ? largest(confirms.open()) : undefined;
+  const others = tooLarge ? interrupted('another message was too large') : causeOf(failure);
+  confirms.end((publication) =>
+    publication === tooLarge ? { result: 'refused', reason: 'larger than RabbitMQ takes' } : others,
+  );
+}
 
-  private endBatches(failure: unknown): void {
-    const tooLarge = isTooLarge(failure) ? largest(this.confirms.open()) : undefined;
-    const others = tooLarge ? interrupted('another message was too large') : causeOf(failure);
-    this.confirms.end((publication) =>
-      publication === tooLarge ? { result: 'refused', reason: 'larger than RabbitMQ takes' } : others,
-    );
-  }
+/** A broker that is there but says nothing doesn't open channels either; the opening goes on meanwhile. */
+async function within(ms: number, opening: Promise<PublishResult | undefined>): Promise<PublishResult | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<PublishResult>((resolve) => {
+    timer = setTimeout(() => resolve(interrupted('RabbitMQ does not answer')), ms);
+  });
+  const obstacle = await Promise.race([opening, late]);
+  clearTimeout(timer);
+  return obstacle;
 }
 
 /** Nobody waits for the answer: RabbitMQ routes what it has read before, and the rest is sent again. */

@@ -39,10 +39,11 @@ export function readDefinitions(
   return { tenants, problems };
 
   function readTenant(tenant: string, path: Path): TenantDefinitions {
-    const channels = valueAt(value, [...path, 'channels']);
+    const channelsPath = [...path, 'channels'];
+    const count = valueAt(value, channelsPath);
     return {
       tenant,
-      channels: typeof channels === 'number' ? channels : null,
+      channels: typeof count === 'number' ? { count, at: where.place(channelsPath) } : null,
       sources: readNamed([...path, 'sources'], sourceDefinitionSchema),
       targets: readNamed([...path, 'targets'], targetDefinitionSchema),
       rules: readRules([...path, 'rulesFile']),

@@ -20,11 +20,17 @@ export const readFileWithin: ReadFile = (path, maxBytes) => {
 
 /** The file as text; throws FileUnreadable. */
 export function readText(readFile: ReadFile, path: string, maxBytes: number): string {
-  const bytes = readFile(path, maxBytes);
+  const text = decode(readFile(path, maxBytes));
+  // PostgreSQL's text can't hold it, and no text file does.
+  if (text === undefined || text.includes('\0')) throw new FileUnreadable('is not UTF-8 text');
+  return text;
+}
+
+function decode(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new FileUnreadable('is not UTF-8 text');
+    return undefined;
   }
 }
 

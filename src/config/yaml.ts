@@ -6,6 +6,9 @@ import { interpolate, type Variables } from './variables.js';
 export const MOST_VALUES = 50_000;
 export const DEEPEST_NESTING = 32;
 
+/** What PostgreSQL can't hold: escapes such as "\0" and "\ud800" write it, and variables may hold it. */
+const UNSTORABLE = /[\0\p{Cs}]/u;
+
 export type Path = readonly (string | number)[];
 
 interface Mark {
@@ -128,6 +131,8 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     if (typeof value !== 'string') return value;
     const { text: replaced, names, problems: found } = interpolate(value, variables);
     for (const { code, message } of found) report(code, path, offset, message);
+    if (UNSTORABLE.test(replaced))
+      return report('value_invalid', path, offset, 'must be text without NUL and half surrogates');
     places.mark(path, { key, value: offset, variable: names.length > 0 ? names.join(', ') : null });
     // What is missing is reported already; a second complaint about the empty text in its place would mislead.
     return found.length > 0 ? undefined : replaced;

@@ -55,13 +55,17 @@ function addressOf(entry: Entry, note: (code: DefectCode) => void): Address | nu
 const PLAIN_ADDRESS = /^[^\s@]+@[^\s@]+$/;
 
 function checked(address: string, name: string, note: (code: DefectCode) => void): Address {
-  const plain = cleanLine(address);
+  const plain = cleanLine(withoutBlanks(address));
   const isAddress = plain.length <= MAX_ADDRESS && (PLAIN_ADDRESS.test(plain) || isQuotedAddress(plain));
   if (!isAddress) note('address_malformed');
-  return {
-    name: cleanLine(decodeWords(name, note), MAX_NAME),
-    address: cleanLine(plain, MAX_ADDRESS),
-  };
+  const kept = cleanLine(plain, MAX_ADDRESS);
+  const shown = cleanLine(decodeWords(name, note), MAX_NAME);
+  return { name: shown === kept ? '' : shown, address: kept };
+}
+
+/** `anna @ example . com`: blanks that RFC 822 allowed around these two. */
+function withoutBlanks(address: string): string {
+  return address.length > 2 * MAX_ADDRESS ? address : address.replace(/\s*([.@])\s*/g, '$1');
 }
 
 /** `"anna smith"@example.com`: anything may stand in the quotes. */
@@ -155,14 +159,27 @@ class EntryReader {
   }
 
   private bracket(): { text: string; closed: boolean } {
-    const from = ++this.at;
-    for (; this.at < this.value.length; this.at++) {
+    const text: string[] = [];
+    let from = ++this.at;
+    const isRoute = this.value[from] === '@';
+    while (this.at < this.value.length) {
       const char = this.value[this.at];
-      if (char === '>') return { text: this.value.slice(from, this.at++), closed: true };
+      if (char === '>') {
+        text.push(this.value.slice(from, this.at++));
+        return { text: text.join(''), closed: true };
+      }
       // A list goes on: the bracket was forgotten.
-      if (char === ',' || char === '<') break;
+      if ((char === ',' && !isRoute) || char === '<') break;
+      if (char === '(') {
+        text.push(this.value.slice(from, this.at));
+        this.comment();
+        from = this.at;
+      } else {
+        this.at++;
+      }
     }
-    return { text: this.value.slice(from, this.at), closed: false };
+    text.push(this.value.slice(from, this.at));
+    return { text: text.join(''), closed: false };
   }
 
   private atom(): string {

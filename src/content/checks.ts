@@ -18,7 +18,10 @@ export function checkHead(head: Head, defects: DefectList): void {
  * once at most.
  */
 export function checkBody(raw: Buffer, head: Head, structure: Structure, defects: DefectList): void {
-  for (const { code, path } of structure.flaws) defects.add(code, path);
+  for (const { code, path } of structure.flaws) {
+    if (code === 'boundary_missing' && path !== 'body') defects.add(code, path, 'its body is in the raw message only');
+    else defects.add(code, path);
+  }
   for (const path of structure.malformedHeads) defects.add('header_malformed', path);
   const nul = raw.indexOf(0);
   if (nul !== -1 && !isBinaryAt(structure, nul)) defects.add('nul', nul < head.bodyStart ? 'header' : 'body');

@@ -87,8 +87,8 @@ function ids(field: Field | undefined): string[] {
   const { value } = field;
   let at = value.indexOf('<');
   if (at === -1) {
-    const words = value.split(/\s+/, MAX_IDS).filter((word) => word.includes('@') && word.length <= MAX_ID);
-    return words.map((word) => cleanLine(`<${word}>`));
+    const words = value.split(/\s+/, MAX_IDS).filter((word) => word !== '' && word.length <= MAX_ID);
+    return words.filter((word) => word.includes('@') || words.length === 1).map((word) => cleanLine(`<${word}>`));
   }
   while (at !== -1 && found.length < MAX_IDS) {
     const end = value.indexOf('>', at);

@@ -52,7 +52,7 @@ export function readHead(
   const fields: Field[] = [];
   const malformed: number[] = [];
   let lines = 0;
-  let at = from;
+  let at = from === 0 ? afterMailboxLine(raw, to) : from;
   let cut = false;
   while (at < to) {
     const end = lineEnd(raw, at, to);
@@ -70,6 +70,13 @@ export function readHead(
     at = span.end;
   }
   return { fields, bodyStart: at, malformed, cut };
+}
+
+const MAILBOX_LINE = Buffer.from('From ');
+
+/** `From anna@example.com Tue May 10 …`: how mailboxes part their mails. It is no part of any, and often left behind. */
+function afterMailboxLine(raw: Buffer, to: number): number {
+  return raw.subarray(0, MAILBOX_LINE.length).equals(MAILBOX_LINE) ? lineEnd(raw, 0, to) : 0;
 }
 
 /** The first field of a name (lower case). */

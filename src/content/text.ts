@@ -7,7 +7,7 @@ const convert = compile({
   wordwrap: false,
   selectors: [
     { selector: 'img', format: 'skip' },
-    { selector: 'a', options: { hideLinkHrefIfSameAsText: true, ignoreHref: false } },
+    { selector: 'a', options: { hideLinkHrefIfSameAsText: true } },
   ],
 });
 

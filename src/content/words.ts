@@ -27,7 +27,7 @@ export function decodeWords(value: string, note: (code: DefectCode) => void): st
     const between = value.slice(at, word.end - word.length);
     const adjoins = run !== null && between.trim() === '';
     if (!adjoins) text += (run === null ? '' : run.decoded(note)) + between;
-    if (run !== null && adjoins && run.charset === word.charset) {
+    if (run !== null && adjoins && run.takes(word)) {
       run.add(word);
     } else {
       if (run !== null && adjoins) text += run.decoded(note);
@@ -40,12 +40,17 @@ export function decodeWords(value: string, note: (code: DefectCode) => void): st
 
 /** Adjoining words of one charset. */
 class Run {
-  readonly charset: string;
+  private readonly charset: string;
   private readonly pieces: Buffer[];
 
   constructor(first: Word) {
     this.charset = first.charset;
     this.pieces = [wordBytes(first)];
+  }
+
+  /** Not so in ISO-2022: there each word shifts its own state, and says so at its beginning. */
+  takes(word: Word): boolean {
+    return word.charset === this.charset && !word.charset.startsWith('iso-2022');
   }
 
   add(word: Word): void {

@@ -127,7 +127,10 @@ export function rawType(message: CanonicalMessage): string {
       return MAIL_TYPE;
     case 'webhook':
     case 'event':
-      return statedType(message.envelope.headers) ?? (message.kind === 'event' ? 'application/cloudevents+json' : UNKNOWN_TYPE);
+      return (
+        statedType(message.envelope.headers) ??
+        (message.kind === 'event' ? 'application/cloudevents+json' : UNKNOWN_TYPE)
+      );
     default: {
       const never: never = message.kind;
       return never;

@@ -17,7 +17,7 @@ export const SCHEDULE: readonly number[] = [
 ];
 
 /** When each try is due after the first: 0, 5 s, 5 min 5 s … 27 h 35 min 5 s. */
-const TIMELINE: readonly number[] = SCHEDULE.reduce<number[]>((due, wait) => [...due, (due.at(-1) as number) + wait], [0]);
+const TIMELINE: readonly number[] = [0, ...SCHEDULE.map((_, i) => sum(SCHEDULE.slice(0, i + 1)))];
 const LAST_TRY = TIMELINE.length - 1;
 
 /** Every wait is varied by up to this part of it, so that deliveries which failed together don't return together. */
@@ -145,4 +145,8 @@ function putOff(result: Retry): number {
 
 function jittered(wait: number, random: () => number): number {
   return Math.round(wait * (1 - JITTER + random() * 2 * JITTER));
+}
+
+function sum(waits: readonly number[]): number {
+  return waits.reduce((total, wait) => total + wait, 0);
 }

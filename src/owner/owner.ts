@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { deliveriesOf, type How, type PlannedDelivery, deciderText } from '../delivery/plan.js';
+import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { SequencedRow } from '../channel/accept.js';
@@ -235,6 +235,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function recover(): Promise<void> {
     outcomes = [];
     resolved.length = 0;
+    trying.clear();
     for (const [key, state] of states) drop(key, state);
     if (stopping) return;
     await bell.wait(settings.pollMs);
@@ -243,7 +244,12 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** One round. True when it did something. */
   async function round(): Promise<boolean> {
     const directory = deps.directory();
-    const drawings = [...(await streamPlans(directory)), ...resolvedPlans(directory), ...(await decisionPlans(directory))];
+    const late = resolved.splice(0);
+    const drawings = [
+      ...(await streamPlans(directory)),
+      ...resolvedPlans(late, directory),
+      ...(await decisionPlans(directory)),
+    ];
     const closing = outcomes;
     if (drawings.length === 0 && closing.length === 0) return false;
     outcomes = [];
@@ -251,6 +257,8 @@ export function createOwner(deps: OwnerDeps): Owner {
       drawings.map((drawn) => drawn.plan),
       closing,
     );
+    // Until it is written, a resolved message still stands as parked and must not be tried again.
+    for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
     for (const drawn of drawings) afterWriting(drawn, directory);
     while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
@@ -331,10 +339,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     return set;
   }
 
-  function resolvedPlans(directory: OwnerDirectory): Drawn[] {
-    return resolved.splice(0).flatMap((each) => {
-      const { sequence } = each.item.decided;
-      tryingOf(each.state).delete(sequence);
+  function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Drawn[] {
+    return late.flatMap((each) => {
       const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
       if (state !== each.state) return [];
       const drawing = { state, directory, how: howOf(state, directory) };
@@ -489,7 +495,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       what: 'message',
       reason: null,
       rung: each.run.r,
-      decision: deciderText(each.run.d),
+      decision: each.run.d,
       late: each.run.late ?? false,
       replay: each.run.replay ?? false,
       attempts: 0,
@@ -541,16 +547,16 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function trySuspectsOf(state: ChannelState): Promise<void> {
     const set = tryingOf(state);
-    for (const parked of await store.parked(state.held, 50)) {
-      if (stopping || set.has(parked.sequence)) continue;
-      set.add(parked.sequence);
-      const done = await trySuspect(suspectDeps, state, parked).catch((error: unknown) => {
-        set.delete(parked.sequence);
+    for (const sequence of await store.parked(state.held, 50)) {
+      if (stopping || set.has(sequence)) continue;
+      set.add(sequence);
+      const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
+        set.delete(sequence);
         throw error;
       });
       if (done) resolved.push(done);
       else {
-        set.delete(parked.sequence);
+        set.delete(sequence);
         suspectBell.ring();
       }
       bell.ring();

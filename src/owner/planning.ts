@@ -1,4 +1,4 @@
-import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run, deciderText } from '../delivery/plan.js';
+import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run } from '../delivery/plan.js';
 import type { Outcome } from '../message/decision.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
@@ -217,7 +217,7 @@ export function newDelivery(planned: {
     number: planned.number,
     sequence: planned.sequence,
     rung: planned.run.r,
-    decision: deciderText(planned.run.d),
+    decision: planned.run.d,
     late: planned.run.late ?? false,
     replay: planned.run.replay ?? false,
   };

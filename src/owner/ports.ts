@@ -1,4 +1,4 @@
-import type { Run } from '../delivery/plan.js';
+import type { Decider, Run } from '../delivery/plan.js';
 import type { SendResult } from '../message/delivery.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Rung, View } from '../message/view.js';
@@ -64,7 +64,7 @@ export interface NewDelivery {
   readonly number: number;
   readonly sequence: number;
   readonly rung: number;
-  readonly decision: string;
+  readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
 }
@@ -106,7 +106,7 @@ export interface DueDelivery {
   readonly sequence: number;
   readonly plan: number;
   readonly rung: number;
-  readonly decision: string;
+  readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
   readonly what: 'message' | 'void';
@@ -184,6 +184,9 @@ export interface OwnerStore {
   dueDecisions(held: Held, max: number): Promise<DueDecision[]>;
   /** Pending deliveries of a message that nobody is sending: by target and number. */
   pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
-  parked(held: Held, max: number): Promise<ParkedMessage[]>;
+  /** Sequences that are parked and may be tried, oldest first. */
+  parked(held: Held, max: number): Promise<number[]>;
+  /** One of them as it stands now; null when it is no longer parked. */
+  parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;
   park(held: Held, sequence: number, rung: Rung, reason: string): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Lines } from '../delivery/plan.js';
+import type { Decider, Lines } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Outcome } from '../message/decision.js';
@@ -84,7 +84,7 @@ export type Render = (
     readonly what: 'message' | 'void';
     readonly reason: string | null;
     readonly rung: number;
-    readonly decision: string;
+    readonly decision: Decider;
     readonly late: boolean;
     readonly replay: boolean;
     readonly attempts: number;

@@ -28,8 +28,10 @@ export interface SuspectDeps {
 export async function trySuspect(
   deps: SuspectDeps,
   state: ChannelState,
-  parked: ParkedMessage,
+  sequence: number,
 ): Promise<Resolved | null> {
+  const parked = await deps.store.parkedOne(state.held, sequence);
+  if (!parked) return null;
   const [found] = await deps.store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
   if (!found) return null;
   const rung = parked.interruptions >= INTERRUPTIONS ? deps.content.lower(parked.rung) : parked.rung;

@@ -72,11 +72,12 @@ class Canonical implements CanonicalMessage {
 }
 
 function distrustView(view: View, hostname: string): View {
-  if (!view.headers.some(([name, value]) => isForgery(name, value, hostname))) return view;
-  return {
-    ...view,
-    headers: view.headers.map(([name, value]) => [trustedName(name, value, hostname), value] as const),
-  };
+  const isForged = ([name, value]: readonly [string, string]) => isForgery(name, value, hostname);
+  if (!view.headers.some(isForged)) return view;
+  const headers = view.headers.map((header) =>
+    isForged(header) ? ([untrusted(header[0]), header[1]] as const) : header,
+  );
+  return { ...view, headers };
 }
 
 function envelopeOf(stored: StoredMessage, hostname: string): CanonicalMessage['envelope'] {
@@ -107,12 +108,15 @@ function readJson(raw: Uint8Array): unknown {
 /** Of an HTTP request: name to value, or to the values of a field that came several times. */
 function distrustHeaders(headers: Readonly<Record<string, unknown>>, hostname: string): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [trustedName(name, [value].flat().join(', '), hostname), value]),
+    Object.entries(headers).map(([name, value]) => {
+      const forged = [value].flat().some((one) => isForgery(name, String(one), hostname));
+      return [forged ? untrusted(name) : name, value];
+    }),
   );
 }
 
-function trustedName(name: string, value: string, hostname: string): string {
-  return isForgery(name, value, hostname) ? `untrusted-${name}` : name;
+function untrusted(name: string): string {
+  return `untrusted-${name}`;
 }
 
 function isForgery(name: string, value: string, hostname: string): boolean {

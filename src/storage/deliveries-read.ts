@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { deciderText, type Run } from '../delivery/plan.js';
+import { type Decider, deciderText, type Run } from '../delivery/plan.js';
 import type { DeliveryState } from '../message/delivery.js';
 import { type DeliveryKey, messageId, type Place } from '../message/id.js';
 import { arrayOf } from './array.js';
@@ -38,7 +38,7 @@ interface DeliveryRow {
   sequence: number;
   plan: number;
   rung: number;
-  decision: string;
+  decision: Decider;
   late: boolean;
   replay: boolean;
   state: DeliveryState;
@@ -67,7 +67,7 @@ function fromRow(row: DeliveryRow): DeliveryEntry {
     state: row.state,
     void: row.void,
     rung: row.rung,
-    decision: row.decision,
+    decision: deciderText(row.decision),
     late: row.late,
     replay: row.replay,
     attempts: row.attempts,

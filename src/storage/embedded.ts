@@ -8,7 +8,7 @@ import { explainFileError } from './embedded/failure.js';
 import { type DirectoryLock, lockDirectory } from './embedded/lock.js';
 import { chooseRunner, type RootWay } from './embedded/runner.js';
 import { type Server, startServer, stopServer } from './embedded/server.js';
-import { prepareSockets, socketUrl } from './embedded/sockets.js';
+import { prepareSockets, removeSockets, socketUrl } from './embedded/sockets.js';
 
 export { DataDirectoryInUse, EmbeddedFailed, type EmbeddedFailure } from './embedded/failure.js';
 
@@ -67,7 +67,11 @@ async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Pro
   const first = await start(new AbortController().signal);
   const took = Math.round(clock.monotonic() - began);
   log.info({ pid: first.pid, version: runner.version, way: runner.way, took }, 'embedded database started');
-  return new KeptServer(socketUrl(sockets, WAYBILL), first, start, lock, log);
+  const release = async () => {
+    await removeSockets(cluster);
+    lock.release();
+  };
+  return new KeptServer(socketUrl(sockets, WAYBILL), first, start, release, log);
 }
 
 /** A server that is started again when it ends before it is asked to. */
@@ -81,7 +85,7 @@ class KeptServer implements Embedded {
     readonly url: string,
     first: Server,
     private readonly start: (signal: AbortSignal) => Promise<Server>,
-    private readonly lock: DirectoryLock,
+    private readonly release: () => Promise<void>,
     private readonly log: Logger,
   ) {
     this.#server = first;
@@ -103,7 +107,7 @@ class KeptServer implements Embedded {
       if (this.#server) await stopServer(this.#server);
       await this.#kept;
     } finally {
-      this.lock.release();
+      await this.release();
     }
   }
 

@@ -135,13 +135,13 @@ export async function openGenerations(deps: {
   async function save(row: GenerationRow, filter: FingerprintFilter): Promise<void> {
     await inTransaction(pool, async (client) => {
       await client.query('delete from filter where generation = $1', [row.uid]);
-      await client.query('insert into filter (generation, bits, hashes, keys, checksum) values ($1, $2, $3, $4, $5)', [
-        row.uid,
-        filter.shape.bits,
-        filter.shape.hashes,
-        filter.keys,
-        checksum(filter.bytes),
-      ]);
+      const { rowCount } = await client.query(
+        `insert into filter (generation, bits, hashes, keys, checksum) values ($1, $2, $3, $4, $5)
+         on conflict do nothing`,
+        [row.uid, filter.shape.bits, filter.shape.hashes, filter.keys, checksum(filter.bytes)],
+      );
+      // Another process built the same at the same time.
+      if (rowCount === 0) return;
       for (let piece = 0; piece * PIECE_BYTES < filter.bytes.length; piece++) {
         const bytes = Buffer.from(filter.bytes.subarray(piece * PIECE_BYTES, (piece + 1) * PIECE_BYTES));
         await client.query('insert into filter_piece values ($1, $2, $3)', [row.uid, piece, bytes]);

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { deliveriesOf, type Run } from '../delivery/plan.js';
+import { type Decider, deliveriesOf, type Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
@@ -140,15 +140,22 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows;
     },
     async parked(held, max) {
+      const { rows } = await pool.query<{ sequence: number }>(
+        `select sequence from standing where tenant = $1 and channel = $2 and state = 'parked' and ready_at <= now()
+         order by ready_at, sequence limit $3`,
+        [held.tenant, held.channel, max],
+      );
+      return rows.map((row) => row.sequence);
+    },
+    async parkedOne(held, sequence) {
       const { rows } = await pool.query<ParkedMessage>(
         `select s.sequence, s.rung, s.version, (select count(*) from attempt a where a.tenant = s.tenant
            and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
            and a.rung = s.rung and a.outcome = 'interrupted') as interruptions
-         from standing s where s.tenant = $1 and s.channel = $2 and s.state = 'parked' and s.ready_at <= now()
-         order by s.ready_at, s.sequence limit $3`,
-        [held.tenant, held.channel, max],
+         from standing s where s.tenant = $1 and s.channel = $2 and s.sequence = $3 and s.state = 'parked'`,
+        [held.tenant, held.channel, sequence],
       );
-      return rows;
+      return rows[0] ?? null;
     },
     park: (held, sequence, rung, reason) =>
       fenced(pool, process, [held], async (client) => {
@@ -416,7 +423,7 @@ async function insertDeliveries(
   if (deliveries.length === 0) return;
   await client.query(
     `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state)
-     select $1, i.target, $2, $3, i.number, i.sequence, $4, i.rung, i.decision, i.late, i.replay, 'pending'
+     select $1, i.target, $2, $3, i.number, i.sequence, $4, i.rung, i.decision::json, i.late, i.replay, 'pending'
      from unnest($5::int[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
        as i(target, number, sequence, rung, decision, late, replay)
      on conflict do nothing`,
@@ -429,7 +436,7 @@ async function insertDeliveries(
       arrayOf(deliveries.map((each) => each.number)),
       arrayOf(deliveries.map((each) => each.sequence)),
       arrayOf(deliveries.map((each) => each.rung)),
-      textArray(deliveries.map((each) => each.decision)),
+      textArray(deliveries.map((each) => JSON.stringify(each.decision))),
       arrayOf(deliveries.map((each) => each.late)),
       arrayOf(deliveries.map((each) => each.replay)),
     ],
@@ -477,7 +484,7 @@ interface DueRow {
   sequence: number;
   plan: number;
   rung: number;
-  decision: string;
+  decision: Decider;
   late: boolean;
   replay: boolean;
   state: string;

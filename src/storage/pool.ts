@@ -32,8 +32,12 @@ export function createPool(settings: PoolSettings): pg.Pool {
     query_timeout: statementTimeout + ANSWER_GRACE_MS,
     types: { getTypeParser },
   });
-  // An idle connection that breaks is dropped by the pool; without a listener it would end the process.
-  pool.on('error', (error) => settings.log.warn({ err: error }, 'an idle database connection was lost'));
+  // A connection may break at any time, in use or not: whoever uses it sees that at the next query, the pool drops it,
+  // and without these listeners the process would end.
+  pool.on('connect', (client) => {
+    client.on('error', (error) => settings.log.warn({ err: error }, 'a database connection was lost'));
+  });
+  pool.on('error', () => undefined);
   return pool;
 }
 
@@ -176,7 +180,11 @@ export async function checkServer(pool: pg.Pool): Promise<void> {
        from unnest(array['server_version_num', 'server_version', 'server_encoding',
                          'fsync', 'full_page_writes', 'synchronous_commit']) as name`,
   );
-  const settings = new Map(rows.map((row) => [row.name, row.value]));
+  refuseUnsafe(new Map(rows.map((row) => [row.name, row.value])));
+}
+
+/** Throws UnsafeDatabase when one of a server's settings, by name, rules it out. */
+export function refuseUnsafe(settings: ReadonlyMap<string, string>): void {
   if (Number(settings.get('server_version_num')) < OLDEST_SERVER) {
     const version = settings.get('server_version');
     throw new UnsafeDatabase('server_version', `PostgreSQL ${version} is too old: Waybill needs 14 or later.`);
@@ -185,7 +193,7 @@ export async function checkServer(pool: pg.Pool): Promise<void> {
     const encoding = settings.get('server_encoding');
     throw new UnsafeDatabase(
       'server_encoding',
-      `The database's encoding is ${encoding}: create it with encoding UTF8.`,
+      `The database's encoding is ${encoding}, which can't hold every message: create one with encoding UTF8.`,
     );
   }
   for (const name of ['fsync', 'full_page_writes', 'synchronous_commit']) {

@@ -87,7 +87,7 @@ describe('reading JSON', () => {
           const broken = text.slice(0, at) + mark + text.slice(at + 1);
           let valid = true;
           try {
-            JSON.parse(broken.toWellFormed());
+            JSON.parse(Buffer.from(broken).toString());
           } catch {
             valid = false;
           }

@@ -141,41 +141,45 @@ describe('one structured event', () => {
     expect(channel.arrivals.map(({ value }) => value)).toEqual([null, null, null, null, null, '-7.10']);
   });
 
-  it.each([
-    ['{"id":', 'json_malformed', undefined],
-    ['', 'json_malformed', undefined],
-    ['[]', 'not_an_object', undefined],
-    ['"text"', 'not_an_object', undefined],
-    ['null', 'not_an_object', undefined],
-    [event({ specversion: '0.3' }), 'specversion_unsupported', '/specversion'],
-    [event({ specversion: undefined }), 'specversion_unsupported', '/specversion'],
-    [event({ specversion: 1.0 }), 'specversion_unsupported', '/specversion'],
-    [event({ id: undefined }), 'id_missing', '/id'],
-    [event({ id: null }), 'id_missing', '/id'],
-    [event({ id: '' }), 'id_invalid', '/id'],
-    [event({ id: 12 }), 'id_invalid', '/id'],
-    [event({ id: 'a\0b' }), 'id_invalid', '/id'],
-    [event({ id: 'a\ud800' }), 'id_invalid', '/id'],
-    [event({ id: 'é'.repeat(257) }), 'id_invalid', '/id'],
-    [event({ id: 'x'.repeat(10_000) }), 'id_invalid', '/id'],
-    [event({ source: undefined }), 'source_missing', '/source'],
-    [event({ source: ['a'] }), 'source_invalid', '/source'],
-    [event({ source: '/nobody' }), 'source_invalid', '/source'],
-    [event({ type: undefined }), 'type_missing', '/type'],
-    [event({ type: 'a\0' }), 'type_invalid', '/type'],
-    [event({ subject: '' }), 'subject_invalid', '/subject'],
-    [event({ subject: { a: 1 } }), 'subject_invalid', '/subject'],
-    [event({ subject: 'x'.repeat(513) }), 'subject_invalid', '/subject'],
-    [event({ time: 'yesterday' }), 'time_invalid', '/time'],
-    [event({ time: 1767225600 }), 'time_invalid', '/time'],
-    [event({ time: '1969-12-31T23:59:59Z' }), 'time_invalid', '/time'],
-    [`{"a":${'['.repeat(70)}${']'.repeat(70)}}`, 'json_too_deep', undefined],
-    [
-      '{"__proto__":{"specversion":"1.0","id":"a","source":"/meter","type":"t"}}',
-      'specversion_unsupported',
-      '/specversion',
-    ],
-  ])('%j is rejected as %s', async (body, code, pointer) => {
+  it.each(
+    (
+      [
+        ['{"id":', 'json_malformed', undefined],
+        ['', 'json_malformed', undefined],
+        ['[]', 'not_an_object', undefined],
+        ['"text"', 'not_an_object', undefined],
+        ['null', 'not_an_object', undefined],
+        [event({ specversion: '0.3' }), 'specversion_unsupported', '/specversion'],
+        [event({ specversion: undefined }), 'specversion_unsupported', '/specversion'],
+        [event({ specversion: 1.0 }), 'specversion_unsupported', '/specversion'],
+        [event({ id: undefined }), 'id_missing', '/id'],
+        [event({ id: null }), 'id_missing', '/id'],
+        [event({ id: '' }), 'id_invalid', '/id'],
+        [event({ id: 12 }), 'id_invalid', '/id'],
+        [event({ id: 'a\0b' }), 'id_invalid', '/id'],
+        [event({ id: 'a\ud800' }), 'id_invalid', '/id'],
+        [event({ id: 'é'.repeat(257) }), 'id_invalid', '/id'],
+        [event({ id: 'x'.repeat(10_000) }), 'id_invalid', '/id'],
+        [event({ source: undefined }), 'source_missing', '/source'],
+        [event({ source: ['a'] }), 'source_invalid', '/source'],
+        [event({ source: '/nobody' }), 'source_invalid', '/source'],
+        [event({ type: undefined }), 'type_missing', '/type'],
+        [event({ type: 'a\0' }), 'type_invalid', '/type'],
+        [event({ subject: '' }), 'subject_invalid', '/subject'],
+        [event({ subject: { a: 1 } }), 'subject_invalid', '/subject'],
+        [event({ subject: 'x'.repeat(513) }), 'subject_invalid', '/subject'],
+        [event({ time: 'yesterday' }), 'time_invalid', '/time'],
+        [event({ time: 1767225600 }), 'time_invalid', '/time'],
+        [event({ time: '1969-12-31T23:59:59Z' }), 'time_invalid', '/time'],
+        [`{"a":${'['.repeat(70)}${']'.repeat(70)}}`, 'json_too_deep', undefined],
+        [
+          '{"__proto__":{"specversion":"1.0","id":"a","source":"/meter","type":"t"}}',
+          'specversion_unsupported',
+          '/specversion',
+        ],
+      ] as const
+    ).map(([body, code, pointer]) => ({ body, code, pointer })),
+  )('rejects as $code at $pointer', async ({ body, code, pointer }) => {
     const answer = await send(STRUCTURED, typeof body === 'string' ? body : JSON.stringify(body));
     expect(answer.status).toBe(422);
     expect(answer.json.results).toEqual([
@@ -337,23 +341,17 @@ describe('batches', () => {
       fc.constantFrom('', ' ', '{', '"', '[1]', '{"id":"x"}', '\\', 'null'),
     );
     await fc.assert(
-      fc.asyncProperty(
-        fc.uniqueArray(line, {
-          maxLength: 40,
-          selector: (text) => (text.includes('specversion') ? text : Math.random()),
-        }),
-        async (texts) => {
-          channel = new MemoryChannel();
-          const answer = await send(NDJSON, texts.join('\n'));
-          const good = texts.filter((text) => text.includes('specversion'));
-          expect(channel.arrivals.map(({ raw }) => Buffer.from(raw).toString())).toEqual(good);
-          const results = answer.json.results as { index: number; verdict: string }[];
-          expect(results.map(({ index }) => index)).toEqual(
-            texts.filter((text) => text.trim() !== '').map((_, index) => index),
-          );
-          expect(results.filter(({ verdict }) => verdict === 'sequenced')).toHaveLength(good.length);
-        },
-      ),
+      fc.asyncProperty(fc.array(line, { maxLength: 40 }), async (texts) => {
+        channel = new MemoryChannel();
+        const answer = await send(NDJSON, texts.join('\n'));
+        const good = texts.filter((text) => text.includes('specversion'));
+        expect(channel.arrivals.map(({ raw }) => Buffer.from(raw).toString())).toEqual(good);
+        const results = answer.json.results as { index: number; verdict: string }[];
+        expect(results.map(({ index }) => index)).toEqual(
+          texts.filter((text) => text.trim() !== '').map((_, index) => index),
+        );
+        expect(results.filter(({ verdict }) => verdict !== 'rejected')).toHaveLength(good.length);
+      }),
       { numRuns: 30 },
     );
   });

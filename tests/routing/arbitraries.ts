@@ -17,10 +17,29 @@ import {
 
 /** Few words, so that rules and messages meet; and the odd ones that printing must quote. */
 const word = fc.oneof(
-  { weight: 8, arbitrary: fc.constantFrom('a', 'ab', 'Abc', 'b', 'a b', '10', '2.50', 'true', 'null', 'x@example.com') },
+  {
+    weight: 8,
+    arbitrary: fc.constantFrom('a', 'ab', 'Abc', 'b', 'a b', '10', '2.50', 'true', 'null', 'x@example.com'),
+  },
   {
     weight: 1,
-    arbitrary: fc.constantFrom('~', '', ' a', 'a ', '*', '&a', '- a', 'a: b', '# a', '1e3', '0x10', "'", '"', 'a\nb', '\t'),
+    arbitrary: fc.constantFrom(
+      '~',
+      '',
+      ' a',
+      'a ',
+      '*',
+      '&a',
+      '- a',
+      'a: b',
+      '# a',
+      '1e3',
+      '0x10',
+      "'",
+      '"',
+      'a\nb',
+      '\t',
+    ),
   },
   { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 20 }) },
 );
@@ -52,9 +71,19 @@ const textTest: fc.Arbitrary<ComparableTest> = fc.oneof(
 );
 
 const bounds: fc.Arbitrary<Bound[]> = fc.oneof(
-  fc.tuple(fc.record({ is: fc.constantFrom('=' as const, '<' as const, '<=' as const, '>' as const, '>=' as const), than: digits })),
+  fc.tuple(
+    fc.record({
+      is: fc.constantFrom('=' as const, '<' as const, '<=' as const, '>' as const, '>=' as const),
+      than: digits,
+    }),
+  ),
   fc
-    .tuple(fc.constantFrom('>' as const, '>=' as const), fc.integer(), fc.constantFrom('<' as const, '<=' as const), fc.nat())
+    .tuple(
+      fc.constantFrom('>' as const, '>=' as const),
+      fc.integer(),
+      fc.constantFrom('<' as const, '<=' as const),
+      fc.nat(),
+    )
     .map(([lower, from, upper, width]): Bound[] => [
       { is: lower, than: String(from) },
       { is: upper, than: String(from + width + 1) },
@@ -89,10 +118,35 @@ function term(paths: fc.Arbitrary<string>, test: fc.Arbitrary<Test>): fc.Arbitra
 }
 
 const textPath = fc.constantFrom(
-  'source', 'account', 'type', 'peer', 'subject', 'from', 'to', 'cc', 'text', 'messageId', 'externalId', 'time',
-  'received', 'defects', 'parts.name', 'parts.type', 'headers.list-id', 'headers.x.y',
+  'source',
+  'account',
+  'type',
+  'peer',
+  'subject',
+  'from',
+  'to',
+  'cc',
+  'text',
+  'messageId',
+  'externalId',
+  'time',
+  'received',
+  'defects',
+  'parts.name',
+  'parts.type',
+  'headers.list-id',
+  'headers.x.y',
 );
-const anyPath = fc.constantFrom('data', 'data.a', 'data.b.c', 'data.x\\.y', 'data.__proto__', 'envelope.from', 'envelope.tls.version', 'parts');
+const anyPath = fc.constantFrom(
+  'data',
+  'data.a',
+  'data.b.c',
+  'data.x\\.y',
+  'data.__proto__',
+  'envelope.from',
+  'envelope.tls.version',
+  'parts',
+);
 const numberPath = fc.constantFrom('value', 'rung', 'parts.size');
 const kindTerm: fc.Arbitrary<Term> = fc
   .subarray(['mail', 'event', 'webhook'], { minLength: 1 })

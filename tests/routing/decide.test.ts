@@ -112,7 +112,15 @@ describe('operators', () => {
 
 describe('fields', () => {
   const address = (text: string) => ({ name: 'Somebody', address: text });
-  const part = { n: 1, name: 'scan.pdf', type: 'application/pdf', size: 2048, sha256: '', inline: false, contentId: null };
+  const part = {
+    n: 1,
+    name: 'scan.pdf',
+    type: 'application/pdf',
+    size: 2048,
+    sha256: '',
+    inline: false,
+    contentId: null,
+  };
   const letter = mail({
     rung: 1,
     headers: [
@@ -203,7 +211,12 @@ describe('fields', () => {
     const reads: string[] = [];
     const view = new Proxy(
       { ...EMPTY_VIEW, subject: 'hello', text: 'long' },
-      { get: (target, name) => (reads.push(String(name)), Reflect.get(target, name)) },
+      {
+        get: (target, name) => {
+          reads.push(String(name));
+          return Reflect.get(target, name);
+        },
+      },
     );
     const watched: CanonicalMessage = { ...message({ kind: 'mail' }), view };
     const rules = compiled(`

@@ -54,10 +54,22 @@ describe('decimals', () => {
     expect(compare(a, b)).toBe(expected);
   });
 
-  it.each(['', '01', '+1', '.5', '1.', '1e', '0x10', '1_000', ' 1', '1 ', 'NaN', 'Infinity', '--1', '1e1234567890123456'])(
-    '"%s" is no number',
-    (text) => {
-      expect(parseDecimal(text)).toBeUndefined();
-    },
-  );
+  it.each([
+    '',
+    '01',
+    '+1',
+    '.5',
+    '1.',
+    '1e',
+    '0x10',
+    '1_000',
+    ' 1',
+    '1 ',
+    'NaN',
+    'Infinity',
+    '--1',
+    '1e1234567890123456',
+  ])('"%s" is no number', (text) => {
+    expect(parseDecimal(text)).toBeUndefined();
+  });
 });

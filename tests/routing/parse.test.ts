@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseRuleSet, unknownTargets } from '../../src/routing/parse.js';
 import { LIMITS, targetsOf } from '../../src/routing/rule.js';
@@ -19,6 +20,12 @@ describe('a rule set', () => {
         },
       ],
     });
+  });
+
+  it('reads as docs/rules.md shows it', () => {
+    const page = readFileSync(new URL('../../docs/rules.md', import.meta.url), 'utf8');
+    const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    expect(read(example).rules.map((rule) => rule.name)).toEqual(['newsletters', 'large-orders', 'invoices']);
   });
 
   it('may have comments, Windows line ends and a byte order mark', () => {
@@ -93,7 +100,12 @@ extra: 1
     ['rules: [~]', 1, 9, 'a rule must be a mapping'],
     ['rules: [{}]', 1, 9, 'a rule needs a name'],
     ['rules: [*x]', 1, 9, 'text that begins with * stands in quotes'],
-    ['rules:\n  - &x { name: a, when: {}, then: { close: x } }\n  - *x', 3, 5, 'text that begins with * stands in quotes'],
+    [
+      'rules:\n  - &x { name: a, when: {}, then: { close: x } }\n  - *x',
+      3,
+      5,
+      'text that begins with * stands in quotes',
+    ],
     [oneRule('{ to: { suffix: *@example.com } }'), 3, 27, 'text that begins with * stands in quotes'],
     [oneRule('!!js/function x'), 3, 11, 'this is not readable YAML'],
     [oneRule('{ ? [a] : b }'), 3, 15, 'a name must be plain text'],
@@ -136,11 +148,21 @@ extra: 1
     [oneRule('{ $or: [] }'), 3, 18, '$or must be a list'],
     [oneRule('{ $or: { data.x: 1 } }'), 3, 18, '$or must be a list'],
     [oneRule('{ $and: [] }'), 3, 13, 'there is no field "$and"'],
-    ['rules:\n  - { name: a, when: {}, then: { close: x } }\n  - { name: a, when: {}, then: { close: x } }', 3, 13, 'rules[0] has the name "a" already'],
+    [
+      'rules:\n  - { name: a, when: {}, then: { close: x } }\n  - { name: a, when: {}, then: { close: x } }',
+      3,
+      13,
+      'rules[0] has the name "a" already',
+    ],
     ['rules:\n  - { name: a, when: {}, then: {} }', 2, 26, '"then" names either targets or close'],
     ['rules:\n  - { name: a, when: {}, then: { targets: [] } }', 2, 43, 'a rule names 1 to 32 targets, not 0'],
     ['rules:\n  - { name: a, when: {}, then: { targets: [t, t] } }', 2, 47, '"t" is there twice'],
-    ['rules:\n  - { name: a, when: {}, then: { close: "" } }', 2, 41, 'the reason to close must have 1 to 512 characters'],
+    [
+      'rules:\n  - { name: a, when: {}, then: { close: "" } }',
+      2,
+      41,
+      'the reason to close must have 1 to 512 characters',
+    ],
     ['rules:\n  - { name: a, enabled: on, when: {}, then: { close: x } }', 2, 25, 'enabled must be true or false'],
     ['rules:\n  - { name: a, priority: 1.5, when: {}, then: { close: x } }', 2, 26, 'priority must be a whole number'],
     ['rules:\n  - { name: a, description: [x], when: {}, then: { close: x } }', 2, 29, 'a description must be text'],
@@ -186,7 +208,8 @@ describe('bounds', () => {
 
   it('of lists, fields, wildcards, paths and depth', () => {
     const list = (count: number) => oneRule(`{ subject: [${'a,'.repeat(count)}] }`);
-    const fields = (count: number) => oneRule(`{ ${Array.from({ length: count }, (_, n) => `data.f${n}: 1`).join(', ')} }`);
+    const fields = (count: number) =>
+      oneRule(`{ ${Array.from({ length: count }, (_, n) => `data.f${n}: 1`).join(', ')} }`);
     const wildcard = (length: number) => oneRule(`{ subject: { wildcard: ${'a'.repeat(length)} } }`);
     const path = (length: number) => oneRule(`{ data.${'a'.repeat(length - 5)}: 1 }`);
     const depth = (levels: number) => oneRule(`${'{ $or: ['.repeat(levels)}{}${'] }'.repeat(levels)}`);
@@ -202,19 +225,21 @@ describe('bounds', () => {
     }
   });
 
+  // Read without care, the keys took 40 s and the quotes the whole process.
   it.each([
-    ['nested lists', '['.repeat(LIMITS.text)],
-    ['nested mappings', 'rules: [{ when: '.repeat(20_000)],
-    ['nested blocks', '- '.repeat(LIMITS.text / 2)],
-    ['open quotes', '"'.repeat(LIMITS.text)],
-    ['different keys', Array.from({ length: 60_000 }, (_, n) => `k${n}: 1`).join('\n')],
+    ['nested lists', '['.repeat(200_000)],
+    ['nested mappings', 'rules: [{ when: '.repeat(10_000)],
+    ['nested blocks', '- '.repeat(100_000)],
+    ['open quotes', '"'.repeat(200_000)],
+    ['different keys', Array.from({ length: 50_000 }, (_, n) => `k${n}: 1`).join('\n')],
     ['anchors', 'rules: [&a a, &a a, *a, *a]\n'.repeat(1000)],
-  ])('hold against a megabyte of %s', (_, text) => {
-    const started = performance.now();
-    const problems = problemsOf(text);
-    expect(problems.length).toBeGreaterThan(0);
-    expect(problems.length).toBeLessThanOrEqual(101);
-    // Some seconds at most; the first of these took minutes or the whole process where YAML was read without care.
-    expect(performance.now() - started).toBeLessThan(20_000);
-  });
+  ])(
+    'hold against a flood of %s',
+    (_, text) => {
+      const problems = problemsOf(text);
+      expect(problems.length).toBeGreaterThan(0);
+      expect(problems.length).toBeLessThanOrEqual(101);
+    },
+    10_000,
+  );
 });

@@ -1,8 +1,8 @@
+import type { CanonicalMessage } from '../../src/message/message.js';
 import { type CompiledRules, compileRuleSet } from '../../src/routing/compile.js';
 import { decide } from '../../src/routing/decide.js';
 import { parseRuleSet, type RuleProblem } from '../../src/routing/parse.js';
 import type { RuleSet } from '../../src/routing/rule.js';
-import type { CanonicalMessage } from '../../src/message/message.js';
 
 /** The rule set of a text that must be right. */
 export function read(text: string): RuleSet {

@@ -5,7 +5,7 @@ import { DefectList } from '../defects.js';
 import { readFields } from '../fields.js';
 import { type Head, readHead } from '../head.js';
 import { isBodyText, type ParsedAttachment, type ParsedMail, type ParseTools, parseMail } from '../mail.js';
-import { type Structure, scanStructure } from '../scan.js';
+import { type Leaf, type Structure, scanStructure } from '../scan.js';
 import { textOfHtml } from '../text.js';
 import { Refused, type RungTools } from './rung.js';
 
@@ -99,9 +99,14 @@ function readParts(
 }
 
 function comparePartCounts(structure: Structure, parsed: ParsedMail, defects: DefectList): void {
-  const expected = structure.leaves.filter((leaf) => !isBodyText(leaf)).length;
+  const expected = structure.leaves.filter((leaf) => !isBodyText(leaf) && !isUnreadMultipart(leaf)).length;
   const found = parsed.attachments.length;
   if (expected !== found) defects.add('parts_disagree', `parts: ${found} of ${expected}`);
+}
+
+/** A multipart that can't be taken apart has its own defect. */
+function isUnreadMultipart(leaf: Leaf): boolean {
+  return leaf.type.startsWith('multipart/');
 }
 
 /** A body as a view holds it: null when there is none, clean, and no longer than the limit. */

@@ -34,7 +34,8 @@ export function createEmailSender(target: Target<EmailTarget>, deps: EmailSender
     const mail = composed(outgoing, definition, by, deps.clock.now());
     if (!mail) return LOOP;
     const waitMs = breaker.ask();
-    if (waitMs > 0) return { result: 'interrupted', reason: 'the server failed several times in a row', afterMs: waitMs };
+    if (waitMs > 0)
+      return { result: 'interrupted', reason: 'the server failed several times in a row', afterMs: waitMs };
     const result = await trySend(() => transport.sendMail({ ...mail, signal: patience(definition) }));
     if (result.result === 'retry' && result.code in SERVER_TROUBLE) breaker.failed();
     else breaker.answered();
@@ -51,7 +52,11 @@ export function createEmailSender(target: Target<EmailTarget>, deps: EmailSender
   };
 }
 
-const NO_NOTICES: SendResult = { result: 'refused', code: 'no_notices', reason: 'mail targets get no notices of void numbers' };
+const NO_NOTICES: SendResult = {
+  result: 'refused',
+  code: 'no_notices',
+  reason: 'mail targets get no notices of void numbers',
+};
 const LOOP: SendResult = { result: 'refused', code: 'loop', reason: 'this mail has been through this target before' };
 
 function patience(definition: EmailTarget): AbortSignal {
@@ -148,7 +153,7 @@ function bufferOf(bytes: Uint8Array): Buffer {
 interface Sent {
   readonly response: string;
   readonly rejected: readonly unknown[];
-  readonly rejectedErrors?: readonly Error[];
+  readonly rejectedErrors?: readonly Error[] | undefined;
 }
 interface SmtpFailure extends Error {
   readonly code?: string;

@@ -62,8 +62,16 @@ function publicationOf(outgoing: Outgoing): QueuePublication {
 }
 
 const DELIVERED: SendResult = { result: 'delivered', answer: null };
-const FULL: SendResult = { result: 'retry', code: 'queue_full', reason: 'RabbitMQ did not take it: the queue is full or in trouble' };
-const UNROUTABLE: SendResult = { result: 'pause', code: 'unroutable', reason: 'no queue is bound to where this target sends' };
+const FULL: SendResult = {
+  result: 'retry',
+  code: 'queue_full',
+  reason: 'RabbitMQ did not take it: the queue is full or in trouble',
+};
+const UNROUTABLE: SendResult = {
+  result: 'pause',
+  code: 'unroutable',
+  reason: 'no queue is bound to where this target sends',
+};
 
 function resultOf(answer: QueueAnswer): SendResult {
   switch (answer.result) {

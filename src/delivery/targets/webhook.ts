@@ -38,7 +38,8 @@ export function createWebhookSender(target: Target<WebhookTarget>, deps: Webhook
     if (closing) return { result: 'interrupted', reason: 'shutting down' };
     if (refusesHost(url, lookup)) return refusedAddress(new AddressRefused(url.host));
     const waitMs = breaker.ask();
-    if (waitMs > 0) return { result: 'interrupted', reason: 'the target failed several times in a row', afterMs: waitMs };
+    if (waitMs > 0)
+      return { result: 'interrupted', reason: 'the target failed several times in a row', afterMs: waitMs };
     const headers = { ...own, ...wireHeaders(outgoing, keys, deps.clock.now()) };
     const result = await tryPost(() =>
       post({ url, headers, body: outgoing.body, agent, lookup, timeoutMs: definition.timeoutSeconds * 1000 }).then(
@@ -78,7 +79,8 @@ function signingKey(secret: string): Buffer {
 }
 
 /** Headers that belong to the connection, or that a definition may not forge. */
-const NOT_OWN = /^(?:connection|content-length|content-type|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade|waybill-.*|webhook-.*)$/;
+const NOT_OWN =
+  /^(?:connection|content-length|content-type|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade|waybill-.*|webhook-.*)$/;
 
 function ownHeaders(headers: Readonly<Record<string, string>>): OutgoingHttpHeaders {
   const lowered = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value] as const);
@@ -94,7 +96,9 @@ function wireHeaders(outgoing: Outgoing, keys: readonly Buffer[], now: number): 
     'content-length': outgoing.body.length,
     'webhook-id': id,
     'webhook-timestamp': timestamp,
-    ...(keys.length > 0 && { 'webhook-signature': keys.map((key) => signature(key, id, timestamp, outgoing.body)).join(' ') }),
+    ...(keys.length > 0 && {
+      'webhook-signature': keys.map((key) => signature(key, id, timestamp, outgoing.body)).join(' '),
+    }),
     ...Object.fromEntries(headerFields(outgoing)),
   };
 }

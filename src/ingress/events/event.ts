@@ -172,9 +172,9 @@ function makeArrival(context: EventContext, envelope: Envelope, body: Body): Eve
  */
 function structuredData(event: Readonly<Record<string, unknown>>): EventData {
   const { data, data_base64: base64 } = event;
-  if (base64 !== undefined) {
+  if (base64 !== undefined && base64 !== null) {
     const bytes = typeof base64 === 'string' ? Buffer.from(base64, 'base64') : null;
-    const isBytes = data === undefined && bytes !== null && bytes.toString('base64') === base64;
+    const isBytes = (data === undefined || data === null) && bytes !== null && bytes.toString('base64') === base64;
     return isBytes ? { form: 'bytes', bytes } : { form: 'json', value: [data ?? null, base64] };
   }
   if (data === undefined) return NO_DATA;

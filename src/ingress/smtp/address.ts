@@ -23,8 +23,11 @@ export function mailAddress(text: string): MailAddress | undefined {
   return { local, domain };
 }
 
+/** Names and address literals in ASCII need no conversion, which costs more than all the rest. */
+const ASCII = /^[\x20-\x7e]*$/;
+
 function asciiDomain(domain: string): string | undefined {
-  if (domain.startsWith('[')) return domain.toLowerCase();
+  if (ASCII.test(domain)) return domain.toLowerCase();
   return domainToASCII(domain).toLowerCase() || undefined;
 }
 

@@ -49,11 +49,13 @@ export class Peers {
   }
 
   mayBeginMail(name: string): boolean {
-    return this.#take(this.#peer(name).messages, this.limits.messagesPerMinute);
+    const { messagesPerMinute } = this.limits;
+    return messagesPerMinute === null || this.#take(this.#peer(name).messages, messagesPerMinute);
   }
 
   mayNameRecipient(name: string): boolean {
-    return this.#take(this.#peer(name).recipients, this.limits.recipientsPerMinute);
+    const { recipientsPerMinute } = this.limits;
+    return recipientsPerMinute === null || this.#take(this.#peer(name).recipients, recipientsPerMinute);
   }
 
   /** Takes a try at once, so that many at a time gain nothing; `loggedIn` gives it back. */
@@ -65,8 +67,7 @@ export class Peers {
     this.#peer(name).logins.left++;
   }
 
-  #take(bucket: Bucket, perMinute: number | null): boolean {
-    if (perMinute === null) return true;
+  #take(bucket: Bucket, perMinute: number): boolean {
     const now = this.clock.monotonic();
     bucket.left = Math.min(perMinute, bucket.left + ((now - bucket.filledAt) * perMinute) / 60_000);
     bucket.filledAt = now;

@@ -34,9 +34,10 @@ export interface ServerRules {
 }
 
 export class MailConnection extends SMTPConnection {
-  /** The address it was let in under, and the name it is counted by; null while it isn't counted. */
+  /** The address it was let in under, the name its limits go by, and whether it is one of that peer's connections. */
   remote = '';
-  peer: string | null = null;
+  peer = '';
+  counted = false;
   sender: MailAddress = NOBODY;
   readonly recipients = new Map<string, Source<MailSource>>();
   /** From DATA to its reply: what `close` waits for. */
@@ -172,6 +173,12 @@ function readExactly(parser: SMTPStream): SMTPStream {
   parser.startDataMode = (maxBytes) => {
     reader = new DotReader();
     return startDataMode(maxBytes);
+  };
+  // The package forgets what to do next when the next mail, pipelined, ends while it is still going on from the last.
+  parser.continue = () => {
+    const next = parser._continueCallback;
+    parser._continueCallback = typeof next !== 'function';
+    if (typeof next === 'function') next();
   };
   parser._feedDataStream = (chunk, done) => {
     const { content, rest } = reader.read(chunk);

@@ -106,6 +106,9 @@ declare module 'smtp-server/lib/smtp-stream.js' {
 
   export class SMTPStream extends Writable {
     startDataMode(maxBytes?: number): PassThrough;
+    continue(): void;
+    /** What to do once the reply to a mail is out; true when the reply came first. */
+    _continueCallback: (() => void) | boolean;
     _dataStream: PassThrough | null;
     _countDataBytes(count: number): void;
     _feedDataStream(chunk: Buffer, done: (error?: Error | null) => void): void;

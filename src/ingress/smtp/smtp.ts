@@ -87,10 +87,8 @@ class Ingress {
         closeTimeout: Math.max(1, settings.drainMs),
         onConnect: (session, done) => this.#decided(session, done, (connection) => this.#admit(connection)),
         onAuth: (auth, session, done) => void this.#logIn(auth, this.#server.connectionOf(session), done),
-        // Not at once: smtp-server goes on with pipelined commands from within the last mail's end, and would lose its
-        // place if the next mail ended there too.
         onMailFrom: (address, session, done) =>
-          queueMicrotask(() => this.#decided(session, done, (connection) => this.#beginMail(connection, address))),
+          this.#decided(session, done, (connection) => this.#beginMail(connection, address)),
         onRcptTo: (address, session, done) =>
           this.#decided(session, done, (connection) => this.#addRecipient(connection, address), address.address),
         onData: (stream, session, done) => void this.#takeMail(stream, this.#server.connectionOf(session), done),
@@ -158,18 +156,17 @@ class Ingress {
 
   /** Counts the connection for its peer. A trusted mail server brings the connections of many and isn't counted itself. */
   #enter(connection: MailConnection): RefusalCode | undefined {
-    const address = connection.session.remoteAddress;
-    connection.remote = address;
-    if (this.#trustsXclient(address)) return undefined;
-    const peer = peerOf(address);
-    if (!this.#peers.enter(peer)) return 'too_many_connections_of_peer';
-    connection.peer = peer;
+    connection.remote = connection.session.remoteAddress;
+    connection.peer = peerOf(connection.remote);
+    if (this.#trustsXclient(connection.remote)) return undefined;
+    if (!this.#peers.enter(connection.peer)) return 'too_many_connections_of_peer';
+    connection.counted = true;
     return undefined;
   }
 
   #leave(connection: MailConnection): void {
-    if (connection.peer !== null) this.#peers.leave(connection.peer);
-    connection.peer = null;
+    if (connection.counted) this.#peers.leave(connection.peer);
+    connection.counted = false;
   }
 
   #left(connection: MailConnection): void {
@@ -222,7 +219,7 @@ class Ingress {
       const refusal = this.#enter(connection);
       if (refusal !== undefined) return refusal;
     }
-    if (!this.#peers.mayBeginMail(peerOf(connection.remote))) return 'messages_rate';
+    if (!this.#peers.mayBeginMail(connection.peer)) return 'messages_rate';
     const sender = mailAddress(address);
     if (sender === undefined) return 'sender_invalid';
     if (declaredSize(args) > this.#memory.free) return 'buffers_full';
@@ -232,24 +229,24 @@ class Ingress {
 
   #addRecipient(connection: MailConnection, { address }: Address): RefusalCode | undefined {
     const { settings } = this.#deps;
-    if (!this.#peers.mayNameRecipient(peerOf(connection.remote))) return 'recipients_rate';
+    if (!this.#peers.mayNameRecipient(connection.peer)) return 'recipients_rate';
     const recipient = mailAddress(address);
     if (recipient === undefined) return 'recipient_invalid';
-    const source = this.#sourceOf(recipient);
-    if (source === undefined) return 'recipient_unknown';
     const name = folded(recipient);
-    const count = connection.recipients.size;
-    if (connection.recipients.has(name)) return undefined;
-    if (count >= settings.maxRecipients) return 'too_many_recipients';
+    const source = this.#sourceOf(name, recipient);
+    if (source === undefined) return 'recipient_unknown';
+    const { recipients } = connection;
+    if (recipients.has(name)) return undefined;
+    if (recipients.size >= settings.maxRecipients) return 'too_many_recipients';
     const { mailFrom } = connection.session.envelope;
     const size = mailFrom ? declaredSize(mailFrom.args) : 0;
-    if (count > 0 && (count + 1) * size > settings.maxFanOutBytes) return 'too_many_recipients';
-    connection.recipients.set(name, source);
+    if (recipients.size > 0 && (recipients.size + 1) * size > settings.maxFanOutBytes) return 'too_many_recipients';
+    recipients.set(name, source);
     return undefined;
   }
 
-  #sourceOf(recipient: MailAddress): Source<MailSource> | undefined {
-    const named = this.#deps.sources().mail(folded(recipient));
+  #sourceOf(name: string, recipient: MailAddress): Source<MailSource> | undefined {
+    const named = this.#deps.sources().mail(name);
     if (named !== undefined || !isPostmaster(recipient)) return named;
     return this.#deps.postmaster(recipient.domain === '' ? null : recipient.domain);
   }

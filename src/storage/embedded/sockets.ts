@@ -12,10 +12,8 @@ const LONGEST_DIRECTORY = 107 - '/.s.PGSQL.5432'.length;
  * that path is too long, in the machine's temporary directory, with a link to it in its stead so that it is found again.
  */
 export async function prepareSockets(cluster: string, runner: Runner): Promise<string> {
-  const beside = join(dirname(cluster), 'run');
-  const elsewhere = await readlink(beside).catch(() => undefined);
-  if (elsewhere !== undefined) await rm(elsewhere, { recursive: true, force: true });
-  await rm(beside, { recursive: true, force: true });
+  await removeSockets(cluster);
+  const beside = placeBeside(cluster);
   let directory = beside;
   if (Buffer.byteLength(beside) > LONGEST_DIRECTORY) {
     directory = await mkdtemp(join(tmpdir(), 'waybill-'));
@@ -26,6 +24,17 @@ export async function prepareSockets(cluster: string, runner: Runner): Promise<s
   await chmod(directory, 0o700);
   await chown(directory, runner.owner.uid, runner.owner.gid);
   return directory;
+}
+
+export async function removeSockets(cluster: string): Promise<void> {
+  const beside = placeBeside(cluster);
+  const elsewhere = await readlink(beside).catch(() => undefined);
+  if (elsewhere !== undefined) await rm(elsewhere, { recursive: true, force: true });
+  await rm(beside, { recursive: true, force: true });
+}
+
+function placeBeside(cluster: string): string {
+  return join(dirname(cluster), 'run');
 }
 
 /** A server that was killed leaves its socket and a lock on it, which names a process id that may be another's by now. */

@@ -251,7 +251,8 @@ create table delivery (
   sequence bigint not null,
   plan bigint not null,
   rung smallint not null,
-  decision text not null,
+  -- Who decided; shape in delivery/plan.ts, Decider.
+  decision json not null,
   late boolean not null default false,
   replay boolean not null default false,
   state text not null check (state in ('pending', 'delivered', 'failed', 'cancelled')),

@@ -1,0 +1,123 @@
+/*
+ * How the pool and a child talk: one socket pair for requests and answers, and one file of a few bytes in which the
+ * child leaves word of its stage. The file is written in place and read only after a death: it outlives the child
+ * whatever kills it, and costs the parent nothing while all is well.
+ */
+import { type Stage, STAGES } from './rungs/rung.js';
+
+/** File descriptors of the child. */
+export const SOCKET_FD = 3;
+export const STAGE_FD = 4;
+
+export const OPERATIONS = ['parse', 'part', 'html'] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/** What a request says besides the raw bytes that follow it. */
+export interface RequestHead {
+  readonly operation: Operation;
+  readonly rung: number;
+  /** Number of the part, for `part`. */
+  readonly n: number;
+  readonly rawBytes: number;
+}
+
+export const REQUEST_HEAD_BYTES = 13;
+
+export function encodeRequestHead({ operation, rung, n, rawBytes }: RequestHead): Buffer {
+  const head = Buffer.allocUnsafe(REQUEST_HEAD_BYTES);
+  head.writeUInt8(OPERATIONS.indexOf(operation), 0);
+  head.writeUInt32BE(rung, 1);
+  head.writeUInt32BE(n, 5);
+  head.writeUInt32BE(rawBytes, 9);
+  return head;
+}
+
+export function decodeRequestHead(head: Buffer): RequestHead {
+  const operation = OPERATIONS[head.readUInt8(0)];
+  if (operation === undefined) throw new Error('a request for an operation that there is not');
+  return { operation, rung: head.readUInt32BE(1), n: head.readUInt32BE(5), rawBytes: head.readUInt32BE(9) };
+}
+
+/** `ready` once, before the first request; then one of the others for each. */
+export const ANSWERS = ['ready', 'done', 'refused', 'failed', 'too_large'] as const;
+export type AnswerKind = (typeof ANSWERS)[number];
+
+export interface Answer {
+  readonly kind: AnswerKind;
+  /** The child has grown too large to go on, and ends after this answer. */
+  readonly retires: boolean;
+  /** JSON text; empty where the answer has none. */
+  readonly json: Buffer;
+  readonly bytes: Buffer;
+}
+
+const ANSWER_HEAD_BYTES = 10;
+
+export function encodeAnswerHead(answer: Pick<Answer, 'kind' | 'retires'>, jsonBytes: number, bytes: number): Buffer {
+  const head = Buffer.allocUnsafe(ANSWER_HEAD_BYTES);
+  head.writeUInt8(ANSWERS.indexOf(answer.kind), 0);
+  head.writeUInt8(answer.retires ? 1 : 0, 1);
+  head.writeUInt32BE(jsonBytes, 2);
+  head.writeUInt32BE(bytes, 6);
+  return head;
+}
+
+/** A child answers with more than it may. Only a broken one does: an honest one says `too_large`. */
+export class AnswerTooLarge extends Error {
+  override readonly name = 'AnswerTooLarge';
+}
+
+/** Puts answers together from what comes off the socket. */
+export class AnswerReader {
+  private chunks: Buffer[] = [];
+  private length = 0;
+
+  /** Takes a chunk; gives the answer once it is whole. Throws AnswerTooLarge beyond `maxBytes`. */
+  push(chunk: Buffer, maxBytes: number): Answer | null {
+    this.chunks.push(chunk);
+    this.length += chunk.length;
+    if (this.length < ANSWER_HEAD_BYTES) return null;
+    const [head] = this.joinedHead();
+    const jsonBytes = head.readUInt32BE(2);
+    const end = ANSWER_HEAD_BYTES + jsonBytes + head.readUInt32BE(6);
+    if (end > maxBytes || this.length > end) throw new AnswerTooLarge();
+    return this.length === end ? this.take(jsonBytes) : null;
+  }
+
+  /** The first chunk holds the whole head. */
+  private joinedHead(): [Buffer] {
+    const first = this.chunks[0] as Buffer;
+    if (first.length >= ANSWER_HEAD_BYTES) return [first];
+    const joined = Buffer.concat(this.chunks, this.length);
+    this.chunks = [joined];
+    return [joined];
+  }
+
+  private take(jsonBytes: number): Answer {
+    const whole = this.chunks.length === 1 ? (this.chunks[0] as Buffer) : Buffer.concat(this.chunks, this.length);
+    this.chunks = [];
+    this.length = 0;
+    const kind = ANSWERS[whole.readUInt8(0)];
+    if (kind === undefined) throw new Error('an answer of a kind that there is not');
+    const jsonEnd = ANSWER_HEAD_BYTES + jsonBytes;
+    const json = whole.subarray(ANSWER_HEAD_BYTES, jsonEnd);
+    return { kind, retires: whole.readUInt8(1) === 1, json, bytes: whole.subarray(jsonEnd) };
+  }
+}
+
+/** What a child had begun: a stage, and the number of the attachment where there is one. */
+export interface Trace {
+  readonly stage: Stage;
+  readonly detail: number;
+}
+
+export const TRACE_BYTES = 8;
+
+export function writeTrace(into: Buffer, stage: Stage, detail: number): void {
+  into.writeUInt32BE(STAGES.indexOf(stage), 0);
+  into.writeUInt32BE(detail, 4);
+}
+
+export function readTrace(from: Buffer): Trace {
+  return { stage: STAGES[from.readUInt32BE(0)] ?? 'begun', detail: from.readUInt32BE(4) };
+}

@@ -1,0 +1,408 @@
+import { randomInt, randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Accepter, createAccepter } from '../../src/channel/accept.js';
+import { FilterSet } from '../../src/channel/filter-set.js';
+import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
+import type { Arrival } from '../../src/message/arrival.js';
+import type { Outgoing, SendResult } from '../../src/message/delivery.js';
+import type { Tenant } from '../../src/message/tenant.js';
+import { EMPTY_VIEW } from '../../src/message/view.js';
+import { createOwner, type Owner } from '../../src/owner/owner.js';
+import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
+import { createCommit } from '../../src/storage/accept.js';
+import { createLeaseStore } from '../../src/storage/lease.js';
+import { createOwnerStore } from '../../src/storage/owner.js';
+import { canonicalMessage } from '../../src/routing/canonical.js';
+import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
+import { realClock } from '../support/clock.js';
+import { silent } from '../support/log.js';
+import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { until } from '../support/until.js';
+
+let database: TestDatabase;
+let tenant: Tenant;
+let targets: Target[];
+const secret = testSecret();
+const running: Process[] = [];
+
+beforeEach(async () => {
+  database = await freshDatabase({ max: 16 });
+  tenant = await insertTenant(database.pool, 'one', 2);
+  targets = [await insertTarget('erp', { kind: 'queue' }), await insertTarget('crm', { kind: 'webhook', url: 'https://crm.example.com/' })];
+});
+afterEach(async () => {
+  for (const each of running.splice(0)) await each.stop();
+  await database.drop();
+});
+
+async function insertTarget(name: string, definition: object): Promise<Target> {
+  const { rows } = await database.pool.query<{ id: number }>(
+    `insert into target (tenant, name, kind, definition, managed_by) values ($1, $2, $3, $4, 'api') returning id`,
+    [tenant.id, name, (definition as { kind: string }).kind, definition],
+  );
+  return { id: rows[0]?.id as number, name, tenant, definition: targetDefinitionSchema.parse(definition), paused: null };
+}
+
+interface Process {
+  readonly accepter: Accepter;
+  readonly owner: Owner;
+  readonly sent: Outgoing[];
+  stop(): Promise<void>;
+}
+
+interface Script {
+  /** What a target answers to a delivery; without it everything is delivered. */
+  readonly answer?: (target: string, outgoing: Outgoing) => SendResult | Promise<SendResult>;
+  readonly parse?: (raw: Uint8Array, rung: number) => Promise<ParseOutcome>;
+  readonly route?: (account: string) => string[];
+}
+
+const DELIVERED: SendResult = { result: 'delivered', answer: null };
+
+async function startProcess(script: Script = {}): Promise<Process> {
+  const id = randomUUID();
+  const sent: Outgoing[] = [];
+  const directory: OwnerDirectory = {
+    tenant: () => tenant,
+    sourceName: () => 'feed',
+    rules: () => ({
+      version: 1,
+      decide: (message) => {
+        const names = script.route?.(message.account) ?? ['erp'];
+        return names.length > 0
+          ? { rules: ['all'], outcome: { do: 'deliver', targets: names } }
+          : { rules: [], outcome: { do: 'wait' } };
+      },
+    }),
+    target: (_tenant, wanted) => targets.find((target) => target.id === wanted),
+    targetNamed: (_tenant, name) => targets.find((target) => target.name === name),
+    targets: () => targets,
+  };
+  const content: ContentPort = {
+    slots: 2,
+    inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()) }),
+    parse: script.parse ?? (async () => ({ ok: true, view: EMPTY_VIEW })),
+    lower: (rung) => (rung < 1 ? rung + 1 : null),
+  };
+  const owner = createOwner({
+    process: id,
+    name: 'test',
+    roles: ['owner'],
+    epoch: 1,
+    store: createOwnerStore(database.pool, id, 1),
+    leases: createLeaseStore(database.pool, id),
+    content,
+    directory: () => directory,
+    senderOf: (target) => ({
+      async send(batch) {
+        const results: SendResult[] = [];
+        for (const outgoing of batch) {
+          const result = (await script.answer?.(target.name, outgoing)) ?? DELIVERED;
+          if (result.result === 'delivered') sent.push(outgoing);
+          results.push(result);
+        }
+        return results;
+      },
+      close: async () => undefined,
+    }),
+    render: async (target, ready, delivery) => ({
+      ...delivery,
+      tenant: tenant.name,
+      target: target.name,
+      decision: JSON.stringify(delivery.decision),
+      sequence: ready.message.sequence,
+      type: ready.message.type,
+      account: ready.message.account,
+      source: 'feed',
+      defects: [],
+      receivedAt: ready.message.arrivedAt,
+      contentType: 'application/json',
+      body: ready.message.raw,
+      mail: null,
+    }),
+    canonical: canonicalMessage,
+    afterTry: (_due, result, _target, now) => {
+      switch (result.result) {
+        case 'delivered':
+          return { then: { state: 'delivered' }, pause: null };
+        case 'refused':
+          return { then: { state: 'failed', code: result.code, reason: result.reason, voided: true }, pause: null };
+        case 'pause':
+          return { then: { state: 'pending', nextAt: now }, pause: { code: result.code, reason: result.reason } };
+        default:
+          return { then: { state: 'pending', nextAt: now + 50 }, pause: null };
+      }
+    },
+    clock: realClock,
+    log: silent,
+    settings: {
+      beatMs: 50,
+      lostAfterMs: 300,
+      pollMs: 50,
+      parkAfterMs: 100,
+      roundRows: 200,
+      roundBytes: 1 << 22,
+      handoverBytes: 1 << 20,
+      maxUnconfirmed: 1000,
+    },
+    observe: {
+      planned: () => undefined,
+      pending: () => undefined,
+      paused: (target, code, reason) => {
+        targets = targets.map((each) => (each.id === target.id ? { ...each, paused: { by: 'waybill', code, reason } } : each));
+      },
+      settled: () => undefined,
+      attempt: () => undefined,
+    },
+  });
+  await owner.start();
+  const accepter = createAccepter({
+    commit: createCommit(database.pool, id),
+    filters: new FilterSet(1, 1000, realClock),
+    secret,
+    clock: realClock,
+    settings: {
+      maxBatchRows: 500,
+      maxBatchBytes: 1 << 22,
+      maxWaitingRows: 10_000,
+      maxWaitingBytes: 1 << 26,
+      window: { pastMs: 1e10, futureMs: 1e8 },
+      patienceMs: 1000,
+    },
+    onSequenced: (rows) => owner.sequenced(rows),
+    randomId: () => randomInt(1, 2 ** 47),
+    pause: (ms) => pause(ms),
+  });
+  let stopped = false;
+  const started: Process = {
+    accepter,
+    owner,
+    sent,
+    async stop() {
+      if (stopped) return;
+      stopped = true;
+      await accepter.close();
+      await owner.stop();
+    },
+  };
+  running.push(started);
+  return started;
+}
+
+function events(count: number, prefix = 'e'): Arrival[] {
+  return Array.from({ length: count }, (_, i) => eventArrival(tenant, { id: `${prefix}${i}`, account: `account ${i % 7}` }));
+}
+
+function mail(id: string, body = 'hello'): Arrival {
+  return { ...eventArrival(tenant, { id, account: 'anna' }), kind: 'mail', type: null, raw: Buffer.from(`Subject: ${id}\r\n\r\n${body}`) };
+}
+
+/** Numbers of a target, per channel: each 1, 2, 3 … up to their count. */
+function expectGapless(sent: readonly Outgoing[], target: string): void {
+  const byChannel = new Map<number, number[]>();
+  for (const each of sent.filter((s) => s.target === target)) {
+    byChannel.set(each.channel, [...(byChannel.get(each.channel) ?? []), each.number]);
+  }
+  for (const numbers of byChannel.values()) {
+    const distinct = [...new Set(numbers)].sort((a, b) => a - b);
+    expect(distinct).toEqual(distinct.map((_, i) => i + 1));
+  }
+}
+
+const plansOpen = async () => (await database.pool.query('select from plan where open')).rowCount;
+const deliveries = async (state: string) =>
+  (await database.pool.query('select from delivery where state = $1', [state])).rowCount;
+
+describe('the owner', () => {
+  it('sends every message once, in order, and writes its outcome', async () => {
+    const process = await startProcess();
+    await process.accepter.accept(events(300));
+    await until(() => process.sent.length === 300, 'all to be sent');
+    await until(async () => (await plansOpen()) === 0, 'the plans to be closed');
+    expectGapless(process.sent, 'erp');
+    for (const channel of [0, 1]) {
+      const sequences = process.sent.filter((s) => s.channel === channel).map((s) => s.sequence);
+      expect(sequences).toEqual([...sequences].sort((a, b) => a - b));
+    }
+    const { rows } = await database.pool.query('select sum(planned)::int as planned from reader');
+    expect(rows).toEqual([{ planned: 300 }]);
+    expect((await database.pool.query('select from attempt')).rowCount).toBe(0);
+  });
+
+  it('reads from the database what another process accepted', async () => {
+    const owner = await startProcess();
+    const other = await startProcess();
+    expect(other.owner.held()).toEqual([]);
+    await other.accepter.accept(events(50));
+    await until(() => owner.sent.length === 50, 'the owner to send them');
+    expectGapless(owner.sent, 'erp');
+  });
+
+  it('lines up behind what the target did not take, and sends it in order when it does', async () => {
+    let away = true;
+    const process = await startProcess({
+      answer: () => (away ? { result: 'interrupted', reason: 'away' } : DELIVERED),
+    });
+    await process.accepter.accept(events(40, 'a'));
+    await until(async () => (await deliveries('pending')) === 40, 'all to be pending');
+    await process.accepter.accept(events(40, 'b'));
+    await until(async () => (await deliveries('pending')) === 80, 'later ones to line up');
+    away = false;
+    await until(async () => (await deliveries('delivered')) === 80, 'all to be delivered');
+    for (const channel of [0, 1]) {
+      const numbers = process.sent.filter((s) => s.channel === channel).map((s) => s.number);
+      expect(numbers).toEqual(numbers.map((_, i) => i + 1));
+    }
+    await process.accepter.accept(events(10, 'c'));
+    await until(() => process.sent.length === 90, 'the line to be clear again');
+    expect(await deliveries('delivered')).toBe(80);
+  });
+
+  it('lets one target fail without undoing another, and goes on after one refused for good', async () => {
+    const process = await startProcess({
+      route: () => ['erp', 'crm'],
+      answer: (target, outgoing) =>
+        target === 'crm' && outgoing.what === 'message' && outgoing.number === 2
+          ? { result: 'refused', code: 'http_422', reason: 'no' }
+          : DELIVERED,
+    });
+    await process.accepter.accept(Array.from({ length: 4 }, (_, i) => eventArrival(tenant, { id: `x${i}` })));
+    await until(() => process.sent.length === 8, 'everything but the refused one, and its void');
+    const crm = process.sent.filter((s) => s.target === 'crm');
+    expect(crm.filter((s) => s.what === 'message').map((s) => s.number).sort()).toEqual([1, 3, 4]);
+    expect(crm.filter((s) => s.what === 'void').map((s) => s.number)).toEqual([2]);
+    const failed = () => database.pool.query("select code, void from delivery where state = 'failed'");
+    await until(async () => (await failed()).rows[0]?.void === 'taken', 'the void to be written down as taken');
+    expect((await failed()).rows).toEqual([{ code: 'http_422', void: 'taken' }]);
+  });
+
+  it('pauses a target that can take nothing, and keeps what waits', async () => {
+    const process = await startProcess({
+      route: () => ['crm'],
+      answer: () => ({ result: 'pause', code: 'http_401', reason: 'unauthorised' }),
+    });
+    await process.accepter.accept(events(1));
+    await until(() => targets.find((t) => t.name === 'crm')?.paused, 'the pause');
+    expect(await deliveries('pending')).toBe(1);
+  });
+
+  it('sends again, under the same numbers, what a dead owner had begun', async () => {
+    let hang = true;
+    const first = await startProcess({
+      answer: () => (hang ? new Promise<SendResult>(() => undefined) : DELIVERED),
+    });
+    await first.accepter.accept(events(30));
+    await until(async () => ((await plansOpen()) ?? 0) > 0, 'a plan to be open');
+    // The first owner stops beating without giving anything back.
+    await database.pool.query("update lease set holder = '00000000-0000-0000-0000-00000000dead', term = term + 1");
+    await database.pool.query(
+      "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
+    );
+    const second = await startProcess();
+    await until(() => second.sent.length === 30, 'the second owner to send them');
+    expectGapless(second.sent, 'erp');
+    hang = false;
+    running.splice(running.indexOf(first), 1);
+    void first.owner.stop();
+    await first.accepter.close();
+  });
+
+  it('parks a mail whose parser dies, goes on with the next, and delivers it late and lower', async () => {
+    const process = await startProcess({
+      parse: async (raw, rung) =>
+        Buffer.from(raw).includes('bomb') && rung === 0
+          ? { ok: false, ours: false, stage: 'body', reason: 'killed' }
+          : { ok: true, view: { ...EMPTY_VIEW, rung } },
+    });
+    await process.accepter.accept([mail('one'), mail('two', 'bomb'), mail('three')]);
+    await until(() => process.sent.length === 3, 'all three');
+    expect(process.sent.map((s) => [s.sequence, s.rung, s.late])).toEqual([
+      [1, 0, false],
+      [3, 0, false],
+      [2, 1, true],
+    ]);
+    const { rows } = await database.pool.query(
+      'select rung, outcome, reason from attempt where first_sequence = 2 order by id',
+    );
+    expect(rows).toEqual([
+      { rung: 0, outcome: 'failed', reason: 'body: killed' },
+      { rung: 1, outcome: 'processed', reason: null },
+    ]);
+  });
+
+  it('parks a mail that takes too long and delivers it when it is read', async () => {
+    let release: (outcome: ParseOutcome) => void = () => undefined;
+    const process = await startProcess({
+      parse: (raw) =>
+        Buffer.from(raw).includes('slow')
+          ? new Promise((resolve) => { release = resolve; })
+          : Promise.resolve({ ok: true, view: EMPTY_VIEW }),
+    });
+    await process.accepter.accept([mail('one', 'slow'), mail('two')]);
+    await until(() => process.sent.length === 1, 'the second');
+    expect(process.sent[0]?.sequence).toBe(2);
+    release({ ok: true, view: EMPTY_VIEW });
+    await until(() => process.sent.length === 2, 'the first');
+    expect(process.sent[1]).toMatchObject({ sequence: 1, late: true, number: 2 });
+  });
+
+  it('quarantines whole what fails on every rung', async () => {
+    const process = await startProcess({
+      parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'killed' }),
+    });
+    await process.accepter.accept([mail('one')]);
+    const held = await until(async () => (await database.pool.query('select cause, raw from quarantine')).rows[0], 'the entry');
+    expect(held).toMatchObject({ cause: 'poison' });
+    expect((held as { raw: Buffer }).raw.toString()).toContain('hello');
+    const { rows } = await database.pool.query('select state from standing');
+    expect(rows).toEqual([{ state: 'quarantined' }]);
+  });
+
+  it('repeats an interrupted try alone on its rung, and lower after the third', async () => {
+    await database.pool.query("insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')");
+    const accepting = await startProcess({ parse: () => new Promise(() => undefined) });
+    running.splice(running.indexOf(accepting), 1);
+    await accepting.accepter.accept([mail('one')]);
+    await until(async () => (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1, 'parked');
+    await database.pool.query("update attempt set process = '00000000-0000-0000-0000-00000000dead'");
+    await database.pool.query(
+      `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, ended_at, outcome)
+       select tenant, channel, first_sequence, last_sequence, rung, stage, try, process, now(), 'interrupted'
+       from attempt, generate_series(1, 2)`,
+    );
+    await database.pool.query("update lease set holder = '00000000-0000-0000-0000-00000000dead', term = term + 1");
+    void accepting.owner.stop();
+    await accepting.accepter.close();
+    const rungs: number[] = [];
+    const next = await startProcess({
+      parse: async (_raw, rung) => {
+        rungs.push(rung);
+        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+      },
+    });
+    await until(() => next.sent.length === 1, 'the message');
+    expect(rungs).toEqual([1]);
+    expect(next.sent[0]).toMatchObject({ rung: 1, late: true });
+  });
+
+  it('takes a person’s assignment into its next plan, once', async () => {
+    const process = await startProcess({ route: () => [] });
+    await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
+    const place = await until(
+      async () => (await database.pool.query<{ channel: number; sequence: number }>("select channel, sequence from standing where state = 'waiting'")).rows[0],
+      'the inbox',
+    );
+    await database.pool.query(
+      `insert into decision (tenant, channel, sequence, version, who, action, targets)
+       values ($1, $2, $3, 2, 'anna', 'assign', $4)`,
+      [tenant.id, place.channel, place.sequence, `{${targets.map((t) => t.id).join(',')}}`],
+    );
+    process.owner.wake();
+    await until(() => process.sent.length === 2, 'both targets');
+    const { rows } = await database.pool.query('select state, version from standing');
+    expect(rows).toEqual([{ state: 'routed', version: 2 }]);
+    const { rows: taken } = await database.pool.query('select plan from decision');
+    expect(taken).toEqual([{ plan: 2 }]);
+  });
+});
