@@ -36,7 +36,7 @@ import {
 } from './entries.js';
 import { cursorSchema, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentGone, notFound, unknownName } from './problem.js';
-import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
+import type { ApiRequest, Reply, Route } from './route.js';
 
 /** Bytes of one part of a mail. */
 export interface PartContent {

@@ -44,6 +44,8 @@ export interface Route {
   /** `json` is parsed (1 MiB) and checked by `bodySchema`; `form` likewise from a page's form; `raw` leaves the stream to the handler. */
   readonly body?: 'none' | 'json' | 'form' | 'raw';
   readonly bodySchema?: z.ZodType;
+  /** What the description says of the body, where the handler checks it itself. */
+  readonly bodyDocument?: z.ZodType;
   /** Documented answers; every error is RFC 9457 problem+json on top of these. */
   readonly replies: Readonly<
     Record<number, { readonly description: string; readonly schema?: z.ZodType; readonly type?: string }>

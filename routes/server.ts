@@ -7,6 +7,7 @@ import type { Logger } from 'pino';
 import type { Principal } from '../src/access/principal.js';
 import { fromOwnPages } from '../src/access/session.js';
 import type { Authentication } from './authentication.js';
+import { ownOrigins } from './origin.js';
 import { asProblem, invalid, notFound, PROBLEM_TYPE, problemBody, statusText } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 
@@ -189,15 +190,9 @@ function checkProvenance(settings: ServerSettings, request: express.Request, csr
   const given = request.get('x-csrf-token') ?? (typeof field === 'string' ? field : undefined);
   const { origin } = request.headers;
   const fetchSite = request.get('sec-fetch-site');
-  if (!fromOwnPages({ origin, fetchSite, csrf: given }, csrf, ownOrigins(settings, request))) {
+  if (!fromOwnPages({ origin, fetchSite, csrf: given }, csrf, ownOrigins(settings.publicUrl, request))) {
     throw new Problem(403, 'csrf', 'This did not come from one of our own pages: load the page again.');
   }
-}
-
-/** The origins this server is known by: the configured one, and the one that this request came to. */
-export function ownOrigins({ publicUrl }: ServerSettings, request: express.Request): string[] {
-  const own = `${request.protocol}://${request.get('host') ?? ''}`;
-  return publicUrl === null ? [own] : [own, new URL(publicUrl).origin];
 }
 
 async function readBody(route: Route, request: express.Request, response: express.Response): Promise<unknown> {

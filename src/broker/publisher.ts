@@ -1,4 +1,4 @@
-import type { Channel, ConfirmChannel, Message, Options } from 'amqplib';
+import type { Channel, ConfirmChannel, Message } from 'amqplib';
 import type { Clock } from '../message/clock.js';
 import { Confirms, type PublishResult } from './confirms.js';
 import type { Link } from './link.js';
@@ -7,10 +7,17 @@ import type { Link } from './link.js';
 export interface Publication {
   readonly body: Uint8Array;
   /** Message id and the header `waybill-delivery` together tell it from every other one under way. */
-  readonly properties: Options.Publish & { readonly messageId: string; readonly headers: PublicationHeaders };
+  readonly properties: {
+    readonly messageId: string;
+    readonly type?: string;
+    /** Seconds since 1970. */
+    readonly timestamp: number;
+    readonly contentType: string;
+    readonly appId: string;
+    readonly deliveryMode: 2;
+    readonly headers: { readonly 'waybill-delivery': number };
+  };
 }
-
-export type PublicationHeaders = { readonly 'waybill-delivery': number };
 
 /** Where a publisher's messages go, and what must exist before the first. */
 export interface Route {
@@ -150,10 +157,11 @@ export class Publisher {
 
   private write(channel: ConfirmChannel, publications: readonly Publication[]): void {
     const { exchange, routingKey } = this.route;
+    const fields = { exchange, routingKey, mandatory: true, immediate: false, ticket: 0 };
     try {
       for (const { body, properties } of publications) {
         const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-        channel.publish(exchange, routingKey, content, { ...properties, persistent: true, mandatory: true });
+        (channel as Channel as DirectChannel).sendMessage(fields, properties, content);
       }
     } catch (error) {
       this.drop(error instanceof Error ? error.message : 'the channel was lost');
@@ -167,6 +175,14 @@ export class Publisher {
     closeChannel(open.channel);
     endBatches(open.confirms, new Error(reason));
   }
+}
+
+/**
+ * What amqplib's own `publish` ends in, one step down. That step makes every message's headers the prototype of another
+ * object, which costs more than all encoding together: without it publishing takes half the time.
+ */
+interface DirectChannel extends Channel {
+  sendMessage(fields: object, properties: object, content: Buffer): boolean;
 }
 
 interface OpenChannel {

@@ -39,7 +39,7 @@ export function candidate(arrival: Arrival, secret: Uint8Array, window: TimeWind
 }
 
 function isExpired(arrival: Arrival, window: TimeWindow): boolean {
-  if (arrival.eventTime === null) return false;
+  if (arrival.eventTime === null || arrival.released) return false;
   const time = Date.parse(arrival.eventTime);
   return time < arrival.arrivedAt - window.pastMs || time > arrival.arrivedAt + window.futureMs;
 }

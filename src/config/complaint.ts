@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { didYouMean } from '../routing/spelling.js';
-import { alternativesOf, schemaAt, shapeOf } from './introspect.js';
+import { alternativesOf, schemaAt, shapeOf, typeText } from './introspect.js';
 import type { ProblemCode } from './problem.js';
 import type { Path } from './yaml.js';
 
@@ -32,7 +32,7 @@ function complaintsOf(schema: z.ZodType, value: unknown, issue: z.core.$ZodIssue
       return [{ ...invalid(`must be ${issue.issues[0]?.message ?? 'another name'}`), aboutKey: true }];
     case 'invalid_type':
       if (given === undefined) return [missing(path)];
-      return [wrongType(invalid, issue.expected, issue.message)];
+      return [wrongType(invalid, wantsWhole(schema, value, issue) ? 'int' : issue.expected, issue.message)];
     case 'invalid_value':
       return [given === undefined ? missing(path) : notOneOf(path, given, issue.values.map(String))];
     case 'invalid_union':
@@ -86,6 +86,13 @@ function wrongType(invalid: (message: string) => Complaint, expected: string, me
   const complaint = invalid(`must be ${own ?? TYPES[expected] ?? expected}`);
   if (expected === 'boolean') return { ...complaint, wants: 'boolean' };
   return expected === 'number' || expected === 'int' ? { ...complaint, wants: 'number' } : complaint;
+}
+
+/** Of text in the place of a whole number zod says only that it is no number. */
+function wantsWhole(schema: z.ZodType, value: unknown, { path, expected }: z.core.$ZodIssueInvalidType): boolean {
+  if (expected !== 'number') return false;
+  const wanted = schemaAt(schema, value, path);
+  return wanted !== undefined && typeText(wanted).startsWith('integer');
 }
 
 function notOneOf(path: Path, given: unknown, values: readonly string[]): Complaint {

@@ -24,7 +24,7 @@ export function declared(schema: z.ZodType): Declared {
       text: found.text || (type.description ?? ''),
       about: { ...abouts.get(type), ...found.about },
     };
-    if (inner === undefined || typeNames.has(type)) return found;
+    if (inner === undefined || typeNames.get(type)) return found;
     type = inner;
   }
 }
@@ -123,5 +123,5 @@ function bounds(type: z.ZodNumber): string {
 }
 
 function plural(type: string): string {
-  return type.replace(/^(integer|number|group)/, '$1s').replace(/^text$/, 'texts');
+  return type.replace(/^(integer|number|group)/, '$1s').replace(/^text$/, 'text');
 }

@@ -1,5 +1,5 @@
 import { dirname, resolve } from 'node:path';
-import type { TenantDefinitions } from '../storage/apply.js';
+import type { TenantDefinitions } from '../routing/definitions.js';
 import { check } from './check.js';
 import { valueAt } from './complaint.js';
 import { readDefinitions } from './definitions.js';

@@ -1,4 +1,4 @@
-import type { FilePlace } from '../storage/apply.js';
+import type { FilePlace } from '../routing/definitions.js';
 
 export type { FilePlace };
 
@@ -46,10 +46,23 @@ export function formatProblem(problem: Problem): string {
   return `${where}: ${path === '' ? '' : `${path}: `}${what}${meant}`;
 }
 
-/** By file and place, what has none first. */
+/** More than a person reads; the rest is counted. */
+const MOST_REPORTED = 200;
+
+/** By file and place, what has none first; errors before warnings where they are too many to be told. */
 export function inOrder(problems: readonly Problem[]): Problem[] {
-  return [...problems].sort((a, b) => {
-    const file = (a.place?.file ?? '').localeCompare(b.place?.file ?? '');
-    return file || (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0);
-  });
+  const weight = ({ severity }: Problem) => (severity === 'error' ? 0 : 1);
+  const told = [...problems]
+    .sort((a, b) => weight(a) - weight(b))
+    .slice(0, MOST_REPORTED)
+    .sort(byPlace);
+  const last = told.at(-1);
+  if (!last || told.length === problems.length) return told;
+  const { severity, code, place } = last;
+  return [...told, { severity, code, place, path: '', message: `and ${problems.length - told.length} more` }];
+}
+
+function byPlace(a: Problem, b: Problem): number {
+  const file = (a.place?.file ?? '').localeCompare(b.place?.file ?? '');
+  return file || (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0);
 }

@@ -256,14 +256,14 @@ export const settingShape = {
     'Who may do what.',
     z.strictObject({
       adminToken: setting(
-        z.string().min(16, 'at least 16 characters').max(512).optional(),
+        z.string().min(16).max(512).optional(),
         'A bearer token that is owner of tenant `default`; without it the first start prints a sign-in link.',
         { env: 'WAYBILL_ADMIN_TOKEN', secret: true },
       ),
     }),
   ),
   log: section(
-    'Log, as JSON lines on standard error.',
+    'The log, as JSON lines.',
     z.strictObject({
       level: setting(
         z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -288,7 +288,7 @@ const definitionShape = {
     .describe('File with the rules, beside this one; without it the rules are those set over the API.'),
 };
 
-const tenantSchema = z.strictObject({
+export const tenantSchema = z.strictObject({
   channels: z
     .int()
     .min(1)

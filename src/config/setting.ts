@@ -55,7 +55,7 @@ export function listenAddress() {
 /** Addresses and networks: `10.0.0.0/8`, `::1`. */
 export function networks() {
   const network = z.string().refine(isNetwork, 'an address or a network such as 10.0.0.0/8 or ::1');
-  return named('list of networks', z.array(network).max(1000).default([]));
+  return named('list of networks', z.array(network).max(1000)).default([]);
 }
 
 export function path() {

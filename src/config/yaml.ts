@@ -3,7 +3,7 @@ import type { FilePlace, Problem, ProblemCode } from './problem.js';
 import { interpolate, type Variables } from './variables.js';
 
 /** Aliases can multiply a small file without end, so what they stand for is counted each time it is used. */
-export const MOST_VALUES = 50_000;
+export const MOST_VALUES = 20_000;
 export const DEEPEST_NESTING = 32;
 
 /** What PostgreSQL can't hold: escapes such as "\0" and "\ud800" write it, and variables may hold it. */
@@ -86,7 +86,8 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     uniqueKeys: false,
     stringKeys: true,
     resolveKnownTags: false,
-    logLevel: 'silent',
+    // Nothing is written to the console, and (unlike with 'silent') a second document is a mistake.
+    logLevel: 'error',
   });
   const places = new Places(file, lines);
   const problems: Problem[] = [...document.errors, ...document.warnings].map((error) => ({
@@ -121,7 +122,11 @@ export function readYaml(text: string, file: string, variables: Variables): Read
       return report('yaml_too_large', path, offset, 'the values are nested too deeply');
     places.mark(path, { key: keyOffset ?? offset, value: offset, variable: null });
     if ('anchor' in node && node.anchor) anchors.set(node.anchor, node);
-    if (isAlias(node)) return read(anchors.get(node.source) ?? null, path, keyOffset ?? offset);
+    if (isAlias(node)) {
+      const meant = anchors.get(node.source);
+      if (!meant) return report('yaml_malformed', path, offset, YAML_MISTAKES.BAD_ALIAS);
+      return read(meant, path, keyOffset ?? offset);
+    }
     if (isScalar(node)) return readScalar(node.value, path, keyOffset ?? offset, offset);
     return isMap(node) ? readMap(node.items, path) : readList(node, path);
   }
@@ -174,7 +179,7 @@ const YAML_MISTAKES: Readonly<Record<ErrorCode, string>> = {
   BAD_COLLECTION_TYPE: 'the tag does not fit what follows it',
   BAD_DIRECTIVE: 'a line that begins with % is a directive that is not known; text that begins with % needs quotes',
   BAD_DQ_ESCAPE: 'an unknown escape after a backslash; in single quotes a backslash is just a backslash',
-  BAD_INDENT: 'the indentation does not fit the lines around it',
+  BAD_INDENT: 'the indentation does not fit the lines around it, or a bracket or brace is not closed',
   BAD_PROP_ORDER: 'anchors and tags stand before the value, on its line',
   BAD_SCALAR_START: 'text that begins with this character needs quotes',
   BLOCK_AS_IMPLICIT_KEY:

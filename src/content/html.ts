@@ -105,9 +105,7 @@ class Cleaner {
     if (!/^cid:/i.test(src)) return null;
     const picture = this.pictures.get(contentId(src.slice('cid:'.length)));
     if (!picture?.bytes || !PICTURE_TYPES.has(picture.type)) return null;
-    return this.spend(picture.bytes.length)
-      ? `data:${picture.type};base64,${picture.bytes.toString('base64')}`
-      : null;
+    return this.spend(picture.bytes.length) ? `data:${picture.type};base64,${picture.bytes.toString('base64')}` : null;
   }
 
   /** The same picture a thousand times counts a thousand times. */

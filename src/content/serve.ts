@@ -6,7 +6,6 @@ import {
   type AnswerKind,
   decodeRequestHead,
   encodeAnswerHead,
-  type Operation,
   REQUEST_HEAD_BYTES,
   type RequestHead,
   SOCKET_FD,
@@ -43,18 +42,19 @@ export function childSettings(): ChildSettings {
  */
 export async function serve(readers: Readers, settings: ChildSettings): Promise<void> {
   watchParent();
-  answer('ready', {}, NO_BYTES, false);
+  send({ kind: 'ready', json: NO_BYTES, bytes: NO_BYTES }, false);
   for (let request = nextRequest(); request !== null; request = nextRequest()) {
-    const { kind, json, bytes } = await attempt(request, readers, settings);
+    const outcome = await attempt(request, readers, settings);
     const retires = process.memoryUsage.rss() >= settings.retireBytes;
-    answer(kind, json, bytes, retires);
+    send(outcome, retires);
     if (retires) return;
   }
 }
 
 /** Ends this process when its parent is gone, also in the middle of an endless loop. */
 function watchParent(): void {
-  new Worker(new URL('./watchdog.js', import.meta.url), { workerData: process.ppid, resourceLimits: WATCHDOG_MEMORY }).unref();
+  const watchdog = new URL('./watchdog.js', import.meta.url);
+  new Worker(watchdog, { workerData: process.ppid, resourceLimits: WATCHDOG_MEMORY }).unref();
 }
 
 const WATCHDOG_MEMORY = { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1 };
@@ -66,36 +66,49 @@ interface Request extends RequestHead {
 
 interface Outcome {
   readonly kind: AnswerKind;
-  readonly json: object;
+  readonly json: Buffer;
   readonly bytes: Buffer;
 }
 
 async function attempt(request: Request, readers: Readers, settings: ChildSettings): Promise<Outcome> {
-  const { rung } = request;
-  const tools: RungTools = { rung, limits: settings.limits, stage: leaveTrace };
+  const tools: RungTools = { rung: request.rung, limits: settings.limits, stage: leaveTrace };
   leaveTrace('begun');
   try {
-    return await perform(request, readers, tools);
+    const { result, bytes } = await perform(request, readers, tools);
+    leaveTrace('answer');
+    const json = jsonOf(result);
+    return json.length > settings.outputBytes ? TOO_LARGE : { kind: 'done', json, bytes };
   } catch (error) {
-    if (error instanceof Refused) return { kind: 'refused', json: { reason: error.message }, bytes: NO_BYTES };
-    return { kind: 'failed', json: { reason: reasonOf(error) }, bytes: NO_BYTES };
+    if (error instanceof Refused) return { kind: 'refused', json: jsonOf({ reason: error.message }), bytes: NO_BYTES };
+    return { kind: 'failed', json: jsonOf({ reason: reasonOf(error) }), bytes: NO_BYTES };
   }
 }
 
-async function perform({ operation, raw, rung, n }: Request, readers: Readers, tools: RungTools): Promise<Outcome> {
+const TOO_LARGE: Outcome = { kind: 'too_large', json: NO_BYTES, bytes: NO_BYTES };
+
+function jsonOf(value: object): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}
+
+interface Result {
+  readonly result: object;
+  readonly bytes: Buffer;
+}
+
+async function perform({ operation, raw, rung, n }: Request, readers: Readers, tools: RungTools): Promise<Result> {
   switch (operation) {
     case 'parse': {
       const reader = readers.rungs[rung];
       if (reader === undefined) throw new Error(`the ladder has no rung ${rung}`);
-      return { kind: 'done', json: await reader.read(raw, tools), bytes: NO_BYTES };
+      return { result: await reader.read(raw, tools), bytes: NO_BYTES };
     }
     case 'part': {
       const found = await readers.part(raw, n, tools);
       if (found === null) throw new Refused(`it has no part ${n}`);
-      return { kind: 'done', json: found.part, bytes: found.bytes };
+      return { result: found.part, bytes: found.bytes };
     }
     case 'html':
-      return { kind: 'done', json: await readers.html(raw, tools), bytes: NO_BYTES };
+      return { result: await readers.html(raw, tools), bytes: NO_BYTES };
     default: {
       const never: never = operation;
       return never;
@@ -117,8 +130,9 @@ function leaveTrace(stage: Stage, detail = 0): void {
   writeSync(STAGE_FD, trace, 0, TRACE_BYTES, 0);
 }
 
-function answer(kind: AnswerKind, json: object, bytes: Buffer, retires: boolean): void {
-  writeAll(encodeAnswerHead({ kind, retires }, 0, 0));
+function send({ kind, json, bytes }: Outcome, retires: boolean): void {
+  writeAll(Buffer.concat([encodeAnswerHead({ kind, retires }, json.length, bytes.length), json]));
+  writeAll(bytes);
 }
 
 function nextRequest(): Request | null {

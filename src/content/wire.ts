@@ -3,7 +3,7 @@
  * child leaves word of its stage. The file is written in place and read only after a death: it outlives the child
  * whatever kills it, and costs the parent nothing while all is well.
  */
-import { type Stage, STAGES } from './rungs/rung.js';
+import { STAGES, type Stage } from './rungs/rung.js';
 
 /** File descriptors of the child. */
 export const SOCKET_FD = 3;
@@ -46,8 +46,8 @@ export interface Answer {
   readonly kind: AnswerKind;
   /** The child has grown too large to go on, and ends after this answer. */
   readonly retires: boolean;
-  /** JSON text; empty where the answer has none. */
-  readonly json: Buffer;
+  /** Null where the answer has none. */
+  readonly json: unknown;
   readonly bytes: Buffer;
 }
 
@@ -62,9 +62,12 @@ export function encodeAnswerHead(answer: Pick<Answer, 'kind' | 'retires'>, jsonB
   return head;
 }
 
-/** A child answers with more than it may. Only a broken one does: an honest one says `too_large`. */
-export class AnswerTooLarge extends Error {
-  override readonly name = 'AnswerTooLarge';
+/** A child answers with what is no answer, or with more than it may. Only a broken one does: it must go. */
+export class BrokenAnswer extends Error {
+  override readonly name = 'BrokenAnswer';
+  constructor(readonly tooLarge: boolean) {
+    super(tooLarge ? 'the answer is too large' : 'this is no answer');
+  }
 }
 
 /** Puts answers together from what comes off the socket. */
@@ -72,25 +75,26 @@ export class AnswerReader {
   private chunks: Buffer[] = [];
   private length = 0;
 
-  /** Takes a chunk; gives the answer once it is whole. Throws AnswerTooLarge beyond `maxBytes`. */
+  /** Takes a chunk; gives the answer once it is whole. Throws BrokenAnswer, also beyond `maxBytes`. */
   push(chunk: Buffer, maxBytes: number): Answer | null {
     this.chunks.push(chunk);
     this.length += chunk.length;
     if (this.length < ANSWER_HEAD_BYTES) return null;
-    const [head] = this.joinedHead();
+    const head = this.joinedHead();
     const jsonBytes = head.readUInt32BE(2);
     const end = ANSWER_HEAD_BYTES + jsonBytes + head.readUInt32BE(6);
-    if (end > maxBytes || this.length > end) throw new AnswerTooLarge();
+    if (end > maxBytes) throw new BrokenAnswer(true);
+    if (this.length > end) throw new BrokenAnswer(false);
     return this.length === end ? this.take(jsonBytes) : null;
   }
 
   /** The first chunk holds the whole head. */
-  private joinedHead(): [Buffer] {
+  private joinedHead(): Buffer {
     const first = this.chunks[0] as Buffer;
-    if (first.length >= ANSWER_HEAD_BYTES) return [first];
+    if (first.length >= ANSWER_HEAD_BYTES) return first;
     const joined = Buffer.concat(this.chunks, this.length);
     this.chunks = [joined];
-    return [joined];
+    return joined;
   }
 
   private take(jsonBytes: number): Answer {
@@ -98,10 +102,18 @@ export class AnswerReader {
     this.chunks = [];
     this.length = 0;
     const kind = ANSWERS[whole.readUInt8(0)];
-    if (kind === undefined) throw new Error('an answer of a kind that there is not');
+    if (kind === undefined) throw new BrokenAnswer(false);
     const jsonEnd = ANSWER_HEAD_BYTES + jsonBytes;
-    const json = whole.subarray(ANSWER_HEAD_BYTES, jsonEnd);
+    const json = jsonBytes === 0 ? null : readJson(whole.toString('utf8', ANSWER_HEAD_BYTES, jsonEnd));
     return { kind, retires: whole.readUInt8(1) === 1, json, bytes: whole.subarray(jsonEnd) };
+  }
+}
+
+function readJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new BrokenAnswer(false);
   }
 }
 

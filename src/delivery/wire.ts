@@ -65,6 +65,8 @@ export interface AmqpProperties {
   readonly timestamp: number;
   readonly contentType: string;
   readonly appId: 'waybill';
+  /** Persistent. */
+  readonly deliveryMode: 2;
   readonly headers: WireFields & { readonly 'waybill-type'?: string };
 }
 
@@ -79,6 +81,7 @@ export function amqpProperties(outgoing: Outgoing): AmqpProperties {
     timestamp: Math.floor(outgoing.receivedAt / 1000),
     contentType: outgoing.contentType,
     appId: 'waybill',
+    deliveryMode: 2,
     headers: type !== null && short !== type ? { ...fields, 'waybill-type': type } : fields,
   };
 }

@@ -36,6 +36,8 @@ export interface Arrival {
   /** Whether other content under the same identity is a `conflict`, or a `duplicate` that is noted. */
   readonly onOtherContent: 'conflict' | 'duplicate';
   readonly raw: Uint8Array;
+  /** A person released it from quarantine: its event time is no longer held against it. */
+  readonly released?: true;
   /**
    * What the ingress already read out of the raw bytes, handed on in memory so that nothing is read twice.
    * Never stored; absent after a restart. For events and webhooks: the parsed JSON body.

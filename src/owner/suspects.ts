@@ -33,7 +33,7 @@ export async function trySuspect(
   const parked = await deps.store.parkedOne(state.held, sequence);
   if (!parked) return null;
   const [found] = await deps.store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
-  if (!found) return null;
+  if (!found) return poison(state, parked, 'its content is no longer kept', []);
   const rung = parked.interruptions >= INTERRUPTIONS ? deps.content.lower(parked.rung) : parked.rung;
   if (rung === null) return poison(state, parked, 'the process ended three times while it was read', []);
   const [attempt] = await deps.store.beginAttempts([

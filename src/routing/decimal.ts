@@ -45,7 +45,8 @@ function afterLastNonZero(digits: string): number {
 export function compareDecimals(a: Decimal, b: Decimal): number {
   const signA = sign(a);
   const signB = sign(b);
-  return signA === signB ? signA * compareMagnitudes(a, b) : signA - signB;
+  if (signA !== signB) return signA - signB;
+  return signA < 0 ? compareMagnitudes(b, a) : compareMagnitudes(a, b);
 }
 
 function sign(decimal: Decimal): number {

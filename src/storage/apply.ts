@@ -3,35 +3,12 @@ import { clashes, type NamedSource } from '../channel/claims.js';
 import type { SourceDefinition } from '../channel/source.js';
 import type { TargetDefinition } from '../delivery/target.js';
 import type { Tenant } from '../message/tenant.js';
-import { type RuleProblem, type TargetMention, unknownTargets } from '../routing/parse.js';
+import type { FilePlace, NamedDefinition, TenantDefinitions } from '../routing/definitions.js';
+import { type RuleProblem, unknownTargets } from '../routing/parse.js';
 import { changeConfiguration } from './configuration.js';
 import { allSources, type DefinitionTable, MOST_DEFINITIONS, remove, write } from './definitions.js';
 import { activeRuleSet, hashOf, insertRuleSet, type StoredRuleSet, switchRules, targetNames } from './rule-sets.js';
 import { findTenant, insertTenant } from './tenants.js';
-
-/** Where something stands in the file that names it; both numbers count from 1. */
-export interface FilePlace {
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-}
-
-export interface NamedDefinition<D> {
-  readonly name: string;
-  readonly definition: D;
-  readonly at: FilePlace;
-}
-
-/** Everything the configuration names for one tenant. */
-export interface TenantDefinitions {
-  readonly tenant: string;
-  /** What the file asks for; null where it leaves that to the setting. */
-  readonly channels: { readonly count: number; readonly at: FilePlace } | null;
-  readonly sources: readonly NamedDefinition<SourceDefinition>[];
-  readonly targets: readonly NamedDefinition<TargetDefinition>[];
-  /** Null where the file names no rules: those set over the API stay. */
-  readonly rules: { readonly text: string; readonly mentions: readonly TargetMention[]; readonly file: string } | null;
-}
 
 /** What became of one thing of the file. */
 export interface Change {

@@ -123,7 +123,9 @@ export async function openGenerations(deps: {
 
   async function build(row: GenerationRow): Promise<FingerprintFilter> {
     const begun = clock.monotonic();
-    const { rows } = await pool.query<{ keys: number }>('select count(*) as keys from key where generation = $1', [row.id]);
+    const { rows } = await pool.query<{ keys: number }>('select count(*) as keys from key where generation = $1', [
+      row.id,
+    ]);
     const filter = new FingerprintFilter(filterShape(rows[0]?.keys ?? 0));
     await eachKey(pool, row.id, (fingerprint) => filter.add(fingerprint));
     await save(row, filter);

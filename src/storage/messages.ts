@@ -102,13 +102,14 @@ function isNarrow({ state, account, source, target, type, q }: MessageFilter): b
   return [state, account, source, target, type, q].some((one) => one !== undefined);
 }
 
-interface ChannelEnd {
+/** How far a channel has come. */
+export interface ChannelEnd {
   readonly channel: number;
   readonly last: number;
   readonly planned: number;
 }
 
-async function channelEnds(pool: Pool, tenant: number, channels: readonly number[]): Promise<ChannelEnd[]> {
+export async function channelEnds(pool: Pool, tenant: number, channels: readonly number[]): Promise<ChannelEnd[]> {
   const { rows } = await pool.query<ChannelEnd>(
     `select c.channel, c.last_sequence as last, coalesce(r.planned, 0) as planned
        from channel c left join reader r on r.tenant = c.tenant and r.channel = c.channel

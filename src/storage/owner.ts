@@ -3,6 +3,7 @@ import { type Decider, deliveriesOf, type Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
+import { newDelivery } from '../owner/planning.js';
 import {
   type DueDecision,
   type DueDelivery,
@@ -17,7 +18,6 @@ import {
   type ReaderState,
   type Settled,
 } from '../owner/ports.js';
-import { newDelivery } from '../owner/planning.js';
 import { arrayOf, textArray } from './array.js';
 import { inTransaction } from './pool.js';
 
@@ -109,8 +109,7 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       );
       return rows.map((row) => row.id);
     },
-    endAttempts: (held, attempts) =>
-      fenced(pool, process, [held], (client) => endAttempts(client, attempts)),
+    endAttempts: (held, attempts) => fenced(pool, process, [held], (client) => endAttempts(client, attempts)),
     writePlans: (plans, outcomes) => writePlans(pool, process, epoch, plans, outcomes),
     adoptOpenPlans: (held) => fenced(pool, process, [held], (client) => adoptOpenPlans(client, held)),
     due: (target, held, max) => due(pool, target, held, max),
@@ -217,10 +216,10 @@ async function loadReader(pool: Pool, process: string, epoch: number, held: Held
     key,
   );
   // Tries this process gave up itself, for want of the database, are nobody's fault.
-  await pool.query(
-    'delete from attempt where tenant = $1 and channel = $2 and ended_at is null and process = $3',
-    [...key, process],
-  );
+  await pool.query('delete from attempt where tenant = $1 and channel = $2 and ended_at is null and process = $3', [
+    ...key,
+    process,
+  ]);
   // Tries that an earlier owner left open: its death interrupted them. Blame is exact, so each is repeated alone.
   const open = await pool.query<{ first_sequence: number; last_sequence: number; rung: number }>(
     `update attempt set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
@@ -250,7 +249,11 @@ async function writePlans(
   outcomes: readonly PlanOutcome[],
 ): Promise<void> {
   const held = distinctLeases([...plans.map((plan) => plan.held), ...outcomes.map((outcome) => outcome.held)]);
-  const core = { name: 'write_plans', text: WRITE_PLANS, values: planParameters(process, held, epoch, plans, outcomes) };
+  const core = {
+    name: 'write_plans',
+    text: WRITE_PLANS,
+    values: planParameters(process, held, epoch, plans, outcomes),
+  };
   await asFencedOut(held, async () => {
     if (plans.every(isBare) && outcomes.every((outcome) => outcome.unsent.length === 0)) {
       await pool.query(core);
@@ -468,10 +471,10 @@ async function adoptOpenPlans(client: PoolClient, held: Held): Promise<number> {
     await insertDeliveries(client, held, plan.number, plan.epoch, deliveries);
     adopted += deliveries.length;
   }
-  await client.query(
-    `update plan set open = false, closed_at = now() where tenant = $1 and channel = $2 and open`,
-    [held.tenant, held.channel],
-  );
+  await client.query(`update plan set open = false, closed_at = now() where tenant = $1 and channel = $2 and open`, [
+    held.tenant,
+    held.channel,
+  ]);
   return adopted;
 }
 

@@ -84,8 +84,9 @@ export async function quarantinedBytes(
   return rows[0];
 }
 
-export type QuarantineDecided =
-  | { readonly result: 'done'; readonly channel: number | null }
+export type QuarantineDecided = { readonly result: 'done'; readonly channel: number | null } | QuarantineNotDone;
+
+export type QuarantineNotDone =
   | { readonly result: 'unknown' }
   /** Not held any more, by the state it is in. */
   | { readonly result: 'changed'; readonly state: QuarantineState }
@@ -154,7 +155,7 @@ export function requeue(pool: Pool, tenant: number, number: number, from: Date |
 }
 
 /** Why an entry can't be released into its channel as a new message; undefined when it can. */
-export async function releasable(pool: Pool, tenant: number, number: number): Promise<QuarantineDecided | undefined> {
+export async function releasable(pool: Pool, tenant: number, number: number): Promise<QuarantineNotDone | undefined> {
   const held = await findQuarantined(pool, tenant, number);
   if (!held) return { result: 'unknown' };
   if (held.state !== 'held') return { result: 'changed', state: held.state };

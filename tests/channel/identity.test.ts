@@ -60,6 +60,12 @@ describe('canonical JSON', () => {
     expect([...canonicalJson(value).matchAll(/"([^"]+)":/g)].map((match) => match[1])).toEqual([...keys].sort());
   });
 
+  it('takes an object of many members in the wrong order', () => {
+    const keys = Array.from({ length: 200_000 }, (_, i) => `k${String(i).padStart(6, '0')}`);
+    const text = canonicalJson(Object.fromEntries(keys.toReversed().map((key) => [key, 0])));
+    expect(text).toBe(`{${keys.map((key) => `"${key}":0`).join(',')}}`);
+  });
+
   it('tells every two values apart, and only those', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), fc.jsonValue({ maxDepth: 4 }), (one, other) => {

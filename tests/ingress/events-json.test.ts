@@ -204,7 +204,8 @@ describe('pointers', () => {
     ['/a~1b/~0/length', undefined],
     ['/a~1b/~0/01', undefined],
     ['/a~1b/~0/2', undefined],
-    ['/constructor/name', undefined],
+    ['/constructor', undefined],
+    ['/a~1b/__proto__', undefined],
     ['/s/0', undefined],
     ['/s/length', undefined],
   ])('%j', (pointer, expected) => {

@@ -483,7 +483,9 @@ describe('binary mode', () => {
 
   it('leaves extensions out of meta that are no text', async () => {
     await send('text/plain', 'x', { ...ce, 'ce-bad': '%ff', 'ce-nul': '%00' });
-    expect(Object.keys(JSON.parse(onlyArrival().meta ?? ''))).toEqual(expect.not.arrayContaining(['bad', 'nul']));
+    const meta = JSON.parse(onlyArrival().meta ?? '');
+    expect(meta).not.toHaveProperty('bad');
+    expect(meta).not.toHaveProperty('nul');
   });
 });
 

@@ -413,9 +413,10 @@ describe('account, type and value', () => {
     const payload = new URLSearchParams({ token: 'x', payload: '{"team":{"id":"T+ü &="}}', more: 'y' }).toString();
     await deliver(payload, form);
     await deliver(payload.slice(payload.indexOf('payload')), form);
+    await deliver(`payload=1&${payload}`, form);
     await deliver('nopayload=%7B%7D&payload=%zz', form);
     await deliver('text=x', form);
-    expect(channel.arrivals.map(({ account }) => account)).toEqual(['T+ü &=', 'T+ü &=', 'hook', 'hook']);
+    expect(channel.arrivals.map(({ account }) => account)).toEqual(['T+ü &=', 'T+ü &=', 'hook', 'hook', 'hook']);
     expect(channel.arrivals.every(({ parsed }) => parsed === undefined)).toBe(true);
     expect(Buffer.from(channel.arrivals[0]?.raw ?? []).toString()).toBe(payload);
   });

@@ -224,6 +224,15 @@ describe('classify', () => {
       failureOf(killed.query('select 1')),
     ]);
     held.release();
+    expect(failures.map((failure) => (failure as Error).message)).toEqual([
+      'Connection terminated unexpectedly',
+      'Connection terminated due to connection timeout',
+      'timeout exceeded when trying to connect',
+      'timeout expired',
+      'Connection terminated',
+      'Client was closed and is not queryable',
+      'Client has encountered a connection error and is not queryable',
+    ]);
     expect(failures.map(classify)).toEqual(failures.map(() => 'unavailable'));
   });
 });
@@ -269,6 +278,7 @@ describe('a database that goes away', () => {
     await pool.query('select 1');
     proxy.freeze();
     const failure = await failureOf(inTransaction(pool, (client) => client.query('select 1')));
+    expect(failure).toHaveProperty('message', 'Query read timeout');
     expect(classify(failure)).toBe('unavailable');
     expect(pool.totalCount).toBe(0);
   });

@@ -96,6 +96,8 @@ declare module 'smtp-server/lib/smtp-connection.js' {
     _onCommand(command: Buffer, done?: () => void): void;
     _createParser(): SMTPStream;
     _proxyCommandAllowed(command: string, option: string): boolean;
+    /** The TLS socket once there is one. */
+    readonly _socket: Socket;
     readonly _originalRemoteAddress: string;
     readonly _xClient: ReadonlyMap<string, unknown>;
   }

@@ -122,7 +122,7 @@ async function initialise(place: string, runner: Runner): Promise<void> {
 
 /** Reads PostgreSQL's last words: it gives reasons in no other form. */
 export function explainOutput(text: string, path: string): EmbeddedFailed {
-  if (/No space left on device|Disk quota exceeded/.test(text)) return diskFull(path);
+  if (/No space left on device|Disk quota exceeded|wrote only \d+ of \d+ bytes/.test(text)) return diskFull(path);
   const reason = /(?:FATAL|PANIC|error):\s*(.*)/.exec(text)?.[1] ?? text.trim().split('\n').at(-1) ?? '';
   if (/Permission denied|Read-only file system/.test(text)) {
     return new EmbeddedFailed('unwritable', `PostgreSQL can't read or write ${path}: ${reason}`);

@@ -1,0 +1,73 @@
+import type { Pool } from 'pg';
+import { z } from 'zod';
+import { listChannels } from '../src/storage/channels-read.js';
+import { timeOut } from './fields.js';
+import { caller } from './problem.js';
+import type { Route } from './route.js';
+
+/** One generation's filter, as this process has it. */
+export interface FilterState {
+  readonly generation: number;
+  readonly openedAt: Date;
+  readonly sealedAt: Date | null;
+  /** Loaded; until it is, every key is looked up in the generation itself. */
+  readonly ready: boolean;
+  readonly keys: number;
+  /** Part of its bits that are set, 0 to 1. */
+  readonly fill: number;
+  /** Of "maybe seen" answers, the part that the store did not confirm; null before the first. */
+  readonly falsePositives: number | null;
+}
+
+export interface ChannelDeps {
+  readonly pool: Pool;
+  readonly filters: () => Promise<readonly FilterState[]>;
+}
+
+const channelSchema = z.object({
+  channel: z.int(),
+  lastSequence: z.int(),
+  readUpTo: z.int().meta({ description: 'Every sequence up to here has been planned' }),
+  owner: z.string().nullable().meta({ description: 'The process that reads it onward' }),
+  term: z.int(),
+  duplicates: z.int(),
+  conflicts: z.int(),
+  expired: z.int(),
+  parked: z.int(),
+});
+
+const filterSchema = z.object({
+  generation: z.int(),
+  openedAt: timeOut,
+  sealedAt: timeOut.nullable(),
+  ready: z.boolean(),
+  keys: z.int(),
+  fill: z.number().min(0).max(1),
+  falsePositives: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullable()
+    .meta({ description: 'Measured: of "maybe seen", the part that was not' }),
+});
+
+export function channelRoutes({ pool, filters }: ChannelDeps): Route[] {
+  return [
+    {
+      method: 'get',
+      path: '/v1/channels',
+      permission: 'channels.read',
+      summary: 'The channels, how far each is read and by whom, and the filters of this process',
+      replies: {
+        200: {
+          description: 'All of them',
+          schema: z.object({ items: z.array(channelSchema), filters: z.array(filterSchema) }),
+        },
+      },
+      handler: async ({ principal }) => {
+        const channels = await listChannels(pool, caller(principal).tenant.id);
+        return { status: 200, body: { items: channels, filters: await filters() } };
+      },
+    },
+  ];
+}

@@ -1,0 +1,140 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import type { SourceDefinition } from '../src/channel/source.js';
+import type { TargetDefinition } from '../src/delivery/target.js';
+import type {
+  Expected,
+  SourcePut,
+  SourceRemoved,
+  Stored,
+  TargetPut,
+  TargetRemoved,
+} from '../src/storage/definitions.js';
+import { redact } from '../src/storage/redact.js';
+import { timeOut } from './fields.js';
+import { invalid, notFound } from './problem.js';
+import { Problem } from './route.js';
+
+/* What sources and targets have in common over HTTP. */
+
+/** The replies of a PUT and a DELETE besides their good ones. */
+export const EDIT_REPLIES = {
+  409: { description: 'A file names it (`managed_by_file`), or something else stands in the way' },
+  412: { description: 'It is no longer the version that If-Match names' },
+} as const;
+
+/** A definition as it is given out. */
+export const storedSchema = z.object({
+  name: z.string(),
+  kind: z.string(),
+  definition: z.record(z.string(), z.unknown()).meta({
+    description: 'Secrets are shown as `{"set": n}` and `***`; sent back like that they stay as they are',
+  }),
+  managedBy: z.enum(['file', 'api']),
+  version: z.int().meta({ description: 'For If-Match; also the ETag' }),
+  createdAt: timeOut,
+  updatedAt: timeOut,
+});
+
+export function storedEntry(one: Stored<SourceDefinition | TargetDefinition>): z.input<typeof storedSchema> {
+  return {
+    name: one.name,
+    kind: one.definition.kind,
+    definition: { ...redact(one.definition) },
+    managedBy: one.managedBy,
+    version: one.version,
+    createdAt: one.createdAt.toISOString(),
+    updatedAt: one.updatedAt.toISOString(),
+  };
+}
+
+export function etag(version: number): Record<string, string> {
+  return { etag: `"${version}"` };
+}
+
+/** What the caller has seen, by `If-Match: "3"`, or nothing of that name by `If-None-Match: *`. */
+export function expected(headers: IncomingHttpHeaders): Expected {
+  const match = headers['if-match'];
+  if (headers['if-none-match'] === '*') return 'absent';
+  return match === undefined || match === '*' ? 'any' : versionIn(match);
+}
+
+/** The same for a removal, which needs something to be there. */
+export function expectedVersion(headers: IncomingHttpHeaders): number | 'any' {
+  const match = headers['if-match'];
+  return match === undefined || match === '*' ? 'any' : versionIn(match);
+}
+
+function versionIn(match: string): number {
+  const version = /^"?([1-9]\d{0,8})"?$/.exec(match)?.[1];
+  if (version === undefined) throw new Problem(400, 'if_match_invalid', 'If-Match is a version such as "3".');
+  return Number(version);
+}
+
+/** Reads a definition in which secrets may stand as they are shown: those keep what is stored. Throws 422. */
+export function readDefinition<T>(
+  schema: z.ZodType<T>,
+  body: unknown,
+  stored: SourceDefinition | TargetDefinition | undefined,
+): T {
+  const whole = stored === undefined ? body : keepHidden(body, redact(stored), stored);
+  const checked = schema.safeParse(whole);
+  if (!checked.success) throw invalid('body', checked.error);
+  return checked.data;
+}
+
+function keepHidden(given: unknown, shown: unknown, stored: unknown): unknown {
+  if (isDeepStrictEqual(given, shown)) return stored;
+  if (!isRecord(given) || !isRecord(shown) || !isRecord(stored)) return given;
+  return Object.fromEntries(
+    Object.entries(given).map(([key, value]) => [key, keepHidden(value, shown[key], stored[key])]),
+  );
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+type NotDone = Exclude<SourcePut | TargetPut | SourceRemoved | TargetRemoved, { readonly result: 'ok' }>;
+
+/** Why an edit was not made, as a problem. */
+export function editProblem(what: 'source' | 'target', name: string, not: NotDone): Problem {
+  switch (not.result) {
+    case 'not_found':
+      return notFound(what);
+    case 'managed_by_file':
+      return new Problem(
+        409,
+        'managed_by_file',
+        `The configuration file names the ${what} "${name}": change it there, then \`waybill apply\`.`,
+      );
+    case 'version_mismatch':
+      return new Problem(
+        412,
+        'version_mismatch',
+        `The ${what} "${name}" is not at the version that If-Match names: read it again.`,
+        {
+          version: not.version,
+        },
+      );
+    case 'unstorable':
+      return new Problem(422, 'unstorable', 'A text in it holds NUL or half of a surrogate pair.');
+    case 'too_many':
+      return new Problem(409, 'too_many', `A tenant can have ${not.most} of these.`);
+    case 'address_taken':
+      return new Problem(409, 'address_taken', `The address ${not.address} belongs to another source already.`);
+    case 'feed_taken':
+      return new Problem(
+        409,
+        'feed_taken',
+        `The source "${not.by}" takes ${not.accepts ?? 'every event that no other feed names'} already.`,
+      );
+    case 'in_use':
+      return new Problem(409, 'in_use', `Rule set ${not.rules}, which is in force, names the target "${name}".`);
+    default: {
+      const never: never = not;
+      return never;
+    }
+  }
+}

@@ -1,0 +1,222 @@
+import type { ServerResponse } from 'node:http';
+import type { Pool } from 'pg';
+import { z } from 'zod';
+import type { Principal } from '../src/access/principal.js';
+import { messageId } from '../src/message/id.js';
+import type { Tenant } from '../src/message/tenant.js';
+import { countInbox, INBOX_COUNTED } from '../src/storage/inbox.js';
+import { type ChannelEnd, channelEnds } from '../src/storage/messages.js';
+import { classify } from '../src/storage/pool.js';
+import { MOST_IDS, type Notices } from './notices.js';
+import { caller } from './problem.js';
+import { type ApiRequest, Problem, type Route } from './route.js';
+
+export interface StreamDeps {
+  readonly pool: Pool;
+  readonly notices: Notices;
+  /** Fires when the process is asked to stop: every stream ends. */
+  readonly stopping: AbortSignal;
+  readonly settings?: Partial<StreamSettings>;
+}
+
+export interface StreamSettings {
+  /** What other processes do is seen within this. */
+  readonly pollMs: number;
+  /** Proxies cut off what is silent for long. */
+  readonly heartbeatMs: number;
+  /** Whether a caller may still listen is asked again this often. */
+  readonly recheckMs: number;
+  readonly maxClients: number;
+  readonly maxClientsEach: number;
+}
+
+const DEFAULTS: StreamSettings = {
+  pollMs: 1_000,
+  heartbeatMs: 15_000,
+  recheckMs: 5_000,
+  maxClients: 500,
+  maxClientsEach: 20,
+};
+
+/** A client that reads this slowly is let go: it comes back by itself and looks anew. */
+const MOST_UNSENT_BYTES = 256 * 1024;
+
+/** What one event says. */
+const changeSchema = z.object({
+  messages: z.array(z.string()).meta({ description: `Ids of messages that came or changed, at most ${MOST_IDS}` }),
+  more: z.boolean().meta({ description: 'Others changed too' }),
+  inbox: z.int().meta({ description: `How much waits for a person, counted up to ${INBOX_COUNTED}` }),
+});
+type Change = z.infer<typeof changeSchema>;
+
+interface Client {
+  readonly response: ServerResponse;
+  readonly who: string;
+}
+
+/** Everybody who listens to one tenant, and what they were told last. */
+interface Watch {
+  readonly tenant: Tenant;
+  readonly clients: Set<Client>;
+  readonly noticed: Set<string>;
+  readonly unsubscribe: () => void;
+  ends: Map<number, ChannelEnd>;
+  inbox: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export function streamRoutes(deps: StreamDeps): Route[] {
+  const hub = new Hub(deps);
+  return [
+    {
+      method: 'get',
+      path: '/v1/stream',
+      permission: 'messages.read',
+      summary:
+        'Live updates as server-sent events: `change` says which messages came or changed and how full the inbox is',
+      replies: {
+        200: { description: 'Events, until either side ends them', type: 'text/event-stream', schema: changeSchema },
+        429: { description: 'Too many listen already' },
+      },
+      handler: (request: ApiRequest) => {
+        const principal = caller(request.principal);
+        hub.checkRoom(principal);
+        return { stream: (response) => hub.serve(principal, request, response) };
+      },
+    },
+  ];
+}
+
+/** Looks once a second for each tenant that somebody listens to, however many do. */
+class Hub {
+  readonly #watches = new Map<number, Watch>();
+  readonly #settings: StreamSettings;
+
+  constructor(private readonly deps: StreamDeps) {
+    this.#settings = { ...DEFAULTS, ...deps.settings };
+  }
+
+  checkRoom({ tenant, who }: Principal): void {
+    const all = [...this.#watches.values()].reduce((sum, watch) => sum + watch.clients.size, 0);
+    const own = [...(this.#watches.get(tenant.id)?.clients ?? [])].filter((client) => client.who === who).length;
+    if (all < this.#settings.maxClients && own < this.#settings.maxClientsEach) return;
+    throw new Problem(429, 'too_many_streams', 'Too many streams are open: close some.', {}, { 'retry-after': '30' });
+  }
+
+  /** Resolves when the stream has ended. */
+  async serve({ tenant, who }: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
+    const { stopping } = this.deps;
+    const ended = new Promise<void>((resolve) => response.once('close', resolve));
+    const end = () => response.end();
+    const client = { response, who };
+    response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-store',
+      // Nginx would otherwise hold events back.
+      'x-accel-buffering': 'no',
+    });
+    const watch = await this.#join(tenant, client);
+    write(client, { messages: [], more: false, inbox: watch.inbox });
+    const beat = setInterval(() => response.write(': \n\n'), this.#settings.heartbeatMs);
+    const recheck = setInterval(() => {
+      this.#stillAllowed(request).then((allowed) => allowed || end(), end);
+    }, this.#settings.recheckMs);
+    stopping.addEventListener('abort', end);
+    if (stopping.aborted) end();
+    await ended;
+    stopping.removeEventListener('abort', end);
+    clearInterval(beat);
+    clearInterval(recheck);
+    this.#leave(watch, client);
+  }
+
+  async #stillAllowed(request: ApiRequest): Promise<boolean> {
+    try {
+      return (await request.stillAllowed?.()) ?? true;
+    } catch (error) {
+      // Nobody can be asked just now; the next time will tell.
+      if (classify(error) === 'unavailable') return true;
+      throw error;
+    }
+  }
+
+  async #join(tenant: Tenant, client: Client): Promise<Watch> {
+    const ends = await this.#ends(tenant);
+    const inbox = await countInbox(this.deps.pool, tenant.id);
+    const watch = this.#watches.get(tenant.id) ?? this.#begin(tenant, ends, inbox);
+    watch.clients.add(client);
+    return watch;
+  }
+
+  #begin(tenant: Tenant, ends: Map<number, ChannelEnd>, inbox: number): Watch {
+    const noticed = new Set<string>();
+    const unsubscribe = this.deps.notices.subscribe(tenant.id, (ids) => {
+      for (const id of ids) if (noticed.size <= MOST_IDS) noticed.add(id);
+      this.#lookSoon(watch, 0);
+    });
+    const watch: Watch = { tenant, clients: new Set(), noticed, unsubscribe, ends, inbox, timer: undefined };
+    this.#watches.set(tenant.id, watch);
+    this.#lookSoon(watch, this.#settings.pollMs);
+    return watch;
+  }
+
+  #leave(watch: Watch, client: Client): void {
+    watch.clients.delete(client);
+    if (watch.clients.size > 0) return;
+    clearTimeout(watch.timer);
+    watch.unsubscribe();
+    this.#watches.delete(watch.tenant.id);
+  }
+
+  #lookSoon(watch: Watch, ms: number): void {
+    clearTimeout(watch.timer);
+    watch.timer = setTimeout(() => {
+      this.#look(watch)
+        .catch((error: unknown) => this.#lost(watch, error))
+        .finally(() => {
+          if (watch.clients.size > 0) this.#lookSoon(watch, this.#settings.pollMs);
+        });
+    }, ms);
+  }
+
+  /** Without a database there is nothing to tell; anything else is a fault that the clients' return would only repeat. */
+  #lost(watch: Watch, error: unknown): void {
+    if (classify(error) === 'unavailable') return;
+    for (const { response } of watch.clients) response.destroy();
+  }
+
+  async #look(watch: Watch): Promise<void> {
+    const ends = await this.#ends(watch.tenant);
+    const inbox = await countInbox(this.deps.pool, watch.tenant.id);
+    const ids = new Set(watch.noticed);
+    watch.noticed.clear();
+    for (const end of ends.values()) addNew(ids, watch.ends.get(end.channel), end);
+    if (ids.size === 0 && inbox === watch.inbox) return;
+    watch.ends = ends;
+    watch.inbox = inbox;
+    const messages = [...ids];
+    for (const client of watch.clients) {
+      write(client, { messages: messages.slice(0, MOST_IDS), more: messages.length > MOST_IDS, inbox });
+    }
+  }
+
+  async #ends(tenant: Tenant): Promise<Map<number, ChannelEnd>> {
+    const channels = Array.from({ length: tenant.channels }, (_, n) => n);
+    return new Map((await channelEnds(this.deps.pool, tenant.id, channels)).map((end) => [end.channel, end]));
+  }
+}
+
+/** What was sequenced and what was planned since, the newest first, one more than can be told at most. */
+function addNew(ids: Set<string>, before: ChannelEnd | undefined, { channel, last, planned }: ChannelEnd): void {
+  for (let sequence = last; sequence > (before?.last ?? 0) && ids.size <= MOST_IDS; sequence--) {
+    ids.add(messageId({ channel, sequence }));
+  }
+  for (let sequence = planned; sequence > (before?.planned ?? 0) && ids.size <= MOST_IDS; sequence--) {
+    ids.add(messageId({ channel, sequence }));
+  }
+}
+
+function write({ response }: Client, change: Change): void {
+  if (response.writableLength > MOST_UNSENT_BYTES) response.destroy();
+  else response.write(`event: change\ndata: ${JSON.stringify(change)}\n\n`);
+}

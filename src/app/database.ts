@@ -1,0 +1,41 @@
+import { join } from 'node:path';
+import type { Pool } from 'pg';
+import type { Logger } from 'pino';
+import type { Settings } from '../config/schema.js';
+import type { Clock } from '../message/clock.js';
+import { startEmbedded } from '../storage/embedded.js';
+import { migrate } from '../storage/migrate.js';
+import { checkServer, createPool } from '../storage/pool.js';
+
+/** The database this process works on: its own embedded one, or the one it was given. */
+export interface Database {
+  readonly pool: Pool;
+  /** Of the embedded server; null where the database is somebody else's. */
+  readonly directory: string | null;
+  close(): Promise<void>;
+}
+
+/** Starts or finds the database, refuses an unsafe one, and brings its tables up to date. */
+export async function openDatabase(settings: Settings, clock: Clock, log: Logger): Promise<Database> {
+  const embedded = settings.database.url ? null : await startEmbedded({ dataDir: settings.data, log, clock });
+  const url = embedded?.url ?? (settings.database.url as string);
+  const pool = createPool({ url, max: settings.database.maxConnections, applicationName: 'waybill', log });
+  async function close(): Promise<void> {
+    await pool.end();
+    await embedded?.stop();
+  }
+  try {
+    await checkServer(pool);
+    const applied = await migrate({ url, applicationName: 'waybill', log });
+    if (applied > 0) log.info({ applied }, 'brought the tables up to date');
+    return { pool, directory: embedded ? settings.data : null, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Where sealed filters are cached. */
+export function filterCache(settings: Settings): string {
+  return join(settings.data, 'filters');
+}

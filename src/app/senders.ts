@@ -1,0 +1,54 @@
+import { createSender, type SenderDeps } from '../delivery/targets/index.js';
+import type { Target } from '../delivery/target.js';
+import type { Sender } from '../message/delivery.js';
+
+export interface Senders {
+  /** What sends to a target as it is defined now; null where its consumers fetch. */
+  readonly of: (target: Target) => Sender | null;
+  /** Settles what is under way everywhere. */
+  close(): Promise<void>;
+}
+
+interface Made {
+  readonly definition: string;
+  readonly sender: Sender | null;
+}
+
+/** One sender for each target. A target that was defined anew gets a new one, and the old one ends when it is done. */
+export function createSenders(deps: SenderDeps, onCloseFailed: (error: unknown) => void): Senders {
+  const made = new Map<string, Made>();
+  const known = new WeakMap<Target['definition'], string>();
+  const closing = new Set<Promise<void>>();
+
+  function textOf(definition: Target['definition']): string {
+    const text = known.get(definition) ?? JSON.stringify(definition);
+    known.set(definition, text);
+    return text;
+  }
+
+  function retire(sender: Sender): void {
+    const closed = sender
+      .close()
+      .catch(onCloseFailed)
+      .finally(() => closing.delete(closed));
+    closing.add(closed);
+  }
+
+  return {
+    of(target) {
+      const key = `${target.tenant.id}/${target.id}`;
+      const definition = textOf(target.definition);
+      const present = made.get(key);
+      if (present?.definition === definition) return present.sender;
+      if (present?.sender) retire(present.sender);
+      const sender = createSender(target, deps);
+      made.set(key, { definition, sender });
+      return sender;
+    },
+    async close() {
+      for (const { sender } of made.values()) if (sender) retire(sender);
+      made.clear();
+      await Promise.all(closing);
+    },
+  };
+}

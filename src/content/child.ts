@@ -1,0 +1,36 @@
+import { makeSafe } from './html.js';
+import { RUNGS, type RungName } from './index.js';
+import { MAIL_LIMITS } from './limits.js';
+import { readHtml, readPart } from './rungs/full.js';
+import { childSettings, serve } from './serve.js';
+
+/*
+ * A child process of the pool: reads one message at a time, and may die of it. It has no network, no database and no
+ * configuration; all it knows comes over its socket.
+ */
+
+/** Read once before the first message, so that what parsers load late is loaded. */
+const WARM_UP = Buffer.from(
+  'Subject: =?iso-8859-1?q?caf=E9?=\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n<p>caf\xe9</p>\r\n',
+  'latin1',
+);
+
+const settings = childSettings();
+const rungs = await Promise.all(settings.ladder.map((name) => RUNGS[name as RungName]()));
+for (const [rung, reader] of rungs.entries()) {
+  await reader.read(WARM_UP, { rung, limits: MAIL_LIMITS, stage: () => undefined });
+}
+
+await serve(
+  {
+    rungs,
+    part: readPart,
+    async html(raw, tools) {
+      const { html, pictures } = await readHtml(raw, tools);
+      tools.stage('html');
+      return html === null ? { html: null, blocked: 0 } : makeSafe(html, pictures, tools.limits.pictureBytes);
+    },
+  },
+  settings,
+);
+process.exit(0);

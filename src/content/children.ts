@@ -1,0 +1,420 @@
+/*
+ * A pool of warm child processes that read messages. Parsers of mail get stuck, run out of memory and crash, and no
+ * process that does anything else may go with them.
+ *
+ * Each place of the pool is in one of these states:
+ *
+ *   starting ──ready──► idle ──a message──► busy ──answer──► idle
+ *      │                 │                   │ └─answer, grown too large──► leaving ──ended──► starting
+ *      └──────died───────┴───────died────────┘
+ *                        ▼
+ *                     resting (not at all after a first death; longer after each further one) ──► starting
+ *
+ * A child has one message at a time, so its death is that message's and nobody else's. What it was about to do is in a
+ * few bytes of a file that it writes before each stage (wire.ts). A try that takes too long, or too much memory, is
+ * ended from here by SIGKILL, which no loop in the child can delay.
+ */
+import type { Part, Rung, View } from '../message/view.js';
+import { restAfter } from './backoff.js';
+import {
+  type ChildState,
+  CONTENT_LIMITS,
+  type Content,
+  ContentClosed,
+  type ContentLimits,
+  type ContentOptions,
+  ContentUnavailable,
+  type Failure,
+  type FailureKind,
+  type HtmlResult,
+  type ParseResult,
+  type PartResult,
+} from './content.js';
+import { DEFAULT_LADDER } from './index.js';
+import type { ChildSettings } from './serve.js';
+import { type ChildEnd, WarmChild } from './warm-child.js';
+import type { Answer, Operation, Trace } from './wire.js';
+
+/** The compiled entry of children: beside this module, or in `dist` when this module runs as TypeScript. */
+export function childEntry(): URL {
+  const built = import.meta.url.endsWith('.ts') ? '../../dist/src/content/child.js' : './child.js';
+  return new URL(built, import.meta.url);
+}
+
+/** Starts the children. Rejects with ContentUnavailable when one of them doesn't come up. */
+export async function startContent(options: ContentOptions): Promise<Content> {
+  const pool = new Pool(options);
+  try {
+    await pool.start();
+  } catch (error) {
+    await pool.close();
+    throw error;
+  }
+  return pool;
+}
+
+type PlaceState =
+  | { readonly is: 'starting'; readonly child: WarmChild; spentMs: number }
+  | { readonly is: 'idle'; readonly child: WarmChild }
+  | {
+      readonly is: 'busy';
+      readonly child: WarmChild;
+      readonly job: Job;
+      readonly since: number;
+      spentMs: number;
+      killed: Killed | null;
+    }
+  | { readonly is: 'leaving'; readonly child: WarmChild }
+  | { readonly is: 'resting'; readonly until: number }
+  | { readonly is: 'ended' };
+
+/** Why a try was ended from here. */
+type Killed = 'killed_time' | 'killed_memory' | 'output_too_large' | 'crashed';
+
+interface Place {
+  state: PlaceState;
+}
+
+interface Job {
+  readonly operation: Operation;
+  readonly raw: Uint8Array;
+  readonly rung: Rung;
+  readonly n: number;
+  readonly timeMs: number;
+  readonly maxAnswerBytes: number;
+  answered(answer: Answer, tookMs: number): void;
+  failed(failure: Failure): void;
+  closed(): void;
+}
+
+/** How often busy children are looked at. */
+const TICK_MS = 25;
+/** A child that is not ready by then never will be. */
+const START_MS = 30_000;
+/** After so many failed starts in a row, messages no longer wait for the next. */
+const MANY_FAILED_STARTS = 3;
+/** Room in an answer for what surrounds its JSON and bytes. */
+const ANSWER_ROOM = 4 * 1024;
+
+class Pool implements Content {
+  private readonly limits: ContentLimits;
+  private readonly entry: URL;
+  private readonly settings: ChildSettings;
+  private readonly places: Place[];
+  /** Of the stream, and of people who wait before a screen: these go first. */
+  private readonly queue: Job[] = [];
+  private readonly urgent: Job[] = [];
+  private deathsInARow = 0;
+  private failedStarts = 0;
+  private started: { resolve(): void; reject(error: ContentUnavailable): void } | null = null;
+  private ticker: NodeJS.Timeout | null = null;
+  private lastTick = 0;
+  private closing: Promise<void> | null = null;
+  private onEmpty: (() => void) | null = null;
+
+  constructor(private readonly options: ContentOptions) {
+    this.limits = { ...CONTENT_LIMITS, ...options.limits };
+    this.entry = options.entry ?? childEntry();
+    this.settings = {
+      ladder: options.ladder ?? DEFAULT_LADDER,
+      limits: this.limits,
+      outputBytes: this.limits.outputBytes,
+      retireBytes: Math.floor(this.limits.memoryBytes / 2),
+    };
+    this.places = Array.from({ length: options.children }, () => ({ state: { is: 'ended' } }));
+  }
+
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.started = { resolve, reject };
+      for (const place of this.places) this.spawn(place);
+    });
+  }
+
+  parse(job: { raw: Uint8Array; rung: Rung; deadlineMs?: number }): Promise<ParseResult> {
+    const { raw, rung, deadlineMs = this.limits.timeMs } = job;
+    const maxAnswerBytes = this.limits.outputBytes + ANSWER_ROOM;
+    return this.submit(
+      this.queue,
+      { operation: 'parse', raw, rung, n: 0, timeMs: deadlineMs, maxAnswerBytes },
+      (answer, tookMs) => ({
+        ok: true,
+        view: answer.json as View,
+        tookMs,
+      }),
+    );
+  }
+
+  part({ raw, n }: { raw: Uint8Array; n: number }): Promise<PartResult> {
+    // A part's bytes are never more than the mail's, but for transfer encodings that grow, and none does.
+    const maxAnswerBytes = raw.length + ANSWER_ROOM;
+    const { timeMs } = this.limits;
+    return this.submit(this.urgent, { operation: 'part', raw, rung: 0, n, timeMs, maxAnswerBytes }, (answer) => ({
+      ok: true,
+      part: answer.json as Part,
+      bytes: answer.bytes,
+    }));
+  }
+
+  safeHtml({ raw }: { raw: Uint8Array }): Promise<HtmlResult> {
+    const { timeMs, outputBytes } = this.limits;
+    const maxAnswerBytes = outputBytes + ANSWER_ROOM;
+    return this.submit(this.urgent, { operation: 'html', raw, rung: 0, n: 0, timeMs, maxAnswerBytes }, (answer) => ({
+      ok: true,
+      ...(answer.json as { html: string | null; blocked: number }),
+    }));
+  }
+
+  children(): { state: ChildState; pid: number | null }[] {
+    return this.places.map(({ state }) => ({ state: state.is, pid: 'child' in state ? state.child.pid : null }));
+  }
+
+  close(): Promise<void> {
+    this.closing ??= new Promise((resolve) => {
+      this.onEmpty = resolve;
+      for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.closed();
+      for (const place of this.places) this.endPlace(place);
+      if (this.ticker) clearInterval(this.ticker);
+      this.resolveWhenEmpty();
+    });
+    return this.closing;
+  }
+
+  private submit<T>(
+    queue: Job[],
+    request: Omit<Job, 'answered' | 'failed' | 'closed'>,
+    success: (answer: Answer, tookMs: number) => T,
+  ): Promise<T | Failure> {
+    return new Promise((resolve, reject) => {
+      if (this.closing !== null) {
+        reject(new ContentClosed());
+        return;
+      }
+      if (queue.length >= this.limits.queue) {
+        resolve(unavailable(`${queue.length} messages wait already`));
+        return;
+      }
+      queue.push({
+        ...request,
+        answered: (answer, tookMs) => resolve(success(answer, tookMs)),
+        failed: resolve,
+        closed: () => reject(new ContentClosed()),
+      });
+      this.dispatch();
+    });
+  }
+
+  /** Gives waiting messages to idle children. */
+  private dispatch(): void {
+    for (const place of this.places) {
+      if (place.state.is !== 'idle') continue;
+      const job = this.urgent.shift() ?? this.queue.shift();
+      if (job === undefined) return;
+      const { child } = place.state;
+      place.state = { is: 'busy', child, job, since: this.options.clock.monotonic(), spentMs: 0, killed: null };
+      child.send({ operation: job.operation, rung: job.rung, n: job.n }, job.raw, job.maxAnswerBytes);
+      this.keepTicking();
+    }
+  }
+
+  private spawn(place: Place): void {
+    const child = new WarmChild(this.entry, this.settings, this.limits.memoryBytes / 2, {
+      ready: () => this.childReady(place),
+      answered: (answer) => this.childAnswered(place, answer),
+      babbled: (tooLarge) => this.endTry(place, tooLarge ? 'output_too_large' : 'crashed'),
+      ended: (end) => this.childEnded(place, end),
+    });
+    place.state = { is: 'starting', child, spentMs: 0 };
+    this.keepTicking();
+  }
+
+  private childReady(place: Place): void {
+    if (place.state.is !== 'starting') return;
+    place.state = { is: 'idle', child: place.state.child };
+    this.failedStarts = 0;
+    if (this.started !== null && this.places.every(({ state }) => state.is !== 'starting')) {
+      this.started.resolve();
+      this.started = null;
+      this.options.log.info({ children: this.places.length }, 'content children are ready');
+    }
+    this.dispatch();
+  }
+
+  private childAnswered(place: Place, answer: Answer): void {
+    const { state } = place;
+    if (state.is !== 'busy') return;
+    const { child, job } = state;
+    const trace = child.trace();
+    // One that was to be killed goes all the same: the signal is on its way.
+    place.state = { is: answer.retires || state.killed !== null ? 'leaving' : 'idle', child };
+    this.deathsInARow = 0;
+    this.settle(job, answer, trace, this.options.clock.monotonic() - state.since);
+    this.dispatch();
+  }
+
+  private settle(job: Job, answer: Answer, trace: Trace, tookMs: number): void {
+    switch (answer.kind) {
+      case 'done':
+        job.answered(answer, tookMs);
+        return;
+      case 'refused':
+        job.failed(failure('refused', trace, reasonIn(answer)));
+        return;
+      case 'failed':
+        this.options.log.warn({ stage: trace.stage, part: trace.detail }, 'a parser failed on a message');
+        job.failed(failure('crashed', trace, reasonIn(answer)));
+        return;
+      case 'too_large':
+        job.failed(
+          failure('output_too_large', trace, `the view would be larger than ${this.limits.outputBytes} bytes`),
+        );
+        return;
+      case 'ready':
+        return;
+      default:
+        answer.kind satisfies never;
+    }
+  }
+
+  private childEnded(place: Place, end: ChildEnd): void {
+    const { state } = place;
+    switch (state.is) {
+      case 'starting':
+        this.failedStarts++;
+        this.startFailed(end);
+        this.replace(place, this.failedStarts + 1);
+        return;
+      case 'busy':
+        this.blame(state.job, state.child.pid, state.killed ?? (end.aborted ? 'killed_memory' : 'crashed'), end);
+        this.replace(place, ++this.deathsInARow);
+        return;
+      case 'idle':
+        this.options.log.warn({ pid: state.child.pid, how: end.how }, 'an idle content child ended');
+        this.replace(place, ++this.deathsInARow);
+        return;
+      case 'leaving':
+        this.replace(place, 0);
+        return;
+      case 'ended':
+        this.resolveWhenEmpty();
+        return;
+      case 'resting':
+        return;
+      default:
+        state satisfies never;
+    }
+  }
+
+  private blame(job: Job, pid: number | null, kind: FailureKind, end: ChildEnd): void {
+    const { trace, how } = end;
+    this.options.log.warn(
+      { pid, failure: kind, how, stage: trace.stage, part: trace.detail },
+      'a content child died of a message',
+    );
+    job.failed(failure(kind, trace, this.reasonFor(kind, how, job)));
+  }
+
+  private reasonFor(kind: FailureKind, how: string, job: Job): string {
+    switch (kind) {
+      case 'killed_time':
+        return `not done after ${job.timeMs} ms`;
+      case 'killed_memory':
+        return `needed more memory than ${this.limits.memoryBytes} bytes`;
+      case 'output_too_large':
+        return `answered with more than ${job.maxAnswerBytes} bytes`;
+      default:
+        return `its child process ended: ${how}`;
+    }
+  }
+
+  private startFailed({ how, complaint }: ChildEnd): void {
+    this.options.log.warn({ how, complaint }, 'a content child did not start');
+    const reason = `content children do not start: ${how}`;
+    this.started?.reject(new ContentUnavailable(complaint === '' ? reason : `${reason}\n${complaint}`));
+    this.started = null;
+    if (this.failedStarts < MANY_FAILED_STARTS) return;
+    for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.failed(unavailable(reason));
+  }
+
+  private replace(place: Place, deaths: number): void {
+    const rest = restAfter(deaths);
+    if (this.closing !== null) {
+      place.state = { is: 'ended' };
+      this.resolveWhenEmpty();
+    } else if (rest === 0) {
+      this.spawn(place);
+    } else {
+      place.state = { is: 'resting', until: this.options.clock.monotonic() + rest };
+      this.keepTicking();
+    }
+  }
+
+  private keepTicking(): void {
+    if (this.ticker !== null || this.closing !== null) return;
+    this.lastTick = this.options.clock.monotonic();
+    this.ticker = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  /**
+   * Looks at every place. Time is counted tick by tick, no tick for more than twice its due: when this process itself
+   * was held up, no message is blamed for it.
+   */
+  private tick(): void {
+    const now = this.options.clock.monotonic();
+    const step = Math.min(now - this.lastTick, 2 * TICK_MS);
+    this.lastTick = now;
+    for (const place of this.places) this.look(place, now, step);
+    const isQuiet = this.places.every(({ state }) => state.is === 'idle' || state.is === 'leaving');
+    if (!isQuiet || this.ticker === null) return;
+    clearInterval(this.ticker);
+    this.ticker = null;
+  }
+
+  private look(place: Place, now: number, step: number): void {
+    const { state } = place;
+    if (state.is === 'resting') {
+      if (now >= state.until) this.spawn(place);
+    } else if (state.is === 'starting') {
+      state.spentMs += step;
+      if (state.spentMs > START_MS) state.child.kill();
+    } else if (state.is === 'busy' && state.killed === null) {
+      state.spentMs += step;
+      if (state.spentMs > state.job.timeMs) this.endTry(place, 'killed_time');
+      else if ((state.child.residentBytes() ?? 0) > this.limits.memoryBytes) this.endTry(place, 'killed_memory');
+    }
+  }
+
+  private endTry(place: Place, why: Killed): void {
+    const { state } = place;
+    if (state.is !== 'busy' || state.killed !== null) return;
+    state.killed = why;
+    state.child.kill();
+  }
+
+  private endPlace(place: Place): void {
+    const { state } = place;
+    if (state.is === 'busy') state.job.closed();
+    if ('child' in state) {
+      place.state = { is: 'leaving', child: state.child };
+      state.child.kill();
+    } else {
+      place.state = { is: 'ended' };
+    }
+  }
+
+  private resolveWhenEmpty(): void {
+    if (this.places.every(({ state }) => state.is === 'ended')) this.onEmpty?.();
+  }
+}
+
+function failure(kind: FailureKind, trace: Trace, reason: string): Failure {
+  return { ok: false, failure: kind, stage: trace.stage, part: trace.detail === 0 ? null : trace.detail, reason };
+}
+
+function unavailable(reason: string): Failure {
+  return { ok: false, failure: 'unavailable', stage: 'queued', part: null, reason };
+}
+
+function reasonIn(answer: Answer): string {
+  return (answer.json as { reason: string }).reason;
+}

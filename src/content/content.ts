@@ -1,0 +1,105 @@
+import type { Clock } from '../message/clock.js';
+import type { Part, Rung, View } from '../message/view.js';
+import type { Ladder } from './index.js';
+import { MAIL_LIMITS, type MailLimits } from './limits.js';
+import type { Stage } from './rungs/rung.js';
+
+export interface ContentLimits extends MailLimits {
+  /** Milliseconds of one try. */
+  readonly timeMs: number;
+  /** Bytes a child may hold. */
+  readonly memoryBytes: number;
+  /** Bytes of a view as JSON. */
+  readonly outputBytes: number;
+  /** Messages that wait for a child. */
+  readonly queue: number;
+}
+
+export const CONTENT_LIMITS: ContentLimits = {
+  ...MAIL_LIMITS,
+  timeMs: 3_000,
+  memoryBytes: 256 * 1024 * 1024,
+  outputBytes: 4 * 1024 * 1024,
+  queue: 1_000,
+};
+
+/** Where the pool notes what happens to its children. Never content, which may be in the errors of parsers. */
+export interface ContentLog {
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+}
+
+export interface ContentOptions {
+  /** How many children; each takes a core when there is much to do. */
+  readonly children: number;
+  readonly ladder?: Ladder;
+  readonly limits?: Partial<ContentLimits>;
+  readonly log: ContentLog;
+  readonly clock: Clock;
+  /** The compiled module a child runs; by default this build's own. */
+  readonly entry?: URL;
+}
+
+export type FailureKind =
+  /** The child died, or its parser failed. */
+  | 'crashed'
+  | 'killed_time'
+  | 'killed_memory'
+  | 'output_too_large'
+  /** The message goes beyond a limit of the rung. Nothing died; a lower rung may take it at once. */
+  | 'refused'
+  /** No child could be had. Not the message's fault: it is tried again on the same rung. */
+  | 'unavailable';
+
+export interface Failure {
+  readonly ok: false;
+  readonly failure: FailureKind;
+  /** What had begun; `queued` when no child had it. */
+  readonly stage: Stage | 'queued';
+  /** Number of the attachment, where the stage is about one. */
+  readonly part: number | null;
+  /** A sentence for people. May quote content: not for logs. */
+  readonly reason: string;
+}
+
+export type ParseResult = { readonly ok: true; readonly view: View; readonly tookMs: number } | Failure;
+export type PartResult = { readonly ok: true; readonly part: Part; readonly bytes: Buffer } | Failure;
+export type HtmlResult =
+  | {
+      readonly ok: true;
+      /** Null where the mail has no HTML. For a sandboxed frame. */
+      readonly html: string | null;
+      /** How many things it would have fetched from elsewhere. */
+      readonly blocked: number;
+    }
+  | Failure;
+
+/** What a place of the pool is doing; children.ts explains. */
+export type ChildState = 'starting' | 'idle' | 'busy' | 'leaving' | 'resting' | 'ended';
+
+/** Reads messages. Nothing here rejects but with ContentClosed. */
+export interface Content {
+  /** Makes a view of a mail on a rung. `deadlineMs`: time for this try, instead of the limit. */
+  parse(job: { readonly raw: Uint8Array; readonly rung: Rung; readonly deadlineMs?: number }): Promise<ParseResult>;
+  /** The nth part of a mail (`Part.n` of its view on rung 0) with its bytes. Goes before messages that wait. */
+  part(job: { readonly raw: Uint8Array; readonly n: number }): Promise<PartResult>;
+  /** The mail's HTML, made safe to look at. Goes before messages that wait. */
+  safeHtml(job: { readonly raw: Uint8Array }): Promise<HtmlResult>;
+  /** Who serves at present. */
+  children(): readonly { readonly state: ChildState; readonly pid: number | null }[];
+  /** Ends all children; what is under way rejects with ContentClosed. Resolves when they are gone. */
+  close(): Promise<void>;
+}
+
+/** The pool is closed: the process is about to end, and nothing is known of the message. */
+export class ContentClosed extends Error {
+  override readonly name = 'ContentClosed';
+  constructor() {
+    super('the content pool is closed');
+  }
+}
+
+/** Children can't be started: the installation is broken or the machine is full. */
+export class ContentUnavailable extends Error {
+  override readonly name = 'ContentUnavailable';
+}

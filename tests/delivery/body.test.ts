@@ -1,0 +1,183 @@
+import { readFile } from 'node:fs/promises';
+import { LosslessNumber, parse } from 'lossless-json';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { type BodySource, renderBody, voidBody } from '../../src/delivery/body.js';
+import type { CanonicalMessage } from '../../src/message/message.js';
+import { EMPTY_VIEW, type View } from '../../src/message/view.js';
+import { outgoing } from './sample.js';
+
+const schema = z.fromJSONSchema(JSON.parse(await readFile('docs/message.schema.json', 'utf8')));
+
+function source(
+  message: Partial<CanonicalMessage>,
+  view: Partial<View> = {},
+  more: Partial<BodySource> = {},
+): BodySource {
+  return {
+    message: {
+      id: '7-10234',
+      tenant: 'acme',
+      source: 'billing',
+      kind: 'event',
+      account: 'customer-17',
+      type: 'com.example.invoice.created',
+      value: '12.50',
+      externalId: 'e-1',
+      time: '2026-01-01T11:59:58Z',
+      received: '2026-01-01T12:00:00.000Z',
+      peer: 'token ci',
+      envelope: { specversion: '1.0', source: '/billing' },
+      ...message,
+      view: { ...EMPTY_VIEW, ...view },
+    },
+    decider: { by: 'rules', set: 3, rules: ['invoices'] },
+    raw: Buffer.from('raw bytes'),
+    baseUrl: 'https://waybill.example.com',
+    ...more,
+  };
+}
+
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
+const message = { body: 'message', inlineParts: false } as const;
+
+describe('the canonical message', () => {
+  test('of an event', () => {
+    const { contentType, body } = renderBody(message, source({}, { data: { amount: 12.5 } }));
+    expect(contentType).toBe('application/vnd.waybill.message+json');
+    const read = JSON.parse(text(body));
+    expect(Object.keys(read)).toEqual(
+      'id type received envelope headers text html parts data rung defects decision'.split(' '),
+    );
+    expect(read).toMatchObject({
+      id: '7-10234',
+      envelope: { tenant: 'acme', source: 'billing', account: 'customer-17', transport: { source: '/billing' } },
+      data: { amount: 12.5 },
+      decision: { by: 'rules', set: 3, rules: ['invoices'] },
+    });
+    schema.parse(read);
+  });
+
+  test('of a mail, its parts as links', () => {
+    const part = {
+      n: 1,
+      name: 'Grüße.pdf',
+      type: 'application/pdf',
+      size: 70_000,
+      sha256: 'ab'.repeat(32),
+      inline: false,
+      contentId: null,
+    };
+    const defect = { code: 'charset_unknown', severity: 'warning', where: 'part 2', action: 'read as latin1' } as const;
+    const mail = source(
+      {
+        kind: 'mail',
+        type: null,
+        value: null,
+        externalId: null,
+        time: null,
+        envelope: { from: '', to: 'a@example.com' },
+      },
+      { headers: [['subject', 'Hi']], text: 'Hello', parts: [part], defects: [defect], rung: 1 },
+    );
+    const read = JSON.parse(text(renderBody(message, mail).body));
+    expect(read.parts).toEqual([{ ...part, href: 'https://waybill.example.com/v1/messages/7-10234/parts/1' }]);
+    expect(read).toMatchObject({ headers: [['subject', 'Hi']], text: 'Hello', rung: 1, defects: [defect] });
+    expect(read).not.toHaveProperty('data');
+    schema.parse(read);
+  });
+
+  test('holds small parts where the target asks for that', () => {
+    const part = (n: number, size: number) => ({
+      n,
+      name: null,
+      type: 'text/csv',
+      size,
+      sha256: '00'.repeat(32),
+      inline: false,
+      contentId: null,
+    });
+    const mail = source(
+      { kind: 'mail' },
+      { parts: [part(1, 65_536), part(2, 65_537), part(3, 5)] },
+      {
+        partBytes: (n) => (n === 3 ? undefined : Buffer.from(`bytes of ${n}`)),
+      },
+    );
+    const read = JSON.parse(text(renderBody({ body: 'message', inlineParts: true }, mail).body));
+    expect(
+      read.parts.map((p: { content?: string }) => p.content && Buffer.from(p.content, 'base64').toString()),
+    ).toEqual(['bytes of 1', undefined, undefined]);
+    schema.parse(read);
+    expect(text(renderBody(message, mail).body)).not.toContain('"content":');
+  });
+
+  test('keeps every digit', () => {
+    const data = parse('{"amount":1.10,"list":[12345678901234567890.123]}');
+    const { body } = renderBody(message, source({}, { data }));
+    expect(text(body)).toContain('"data":{"amount":1.10,"list":[12345678901234567890.123]}');
+    schema.parse(JSON.parse(text(body)));
+  });
+
+  test('is not fooled by data that looks like a number of ours', () => {
+    const data = { isLosslessNumber: true, value: '1,"admin":true', more: new LosslessNumber('1.0') };
+    const { body } = renderBody({ body: 'data', inlineParts: false }, source({}, { data }));
+    expect(JSON.parse(text(body))).toEqual({ isLosslessNumber: true, value: '1,"admin":true', more: 1 });
+  });
+});
+
+describe('other choices', () => {
+  test('data alone, its digits kept', () => {
+    const { contentType, body } = renderBody(
+      { body: 'data', inlineParts: false },
+      source({}, { data: parse('[0.10]') }),
+    );
+    expect([contentType, text(body)]).toEqual(['application/json', '[0.10]']);
+  });
+
+  test('what has no data goes as it came', () => {
+    const { contentType, body } = renderBody({ body: 'data', inlineParts: false }, source({ kind: 'mail' }));
+    expect([contentType, text(body)]).toEqual(['message/rfc822', 'raw bytes']);
+  });
+
+  test.each([
+    ['mail', {}, 'message/rfc822'],
+    ['event', {}, 'application/cloudevents+json'],
+    ['webhook', { headers: { 'content-type': 'application/json; charset=utf-8' } }, 'application/json; charset=utf-8'],
+    ['webhook', { headers: { 'content-type': 'text/plain\r\nX-Evil: 1' } }, 'application/octet-stream'],
+    ['webhook', { headers: { 'content-type': `text/${'x'.repeat(300)}` } }, 'application/octet-stream'],
+    ['webhook', { headers: { 'content-type': 7 } }, 'application/octet-stream'],
+    ['webhook', {}, 'application/octet-stream'],
+  ] as const)('raw bytes of a %s with %j are %s', (kind, envelope, expected) => {
+    expect(renderBody({ body: 'raw', inlineParts: false }, source({ kind, envelope })).contentType).toBe(expected);
+  });
+
+  test('only a mail can be forwarded', () => {
+    const forward = { body: 'forward', inlineParts: false } as const;
+    expect(renderBody(forward, source({ kind: 'mail' })).contentType).toBe('message/rfc822');
+    expect(renderBody(forward, source({ kind: 'event' })).contentType).toBe('application/vnd.waybill.message+json');
+  });
+});
+
+test('a void notice says which number carries nothing, and why', () => {
+  const { contentType, body } = voidBody(outgoing(9, { what: 'void', reason: 'refused by the target' }));
+  expect(contentType).toBe('application/json');
+  expect(JSON.parse(text(body))).toEqual({
+    type: 'waybill.delivery.void',
+    id: '7-10009',
+    tenant: 'acme',
+    target: 'crm',
+    epoch: 1_767_225_600,
+    channel: 7,
+    delivery: 9,
+    reason: 'refused by the target',
+  });
+});
+
+test('the published schema refuses what is no canonical message', () => {
+  const read = JSON.parse(text(renderBody(message, source({}, { data: 1 })).body));
+  expect(schema.safeParse({ ...read, id: 'seven' }).success).toBe(false);
+  expect(schema.safeParse({ ...read, rung: -1 }).success).toBe(false);
+  const { envelope: _, ...rest } = read;
+  expect(schema.safeParse(rest).success).toBe(false);
+});
