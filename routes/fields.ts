@@ -8,7 +8,17 @@ export function text(most: number) {
     .string()
     .min(1)
     .max(most)
-    .regex(/^[^\0\p{Cs}]*$/u, 'well-formed text without NUL');
+    .refine((value) => !/[\0\p{Cs}]/u.test(value), 'must be well-formed text without NUL');
+}
+
+/** A whole number in an address: digits and nothing else. */
+export function digits(least: number, most: number) {
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.number().min(least).max(most))
+    .meta({ type: 'integer', minimum: least, maximum: most });
 }
 
 /** RFC 3339 in, Date within. */
@@ -16,12 +26,13 @@ export const timeSchema = z
   .string()
   .max(40)
   .pipe(z.iso.datetime({ offset: true, error: 'a time such as 2026-01-31T12:00:00Z' }))
-  .transform((value) => new Date(value));
+  .transform((value) => new Date(value))
+  .meta({ type: 'string', format: 'date-time' });
 
 /** As it goes out. */
 export const timeOut = z.iso.datetime();
 
-export const limitSchema = z.coerce.number().int().min(1).max(200).default(50);
+export const limitSchema = digits(1, 200).default(50);
 export const cursorSchema = z
   .string()
   .max(8192)

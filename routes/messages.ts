@@ -34,7 +34,7 @@ import {
   summaryEntry,
   summarySchema,
 } from './entries.js';
-import { cursorSchema, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
+import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
 
@@ -70,7 +70,7 @@ const detailSchema = summarySchema.extend({
 
 const listQuery = z.strictObject({
   state: z.enum(MESSAGE_STATES).optional(),
-  channel: z.coerce.number().int().min(0).max(1023).optional(),
+  channel: digits(0, 1023).optional(),
   account: text(512).optional(),
   source: text(63).optional(),
   type: text(512).optional(),
@@ -157,7 +157,7 @@ export function messageRoutes(deps: MessageDeps): Route[] {
       path: '/v1/messages/:id/parts/:n',
       permission: 'messages.read',
       summary: 'A part of a mail, for example an attachment',
-      params: messageParams.extend({ n: z.coerce.number().int().min(1).max(10_000) }),
+      params: messageParams.extend({ n: digits(1, 10_000) }),
       replies: { 200: { description: 'The bytes', type: 'application/octet-stream' }, 410: gone },
       handler: async ({ principal, params }: ApiRequest<{ id: Place; n: number }>) => {
         const { message, view } = await storedMessage(deps.pool, caller(principal).tenant.id, params.id);

@@ -23,7 +23,7 @@ import {
 } from '../src/storage/rule-sets.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { EDIT_REPLIES, etag, expectedVersion } from './definitions.js';
-import { cursorSchema, limitSchema, pageOf, text, timeOut } from './fields.js';
+import { cursorSchema, digits, limitSchema, pageOf, text, timeOut } from './fields.js';
 import { type MessageDeps, readMessage } from './messages.js';
 import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
@@ -41,7 +41,7 @@ const versionSchema = z.object({
 const ruleSetSchema = versionSchema.extend({ text: z.string() });
 
 const listQuery = z.strictObject({ limit: limitSchema, cursor: cursorSchema.optional() });
-const versionParams = z.object({ version: z.coerce.number().int().min(1).max(2_147_483_647) });
+const versionParams = z.object({ version: digits(1, 2_147_483_647) });
 
 const putBody = z.strictObject({
   text: z.string().min(1).max(LIMITS.text).meta({ description: 'The whole rule set, YAML' }),

@@ -77,7 +77,10 @@ export function loadClientSettings({ env, readFile = readFileWithin }: LoadFrom)
   const overlaid = overlay(value, clientShape, variables);
   const where = new Whereabouts(emptyReading('').places, overlaid.variables);
   const checked = check(clientSchema, value, (path) => where.isFromVariable(path));
-  const problems = [...overlaid.problems, ...checked.complaints.map((complaint) => where.complaint(complaint))];
+  const problems = inOrder([
+    ...overlaid.problems,
+    ...checked.complaints.map((complaint) => where.complaint(complaint)),
+  ]);
   if (!checked.data || problems.length > 0) return { ok: false, problems };
   return { ok: true, settings: checked.data, warnings: unknownVariables(variables) };
 }

@@ -49,8 +49,9 @@ export function formatProblem(problem: Problem): string {
 /** More than a person reads; the rest is counted. */
 const MOST_REPORTED = 200;
 
-/** By file and place, what has none first; errors before warnings where they are too many to be told. */
-export function inOrder(problems: readonly Problem[]): Problem[] {
+/** Each once, by file and place, what has none first; errors before warnings where they are too many to be told. */
+export function inOrder(found: readonly Problem[]): Problem[] {
+  const problems = [...new Map(found.map((problem) => [JSON.stringify(problem), problem])).values()];
   const weight = ({ severity }: Problem) => (severity === 'error' ? 0 : 1);
   const told = [...problems]
     .sort((a, b) => weight(a) - weight(b))
@@ -64,5 +65,6 @@ export function inOrder(problems: readonly Problem[]): Problem[] {
 
 function byPlace(a: Problem, b: Problem): number {
   const file = (a.place?.file ?? '').localeCompare(b.place?.file ?? '');
-  return file || (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0);
+  const place = (a.place?.line ?? 0) - (b.place?.line ?? 0) || (a.place?.column ?? 0) - (b.place?.column ?? 0);
+  return file || place || a.path.localeCompare(b.path);
 }

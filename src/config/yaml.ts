@@ -1,4 +1,5 @@
-import { type ErrorCode, isAlias, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { type ErrorCode, isAlias, isMap, isScalar, LineCounter, type Node, parseDocument, type YAMLError } from 'yaml';
+import { tooDeep } from '../routing/nesting.js';
 import type { FilePlace, Problem, ProblemCode } from './problem.js';
 import { interpolate, type Variables } from './variables.js';
 
@@ -8,6 +9,8 @@ export const DEEPEST_NESTING = 32;
 
 /** What PostgreSQL can't hold: escapes such as "\0" and "\ud800" write it, and variables may hold it. */
 const UNSTORABLE = /[\0\p{Cs}]/u;
+
+const TOO_DEEP = 'the values are nested too deeply';
 
 export type Path = readonly (string | number)[];
 
@@ -78,6 +81,8 @@ export function pathText(path: Path): string {
 
 /** Reads a file's text; every problem is reported, and what can be read of the rest is read. */
 export function readYaml(text: string, file: string, variables: Variables): Reading {
+  const deep = tooDeep(text, DEEPEST_NESTING);
+  if (deep !== undefined) return tooDeepReading(text, file, deep);
   const lines = new LineCounter();
   // Repeated keys are found below, in time that grows with the file and not with its square.
   const document = parseDocument(text, {
@@ -90,13 +95,15 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     logLevel: 'error',
   });
   const places = new Places(file, lines);
-  const problems: Problem[] = [...document.errors, ...document.warnings].map((error) => ({
-    severity: 'error',
-    code: 'yaml_malformed',
-    place: places.at(error.pos[0]),
-    path: '',
-    message: YAML_MISTAKES[error.code],
-  }));
+  const problems = firstOfEachLine([...document.errors, ...document.warnings], lines).map(
+    ({ code, pos }): Problem => ({
+      severity: 'error',
+      code: 'yaml_malformed',
+      place: places.at(pos[0]),
+      path: '',
+      message: YAML_MISTAKES[code],
+    }),
+  );
   if (problems.length > 0) return { value: {}, places, problems };
   if (document.contents !== null && !isMap(document.contents)) {
     report('value_invalid', [], 0, 'the file must be a group of keys and values');
@@ -118,8 +125,7 @@ export function readYaml(text: string, file: string, variables: Variables): Read
     if (values === MOST_VALUES)
       return report('yaml_too_large', path, offset, 'the file has too many values; aliases count each time');
     if (values > MOST_VALUES) return undefined;
-    if (path.length > DEEPEST_NESTING)
-      return report('yaml_too_large', path, offset, 'the values are nested too deeply');
+    if (path.length > DEEPEST_NESTING) return report('yaml_too_large', path, offset, TOO_DEEP);
     places.mark(path, { key: keyOffset ?? offset, value: offset, variable: null });
     if ('anchor' in node && node.anchor) anchors.set(node.anchor, node);
     if (isAlias(node)) {
@@ -167,6 +173,23 @@ export function readYaml(text: string, file: string, variables: Variables): Read
   return { value, places, problems };
 }
 
+/** What comes after it on the line mostly comes of it. */
+function firstOfEachLine(mistakes: readonly YAMLError[], lines: LineCounter): YAMLError[] {
+  const first = new Map<number, YAMLError>();
+  for (const mistake of [...mistakes].sort((a, b) => a.pos[0] - b.pos[0])) {
+    const { line } = lines.linePos(mistake.pos[0]);
+    if (!first.has(line)) first.set(line, mistake);
+  }
+  return [...first.values()];
+}
+
+function tooDeepReading(text: string, file: string, offset: number): Reading {
+  const before = text.slice(0, offset).split('\n');
+  const place = { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
+  const problem = { severity: 'error', code: 'yaml_too_large', place, path: '', message: TOO_DEEP } as const;
+  return { ...emptyReading(file), problems: [problem] };
+}
+
 /** What is read where there is no file. */
 export function emptyReading(file: string): Reading {
   return { value: {}, places: new Places(file, new LineCounter()), problems: [] };
@@ -194,8 +217,9 @@ const YAML_MISTAKES: Readonly<Record<ErrorCode, string>> = {
   MULTIPLE_DOCS: 'a second document begins here (---); everything belongs in one',
   MULTIPLE_TAGS: 'a value has one tag at most',
   NON_STRING_KEY: 'a key must be plain text',
-  RESOURCE_EXHAUSTION: 'the values are nested too deeply',
+  RESOURCE_EXHAUSTION: TOO_DEEP,
   TAB_AS_INDENT: 'a tab is used as indentation; use spaces',
   TAG_RESOLVE_FAILED: 'tags such as !name are not used here; text that begins with ! needs quotes',
-  UNEXPECTED_TOKEN: 'this does not belong here; text with special characters needs quotes',
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: this is the syntax that is meant
+  UNEXPECTED_TOKEN: 'this does not belong here; text with special characters, such as ${NAME} within { }, needs quotes',
 };

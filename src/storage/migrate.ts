@@ -40,14 +40,15 @@ export async function migrate(settings: MigrationSettings): Promise<number> {
   await client.connect();
   try {
     await client.query('begin');
+    // Whatever limits the role has: building an index, or waiting for another process that does, may take long.
+    await client.query('set local statement_timeout = 0; set local lock_timeout = 0');
     await client.query(`select pg_advisory_xact_lock(${LOCK})`);
     const applied = await appliedMigrations(client);
     refuseMisfits(migrations, applied);
     const due = migrations.filter((migration) => !applied.has(migration.name));
     for (const migration of due) await apply(client, migration);
     await client.query('commit');
-    if (due.length > 0)
-      settings.log.info({ migrations: due.map(({ name }) => name) }, 'database schema brought up to date');
+    settings.log.info({ applied: due.map(({ name }) => name) }, 'database schema is up to date');
     return due.length;
   } finally {
     // Closing without a commit undoes everything.

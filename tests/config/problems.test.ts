@@ -338,7 +338,7 @@ describe('YAML that can not be read', () => {
     [
       'an alias of nothing',
       'log: *there',
-      'conf/waybill.yaml:1:6: this alias (*name) names no anchor (&name) before it; text that begins with * needs quotes',
+      'conf/waybill.yaml:1:6: log: this alias (*name) names no anchor (&name) before it; text that begins with * needs quotes',
     ],
     [
       'a tag',
@@ -386,19 +386,17 @@ test('all problems of file, rules and environment come at once, in the order of 
     env: { WAYBILL_HTTP: 'nowhere', WAYBILL_SMPT: '127.0.0.1:25', AMQP_URL_FILE: '/missing' },
   });
   expect(result.ok).toBe(false);
-  expect(said(result).map((line) => line.split(': ').slice(0, 2).join(': '))).toEqual(
-    [
-      'environment: AMQP_URL',
-      'environment: WAYBILL_HTTP',
-      'environment: WAYBILL_SMPT',
-      'conf/rules.yaml:3:12: rules[0].when.subjct',
-      'conf/waybill.yaml:1:14: log.level',
-      'conf/waybill.yaml:2:1: htp',
-      'conf/waybill.yaml:4:3: sources.Mail',
-      'conf/waybill.yaml:4:34: sources.Mail.addresses[0]',
-      'conf/waybill.yaml:6:3: targets.t.url',
-    ].slice(0, -1),
-  );
+  expect(said(result).map((line) => line.split(': ').slice(0, 2).join(': '))).toEqual([
+    'environment: AMQP_URL',
+    'environment: WAYBILL_HTTP',
+    'environment: WAYBILL_SMPT',
+    'conf/rules.yaml:3:12: rules[0].when.subjct',
+    'conf/waybill.yaml:1:14: log.level',
+    'conf/waybill.yaml:2:1: htp',
+    'conf/waybill.yaml:4:3: sources.Mail',
+    'conf/waybill.yaml:4:34: sources.Mail.addresses[0]',
+    'conf/waybill.yaml:6:3: targets.t.url',
+  ]);
 });
 
 describe('files', () => {
@@ -440,10 +438,12 @@ describe('what would grow beyond all measure', () => {
     expect(problemsOf(load('log: &a {level: *a}')).map(({ code }) => code)).toContain('yaml_too_large');
   });
 
-  test('nesting', () => {
-    const problems = problemsOf(load(`log: ${'['.repeat(50)}${']'.repeat(50)}`));
-    expect(problems.map(({ code }) => code)).toContain('yaml_too_large');
-    expect(problemsOf(load(`log: ${'['.repeat(100_000)}`)).length).toBeGreaterThan(0);
+  test.each(['[', '{a: ', '- ', '? '])('nesting by %s', (step) => {
+    for (const depth of [33, 1000, 100_000]) {
+      const [problem, ...more] = problemsOf(load(step.repeat(depth)));
+      expect(problem).toMatchObject({ code: 'yaml_too_large', place: { line: 1, column: 32 * step.length + 1 } });
+      expect(more).toEqual([]);
+    }
   });
 
   test('thousands of mistakes make no thousands of lines', () => {

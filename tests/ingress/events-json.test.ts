@@ -2,9 +2,9 @@ import fc from 'fast-check';
 import { LosslessNumber, parse as losslessParse } from 'lossless-json';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../src/channel/identity.js';
-import { follow, numericText, pointerSteps } from '../../src/ingress/json/pointer.js';
-import { readJson } from '../../src/ingress/json/read.js';
-import { splitArray, splitLines } from '../../src/ingress/json/split.js';
+import { follow, numericText, pointerSteps } from '../../src/content/json/pointer.js';
+import { readJson } from '../../src/content/json/read.js';
+import { splitArray, splitLines } from '../../src/content/json/split.js';
 
 const read = (text: string) => readJson(Buffer.from(text), 0, Buffer.byteLength(text));
 

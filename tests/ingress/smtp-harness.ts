@@ -184,6 +184,10 @@ export class Wire {
   /** STARTTLS on the same connection; the wire goes on inside. */
   async secured(): Promise<Wire> {
     await this.ask('STARTTLS');
+    return this.handshake();
+  }
+
+  async handshake(): Promise<Wire> {
     this.socket.removeAllListeners('data');
     const secure: TLSSocket = connectTls({ socket: this.socket, rejectUnauthorized: false });
     const wire = new Wire(secure);

@@ -132,6 +132,17 @@ test('what is sent in the clear behind STARTTLS is not believed inside', async (
   expect(calls).toEqual([]);
 });
 
+test('STARTTLS in one packet with EHLO is answered in the clear, and then there is TLS', async () => {
+  const { port } = await start({ tls: CERTIFICATE });
+  const wire = await Wire.to(port);
+  await wire.reply();
+  wire.write('EHLO client.example.net\r\nSTARTTLS\r\n');
+  expect(await wire.reply()).toMatch(/^250-/);
+  expect(await wire.reply()).toMatch(/^220 /);
+  const secure = await wire.handshake();
+  expect(await secure.ask('EHLO client.example.net')).toMatch(/^250-/);
+});
+
 test('a broken handshake ends its connection and nothing else', async () => {
   const { port } = await start({ tls: CERTIFICATE });
   const wire = await Wire.greeted(port);

@@ -121,7 +121,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       body: ready.message.raw,
       mail: null,
     }),
-    canonical: canonicalMessage,
+    canonical: (message, names, view) => canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view),
     afterTry: (_due, result, _target, now) => {
       switch (result.result) {
         case 'delivered':

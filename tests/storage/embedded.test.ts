@@ -5,7 +5,6 @@ import {
   chown,
   lstat,
   mkdir,
-  mkdtemp,
   readdir,
   readFile,
   readlink,
@@ -16,16 +15,16 @@ import {
   symlink,
   writeFile,
 } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { type Logger, pino } from 'pino';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { explainOutput } from '../../src/storage/embedded/cluster.js';
 import { DataDirectoryInUse, type Embedded, EmbeddedFailed, startEmbedded } from '../../src/storage/embedded.js';
 import { realClock } from '../support/clock.js';
+import { temporaryDirectory } from '../support/directory.js';
 import { builtProgram } from '../support/program.js';
 import { until } from '../support/until.js';
 
@@ -43,7 +42,7 @@ let log: Logger;
 const running: Embedded[] = [];
 
 beforeAll(async () => {
-  pristine = await mkdtemp(join(tmpdir(), 'waybill-pristine-'));
+  pristine = await temporaryDirectory();
   const began = performance.now();
   const first = await startEmbedded({
     dataDir: join(pristine, 'data'),
@@ -54,10 +53,9 @@ beforeAll(async () => {
   await query(first.url, 'create table kept (n int); insert into kept values (1)');
   await first.stop();
 });
-afterAll(() => rm(pristine, { recursive: true }));
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'waybill-embedded-'));
+  directory = await temporaryDirectory();
   dataDir = join(directory, 'data');
   expect(spawnSync('cp', ['-a', join(pristine, 'data'), dataDir]).status).toBe(0);
   lines = [];
@@ -66,7 +64,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await Promise.all(running.splice(0).map((one) => one.stop()));
   await until(async () => (await processesIn(directory)).length === 0, 'every process to have ended');
-  await rm(directory, { recursive: true });
 });
 
 async function start(settings: Partial<Parameters<typeof startEmbedded>[0]> = {}): Promise<Embedded> {

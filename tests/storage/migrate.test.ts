@@ -1,10 +1,10 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MigrationFailed, MigrationRefused, migrate } from '../../src/storage/migrate.js';
+import { temporaryDirectory } from '../support/directory.js';
 import { silent } from '../support/log.js';
 import { emptyDatabase } from '../support/postgres.js';
 import { builtProgram } from '../support/program.js';
@@ -15,12 +15,11 @@ describe('migrate', () => {
 
   beforeEach(async () => {
     database = await emptyDatabase();
-    files = await mkdtemp(join(tmpdir(), 'waybill-migrations-'));
+    files = await temporaryDirectory();
     await put('0001_first.sql', 'create table first (a int);');
   });
 
   afterEach(async () => {
-    await rm(files, { recursive: true });
     await database.drop();
   });
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,12 +6,14 @@ import type { TestProject } from 'vitest/node';
 import { findChromium } from '../../bin/chromium.mjs';
 import { build } from '../../bin/prepare.mjs';
 import { startRabbitmq } from '../../bin/rabbitmq.mjs';
+import { leftovers, MARK } from './leftovers.js';
 import { startTemplateServer } from './template-server.js';
+import { until } from './until.js';
 
 /*
  * Vitest's global setup: the servers that all test files of a run share. Nothing is started before a test asks for it,
  * over a socket of this process, so that a run of plain unit tests pays for none of them; what was started is stopped
- * at the end, also of a run that failed.
+ * at the end, also of a run that failed. A run whose tests leave processes behind fails.
  */
 
 declare module 'vitest' {
@@ -48,6 +50,9 @@ const SERVERS: Readonly<Record<string, (directory: string) => Promise<Started>>>
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const directory = await mkdtemp(join(tmpdir(), 'waybill-test-'));
+  // Only to be passed through: what lies in it is closed.
+  await chmod(directory, 0o711);
+  process.env[MARK] = directory;
   const started = new Map<string, Promise<Started>>();
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -73,8 +78,23 @@ export default async function setup(project: TestProject): Promise<() => Promise
     // One that did not start was reported to the test that asked for it.
     const running = (await Promise.allSettled(started.values())).filter((one) => one.status === 'fulfilled');
     const stops = await Promise.allSettled(running.map((one) => one.value.stop()));
-    await rm(directory, { recursive: true, force: true });
     const failures = stops.flatMap((stop) => (stop.status === 'rejected' ? [stop.reason] : []));
-    if (failures.length > 0) throw new AggregateError(failures, 'a server of the tests did not stop');
+    failures.push(...(await endLeftovers(directory)));
+    await rm(directory, { recursive: true, force: true });
+    if (failures.length === 0) return;
+    process.exitCode = 1;
+    throw new AggregateError(failures, failures.map(String).join('\n'));
   };
+}
+
+/** What a process has to end after the test that started it. */
+const GRACE_MS = 2_000;
+
+/** Ends what tests have left running, and says what it was. */
+async function endLeftovers(run: string): Promise<Error[]> {
+  const none = async () => (await leftovers(run)).length === 0;
+  await until(none, 'the processes of the tests to end', GRACE_MS).catch(() => undefined);
+  const left = await leftovers(run);
+  for (const { pid } of left) process.kill(pid, 'SIGKILL');
+  return left.map(({ pid, command }) => new Error(`a test left a process running: ${pid} ${command}`));
 }

@@ -5,9 +5,9 @@ import { type Arrival, FIELD_LIMITS, type ParsedJson } from '../../message/arriv
 import type { Tenant } from '../../message/tenant.js';
 import type { RejectCode, Rejected } from '../../message/verdict.js';
 import { isField, isIntactField } from '../field.js';
-import { follow, numericText, pointerSteps } from '../json/pointer.js';
-import { readJson } from '../json/read.js';
-import type { Span } from '../json/split.js';
+import { follow, numericText, pointerSteps } from '../../content/json/pointer.js';
+import { readJson } from '../../content/json/read.js';
+import type { Span } from '../../content/json/split.js';
 import { type HeaderAttributes, headerAttributes } from './headers.js';
 import { normalisedTime } from './time.js';
 

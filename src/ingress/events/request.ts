@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
-import { type Span, splitArray, splitLines, trimmed } from '../json/split.js';
+import { type Span, splitArray, splitLines, trimmed } from '../../content/json/split.js';
 import { type EventContext, type EventRead, readBinary, readStructured } from './event.js';
 import { hasEventHeaders } from './headers.js';
 

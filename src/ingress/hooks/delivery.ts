@@ -4,8 +4,8 @@ import type { DeliveryKey } from '../../channel/identity.js';
 import type { WebhookSource } from '../../channel/source.js';
 import { FIELD_LIMITS, type ParsedJson } from '../../message/arrival.js';
 import { isField, isStorable } from '../field.js';
-import { follow, numericText, pointerSteps, scalarText } from '../json/pointer.js';
-import { readJson } from '../json/read.js';
+import { follow, numericText, pointerSteps, scalarText } from '../../content/json/pointer.js';
+import { readJson } from '../../content/json/read.js';
 
 /** A delivery's body as far as it can be read. */
 export interface DeliveryBody {

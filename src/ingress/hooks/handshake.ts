@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { WebhookSource } from '../../channel/source.js';
-import { follow } from '../json/pointer.js';
+import { follow } from '../../content/json/pointer.js';
 import { sameText } from './verify.js';
 
 /** What comes before deliveries: the provider asks whether we want them. Handshakes are never messages. */

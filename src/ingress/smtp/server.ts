@@ -87,13 +87,14 @@ export class MailConnection extends SMTPConnection {
     const sentAway = code === 421 && typeof context === 'string';
     const worded = sentAway && typeof text === 'string' ? `4.7.0 ${text}` : text;
     const hasStatus = typeof worded === 'string' && HAS_STATUS.test(worded);
-    if (code !== 220) this.#gather();
+    if (code === 220) this._socket.uncork();
+    else this.#gather();
     super.send(code, worded, hasStatus ? false : context);
   }
 
   /**
    * Replies to commands that came together go out together (RFC 2920 3.2): one write instead of three for a sender that
-   * pipelines. Never the 220 to STARTTLS, which must be out before the socket is TLS's.
+   * pipelines. Not so the 220 to STARTTLS, which must be out, and all before it, when the socket becomes TLS's.
    */
   #gather(): void {
     const socket = this._socket;

@@ -264,7 +264,7 @@ create table delivery (
   settled_at timestamptz,
   code text,
   reason text,
-  -- Of a pull: who holds it and until when.
+  -- Of a pull: who holds it and until when; shape in storage/pull.ts.
   leased_by text,
   leased_until timestamptz,
   created_at timestamptz not null default now(),
@@ -272,6 +272,8 @@ create table delivery (
 );
 create index delivery_due on delivery (tenant, target, next_at) where state = 'pending' or void = 'due';
 create index delivery_line on delivery (tenant, target, channel, epoch, number) where state = 'pending' or void = 'due';
+-- What pullers hold: small, and asked before a channel is given to another.
+create index delivery_leased on delivery (tenant, target, channel, leased_until) where leased_until is not null;
 create index delivery_message on delivery (tenant, channel, sequence);
 create index delivery_newest on delivery (tenant, created_at);
 

@@ -1,0 +1,505 @@
+import { randomBytes, randomInt, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { allRoutes, auditRefusals } from '../routes/table.js';
+import { applyRoutes } from '../routes/apply.js';
+import { Authentication } from '../routes/authentication.js';
+import { eventRoutes } from '../routes/events.js';
+import { hookRoutes } from '../routes/hooks.js';
+import { Notices } from '../routes/notices.js';
+import type { Route } from '../routes/route.js';
+import { createServer, type WaybillServer } from '../routes/server.js';
+import { createAfterTry } from './app/after-try.js';
+import { applyConfiguration, type Configuration, ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { createContentPort } from './app/content.js';
+import { type Database, filterCache, openDatabase } from './app/database.js';
+import { createFreeDisk } from './app/free-disk.js';
+import { databaseReadings } from './app/readings.js';
+import { createRelease } from './app/release.js';
+import { createRender } from './app/render.js';
+import { createSenders } from './app/senders.js';
+import { verifyLogin } from './app/login.js';
+import { Broker } from './broker/broker.js';
+import { type Accepter, createAccepter } from './channel/accept.js';
+import type { LoadFrom } from './config/load.js';
+import { startContent } from './content/children.js';
+import type { Content } from './content/content.js';
+import { DEFAULT_LADDER } from './content/index.js';
+import { startSmtp } from './ingress/smtp/smtp.js';
+import type { Clock } from './message/clock.js';
+import { messageId } from './message/id.js';
+import { type Accept, Unavailable } from './message/verdict.js';
+import { createMetrics, type Metrics } from './observe/metrics.js';
+import { createOwner } from './owner/owner.js';
+import type { Canonical } from './owner/state.js';
+import { canonicalMessage } from './routing/canonical.js';
+import { createCommit } from './storage/accept.js';
+import { noteDead } from './storage/dead.js';
+import { type Directory, openDirectory } from './storage/directory.js';
+import { firstOwnerLink } from './storage/access.js';
+import { openGenerations } from './storage/generations.js';
+import { loadInstallation } from './storage/installation.js';
+import { createLeaseStore } from './storage/lease.js';
+import { createOwnerStore } from './storage/owner.js';
+import { createRefusalLog } from './storage/refusal-log.js';
+
+const DAY = 86_400_000;
+const HOUR = 3_600_000;
+/** Below this share of free disk nothing is accepted any more, in percent. */
+const LEAST_FREE_DISK = 10;
+const TEND_MS = 1_000;
+const SWEEP_MS = HOUR;
+
+export interface AppDeps {
+  readonly from: LoadFrom;
+  readonly configuration: Configuration;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface App {
+  /** Where it listens: `http://127.0.0.1:8420`, and `127.0.0.1:2525` or null where mail is not taken. */
+  readonly http: string;
+  readonly smtp: string | null;
+  /** A one-time link for the first owner to sign in with; null once there is one, or with an admin token. */
+  readonly firstLink: string | null;
+  stop(): Promise<void>;
+}
+
+/**
+ * Puts a Waybill process together and starts it, in the order a message needs its parts:
+ * database, configuration, channels, content, broker, owner, ingress, pages. Whatever started is stopped again when a
+ * later part can not start.
+ */
+export async function startApp(deps: AppDeps): Promise<App> {
+  const running = new Running();
+  try {
+    return await start(deps, running);
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+}
+
+/** What has been started, to be stopped in the opposite order. */
+class Running {
+  readonly #stops: (() => Promise<void>)[] = [];
+  #stopping: Promise<void> | null = null;
+
+  onStop(stop: () => Promise<void>): void {
+    this.#stops.push(stop);
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= (async () => {
+      for (const stop of this.#stops.reverse()) await stop();
+    })();
+    return this.#stopping;
+  }
+}
+
+async function start({ from, configuration, clock, log }: AppDeps, running: Running): Promise<App> {
+  const { settings } = configuration;
+  const process = randomUUID();
+  const has = (role: (typeof settings.roles)[number]) => settings.roles.includes(role);
+  const host = settings.smtp.hostname ?? hostname();
+
+  const database = await openDatabase(settings, clock, log);
+  running.onStop(() => database.close());
+  const { pool } = database;
+  const installation = await loadInstallation(pool);
+  await applyConfiguration(pool, configuration.definitions, { who: 'file', channels: settings.channel.count });
+  const directory = await openDirectory(pool, { postmaster: settings.smtp.postmaster ?? null, log });
+  running.onStop(() => directory.close());
+
+  const refusals = createRefusalLog(pool, clock, log);
+  running.onStop(() => refusals.flush());
+  const generations = await openGenerations({
+    pool,
+    clock,
+    log,
+    settings: {
+      windowMs: settings.channel.windowDays * DAY,
+      expectedKeys: settings.channel.filterExpectedKeys,
+      cacheDirectory: filterCache(settings),
+    },
+  });
+
+  const content = await startContent({
+    children: settings.content.children,
+    limits: {
+      timeMs: settings.content.trySeconds * 1000,
+      memoryBytes: settings.content.memory,
+    },
+    log,
+    clock,
+  });
+  running.onStop(() => content.close());
+  const contentPort = createContentPort(content, DEFAULT_LADDER, settings.content.children);
+
+  const broker = settings.broker.url ? startBroker(settings.broker.url) : null;
+  if (broker) running.onStop(() => broker.close());
+  const senders = createSenders(
+    { broker, unconfirmedMs: settings.delivery.unconfirmedMs, clock, host, installation: installation.id },
+    (error) => log.warn({ err: error }, 'a sender could not be closed'),
+  );
+  running.onStop(() => senders.close());
+
+  const notices = new Notices();
+  const store = createOwnerStore(pool, process, installation.epoch);
+  let metrics: Metrics | null = null;
+  let baseUrl = settings.http.publicUrl ?? '';
+  const render = createRender(() => baseUrl, inlineParts);
+  const canonical: Canonical = (message, names, view) =>
+    canonicalMessage(message, { ...names, hostname: host }, view);
+  const owner = createOwner({
+    process,
+    name: `${hostname()}:${globalThis.process.pid}`,
+    roles: settings.roles,
+    epoch: installation.epoch,
+    store,
+    leases: createLeaseStore(pool, process),
+    content: contentPort,
+    directory: () => directory.current(),
+    senderOf: (target) => (target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target)),
+    render,
+    canonical,
+    afterTry: createAfterTry(Math.random),
+    clock,
+    log,
+    settings: {
+      beatMs: settings.lease.beatMs,
+      lostAfterMs: settings.lease.lostAfterMs,
+      pollMs: 250,
+      parkAfterMs: settings.content.parkAfterMs,
+      roundRows: 2000,
+      roundBytes: 32 * 1024 * 1024,
+      handoverBytes: 64 * 1024 * 1024,
+      maxUnconfirmed: 5000,
+    },
+    observe: {
+      planned: () => undefined,
+      pending: () => undefined,
+      paused: (target, code) => {
+        metrics?.paused.inc({ tenant: target.tenant.name, target: target.name, code });
+        void directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'the pause is not seen yet'));
+      },
+      settled: (target, results) => {
+        for (const result of results) {
+          metrics?.deliveries.inc({ tenant: target.tenant.name, target: target.name, result });
+        }
+      },
+      attempt: (outcome) => metrics?.attempts.inc({ outcome }),
+    },
+  });
+
+  const accepter = createAccepter({
+    commit: createCommit(pool, process),
+    filters: generations.filters,
+    secret: installation.fingerprintSecret,
+    clock,
+    settings: {
+      maxBatchRows: settings.channel.maxBatchMessages,
+      maxBatchBytes: settings.channel.maxBatchBytes,
+      maxWaitingRows: settings.channel.maxWaitingMessages,
+      maxWaitingBytes: settings.channel.maxWaitingBytes,
+      window: {
+        pastMs: settings.channel.windowDays * DAY,
+        futureMs: settings.channel.futureHours * HOUR,
+      },
+      patienceMs: settings.channel.patienceSeconds * 1000,
+    },
+    onSequenced: (rows) => owner.sequenced(rows),
+    randomId: () => randomInt(1, 2 ** 47),
+    pause: (ms) => (ms === 0 ? new Promise((resolve) => setImmediate(resolve)) : pause(ms)),
+  });
+
+  const disk = database.directory === null ? null : createFreeDisk(database.directory, LEAST_FREE_DISK);
+  await disk?.look();
+  const readings = databaseReadings(pool);
+  metrics = createMetrics({
+    ...readings,
+    filters: () => generations.filters.status(),
+    filterAnswers: () => generations.filters.measured(),
+    waiting: () => accepter.waiting(),
+  });
+  const told = metrics;
+  const accept: Accept = async (arrivals) => {
+    const full = disk?.problem();
+    if (full) throw new Unavailable(full);
+    const done = told.acceptSeconds.startTimer();
+    const verdicts = await accepter.accept(arrivals);
+    done();
+    countVerdicts(told, arrivals, verdicts);
+    return verdicts;
+  };
+  const refuse: typeof refusals.refuse = (refusal) => {
+    told.refused.inc({ ingress: refusal.ingress, code: refusal.code });
+    refusals.refuse(refusal);
+  };
+
+  await owner.start();
+  running.onStop(() => owner.stop());
+  running.onStop(() => accepter.close());
+  const tending = every(TEND_MS, 'tending the filters', () => generations.tend());
+  const flushing = every(TEND_MS, 'writing refusals', () => refusals.flush());
+  const looking = every(TEND_MS, 'looking at the disk', async () => disk?.look());
+  const sweeping = every(SWEEP_MS, 'sweeping', () => refusals.sweep(settings.retention.refusalsDays));
+  running.onStop(async () => {
+    await Promise.all([tending(), flushing(), looking(), sweeping()]);
+  });
+
+  const defaultTenant = directory.current().tenantNamed('default');
+  if (!defaultTenant) throw new Error('tenant "default" is missing although the configuration names it');
+  const adminToken = settings.access.adminToken;
+  const authentication = new Authentication({
+    pool,
+    clock,
+    random: randomBytes,
+    admin: adminToken ? { token: adminToken, tenant: defaultTenant } : null,
+  });
+  const stopping = new AbortController();
+  const server = createServer({
+    routes: routesOf(),
+    authentication,
+    refused: auditRefusals(pool, clock.monotonic, (error) => log.warn({ err: error }, 'a refusal was not audited')),
+    log,
+    settings: {
+      trustedProxies: settings.http.trustedProxies,
+      publicUrl: settings.http.publicUrl ?? null,
+      maxConnections: settings.http.maxConnections,
+    },
+  });
+  running.onStop(async () => {
+    stopping.abort();
+    await server.close(settings.drainSeconds * 1000);
+  });
+  const listening = await server.listen(settings.http.listen.host, settings.http.listen.port);
+  const http = `http://${urlHost(listening.address)}:${listening.port}`;
+  if (baseUrl === '') baseUrl = http;
+
+  const smtp = has('ingress') ? await startMail() : null;
+  const firstLink = adminToken ? undefined : await firstOwnerLink(pool, defaultTenant.id, randomBytes, new Date(clock.now()));
+  return {
+    http,
+    smtp,
+    firstLink: firstLink === undefined ? null : `${baseUrl}/sign-in/${firstLink}`,
+    stop: () => running.stop(),
+  };
+
+  function startBroker(url: string): Broker {
+    const made = new Broker({
+      url,
+      installation: installation.id,
+      heartbeatSeconds: settings.broker.heartbeatSeconds,
+      clock,
+      random: Math.random,
+      notify: (notice) => log.info({ broker: notice }, `broker ${notice.event}`),
+    });
+    made.start();
+    made.onUp(() => owner.wake());
+    made.onDead(async (dead) => {
+      const known = await noteDead(pool, dead);
+      log.warn({ dead, known }, 'a consumer gave a delivery up');
+      owner.wake();
+    });
+    return made;
+  }
+
+  async function inlineParts(ready: Parameters<Parameters<typeof createRender>[1]>[0]): Promise<Map<number, Uint8Array>> {
+    const parts = new Map<number, Uint8Array>();
+    for (const { n, size } of ready.view.parts) {
+      if (size > INLINE_PART_BYTES) continue;
+      const read = await content.part({ raw: ready.message.raw, n });
+      if (read.ok) parts.set(n, read.bytes);
+    }
+    return parts;
+  }
+
+  async function startMail(): Promise<string> {
+    const { smtp } = settings;
+    const ingress = await startSmtp({
+      accept,
+      refuse,
+      sources: () => directory.current(),
+      postmaster: (domain) => directory.current().postmaster(domain),
+      verifyLogin: (_user, password) => verifyLogin(authentication, password),
+      clock,
+      log,
+      settings: {
+        host: smtp.listen.host,
+        port: smtp.listen.port,
+        hostname: host,
+        tls: smtp.tls ? { key: readFileSync(smtp.tls.key), cert: readFileSync(smtp.tls.certificate) } : null,
+        loopbackLogin: smtp.loopbackLogin,
+        maxMessageBytes: smtp.maxMessage,
+        maxBufferedBytes: smtp.maxBuffered,
+        maxFanOutBytes: smtp.maxFanOut,
+        maxRecipients: smtp.maxRecipients,
+        maxConnections: smtp.maxConnections,
+        maxConnectionsPerPeer: smtp.maxConnectionsPerPeer,
+        messagesPerMinute: smtp.maxMessagesPerPeerPerMinute ?? null,
+        recipientsPerMinute: smtp.maxRecipientsPerPeerPerMinute ?? null,
+        idleMs: smtp.idleSeconds * 1000,
+        transactionMs: smtp.transactionSeconds * 1000,
+        drainMs: settings.drainSeconds * 1000,
+        trusted: { proxies: smtp.trustedProxies, xclient: smtp.trustedXclient },
+      },
+    });
+    running.onStop(() => ingress.close());
+    return `${urlHost(ingress.address.host)}:${ingress.address.port}`;
+  }
+
+  function routesOf(): Route[] {
+    const limits = { maxBodyBytes: settings.http.maxBody, maxBytesInFlight: 4 * settings.http.maxBody };
+    const sources = () => directory.current();
+    const ingress: Route[] = has('ingress')
+      ? [
+          ...eventRoutes({
+            accept,
+            refuse,
+            sources,
+            clock,
+            limits: { ...limits, maxEvents: settings.http.maxEventsPerRequest },
+          }),
+          ...hookRoutes({
+            accept,
+            refuse,
+            sources,
+            clock,
+            randomBytes,
+            authenticate: (request) => authentication.principal(request.headers, () => request.peer),
+            limits,
+          }),
+        ]
+      : [];
+    return allRoutes(
+      {
+        pool,
+        hostname: host,
+        contentOf: async (message) => contentPort.inPlace(message, undefined, 0),
+        partOf: async (message, _view, n) => {
+          const read = await content.part({ raw: message.raw, n });
+          return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
+        },
+        notices,
+        wake: () => owner.wake(),
+        configurationChanged: async () => {
+          await directory.refresh();
+          owner.wake();
+        },
+        filters: async () => filterStates(),
+        now: clock.now,
+        release: createRelease({ pool, accept, now: clock.now }),
+        random: randomBytes,
+        publicUrl: settings.http.publicUrl ?? null,
+        authentication,
+        health: async () => health(),
+        metrics: told.registry,
+        stopping: stopping.signal,
+        version: VERSION,
+      },
+      [...ingress, ...applyRoutes({ reapply })],
+      [],
+    );
+  }
+
+  async function reapply(who: string) {
+    try {
+      const { definitions } = readConfiguration(from);
+      const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count });
+      await directory.refresh();
+      owner.wake();
+      return applied;
+    } catch (error) {
+      if (error instanceof ConfigurationInvalid) return { ok: false as const, problems: error.problems };
+      throw error;
+    }
+  }
+
+  async function filterStates() {
+    const { asked, maybe, found } = generations.filters.measured();
+    const { rows } = await pool.query<{ id: number; opened_at: Date; sealed_at: Date | null }>(
+      'select id, opened_at, sealed_at from generation where keys_dropped_at is null',
+    );
+    return generations.filters.status().map(({ generation, ready, keys, fill }) => {
+      const row = rows.find((each) => each.id === generation);
+      return {
+        generation,
+        openedAt: row?.opened_at ?? new Date(clock.now()),
+        sealedAt: row?.sealed_at ?? null,
+        ready,
+        keys,
+        fill,
+        falsePositives: asked === 0 ? null : Math.max(0, maybe - found) / asked,
+      };
+    });
+  }
+
+  async function health() {
+    const degraded: string[] = [];
+    const full = disk?.problem();
+    if (full) degraded.push(full);
+    const stored = await pool
+      .query('select')
+      .then(() => true)
+      .catch(() => false);
+    if (!stored) degraded.push('the database can not be reached');
+    if (broker && broker.state() !== 'up') {
+      degraded.push(`the broker is ${broker.state()}: queue deliveries wait${problemOf(broker)}`);
+    }
+    return { accepting: stored && !full, degraded };
+  }
+
+  /** Runs a chore again and again, never twice at once. Answers how to stop it. */
+  function every(ms: number, what: string, chore: () => Promise<unknown>): () => Promise<void> {
+    const ended = new AbortController();
+    const done = (async () => {
+      while (!ended.signal.aborted) {
+        await chore().catch((error: unknown) => log.warn({ err: error }, `${what} failed; trying again`));
+        await pause(ms, undefined, { signal: ended.signal }).catch(() => undefined);
+      }
+    })();
+    return () => {
+      ended.abort();
+      return done;
+    };
+  }
+}
+
+/** Parts up to this size go into the message itself where a target asks for that. */
+const INLINE_PART_BYTES = 65_536;
+
+const VERSION = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+function problemOf(broker: Broker): string {
+  const problem = broker.problem();
+  return problem === null ? '' : ` (${problem})`;
+}
+
+function countVerdicts(
+  metrics: Metrics,
+  arrivals: Parameters<Accept>[0],
+  verdicts: Awaited<ReturnType<Accept>>,
+): void {
+  const counts = new Map<string, { labels: { tenant: string; source: string; verdict: string }; count: number }>();
+  verdicts.forEach(({ verdict }, i) => {
+    const arrival = arrivals[i];
+    if (!arrival) return;
+    const labels = { tenant: arrival.tenant.name, source: arrival.source.name, verdict };
+    const key = `${labels.tenant}/${labels.source}/${verdict}`;
+    const known = counts.get(key);
+    if (known) known.count++;
+    else counts.set(key, { labels, count: 1 });
+  });
+  for (const { labels, count } of counts.values()) metrics.accepted.inc(labels, count);
+}
+
+/** An address as it stands in a URL. */
+function urlHost(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

@@ -1,0 +1,38 @@
+import type { Pool } from 'pg';
+import type { Place } from '../message/id.js';
+import type { Tenant } from '../message/tenant.js';
+import type { Accept } from '../message/verdict.js';
+import { heldEntry, markReleased } from '../storage/released.js';
+
+/**
+ * Sequences what a conflict or an expired entry holds, as a new message. Its identity is its place in the quarantine,
+ * so that however often it is released, and whatever dies in between, it is sequenced once.
+ */
+export function createRelease(deps: { readonly pool: Pool; readonly accept: Accept; readonly now: () => number }) {
+  return async (tenant: Tenant, number: number, who: string): Promise<Place | 'not_held'> => {
+    const held = await heldEntry(deps.pool, tenant.id, number);
+    if (!held) return 'not_held';
+    const [verdict] = await deps.accept([
+      {
+        ...held,
+        tenant,
+        arrivedAt: deps.now(),
+        identity: Buffer.from(`released\0q-${number}`),
+        digest: held.digest.subarray(0, 16),
+        onOtherContent: 'duplicate',
+        released: true,
+      },
+    ]);
+    switch (verdict?.verdict) {
+      case 'sequenced':
+        await markReleased(deps.pool, tenant.id, number, who);
+        return { channel: verdict.channel, sequence: verdict.sequence };
+      case 'duplicate':
+        // Released before, by somebody whose mark was lost.
+        await markReleased(deps.pool, tenant.id, number, who);
+        return verdict.of;
+      default:
+        return 'not_held';
+    }
+  };
+}

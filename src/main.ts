@@ -1,0 +1,61 @@
+import { pino } from 'pino';
+import { type App, startApp } from './app.js';
+import { ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { DataDirectoryInUse, EmbeddedFailed } from './storage/embedded.js';
+import { MigrationRefused } from './storage/migrate.js';
+import { UnsafeDatabase } from './storage/pool.js';
+
+/**
+ * Runs Waybill until it is told to stop. Resolves to the exit code: 0 when it was told to stop and did, 1 when it could
+ * not start. One JSON line on stdout says when it is ready; everything else goes to stderr.
+ */
+export async function main(env: NodeJS.ProcessEnv): Promise<number> {
+  const from = { env };
+  let configuration: ReturnType<typeof readConfiguration>;
+  try {
+    configuration = readConfiguration(from);
+  } catch (error) {
+    if (!(error instanceof ConfigurationInvalid)) throw error;
+    for (const problem of error.problems) process.stderr.write(`${problem}\n`);
+    return 1;
+  }
+  const log = pino({ level: configuration.settings.log.level }, pino.destination(2));
+  for (const warning of configuration.warnings) log.warn(warning);
+  const clock = { now: Date.now, monotonic: () => performance.now() };
+  const told = signal();
+  let app: App;
+  try {
+    app = await startApp({ from, configuration, clock, log });
+  } catch (error) {
+    process.stderr.write(`waybill: ${explained(error)}\n`);
+    return 1;
+  }
+  process.stdout.write(`${JSON.stringify({ event: 'ready', http: app.http, smtp: app.smtp })}\n`);
+  if (app.firstLink !== null) {
+    process.stderr.write(`\nSign in with this link. It works once:\n\n  ${app.firstLink}\n\n`);
+  }
+  await told;
+  log.info('stopping');
+  await app.stop();
+  return 0;
+}
+
+/** The first signal asks to stop; a second one ends the process at once, as it would without us. */
+function signal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(name, () => resolve());
+    }
+  });
+}
+
+/** What a person can act on; the rest with its stack, for a report. */
+function explained(error: unknown): string {
+  const known = [ConfigurationInvalid, DataDirectoryInUse, EmbeddedFailed, MigrationRefused, UnsafeDatabase];
+  if (known.some((kind) => error instanceof kind)) return (error as Error).message;
+  if (error instanceof Error && 'code' in error && 'port' in error) {
+    if (error.code === 'EADDRINUSE') return `port ${error.port} is in use; choose another by WAYBILL_HTTP or WAYBILL_SMTP`;
+    if (error.code === 'EACCES') return `port ${error.port} is not for us; choose one above 1023`;
+  }
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

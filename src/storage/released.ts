@@ -1,0 +1,30 @@
+import type { Pool } from 'pg';
+import type { HeldEntry } from '../channel/held.js';
+import { writeAudit } from './audit.js';
+import { inTransaction } from './pool.js';
+
+/** A conflict or expired entry that is still held; undefined for any other. */
+export async function heldEntry(pool: Pool, tenant: number, number: number): Promise<HeldEntry | undefined> {
+  const { rows } = await pool.query<HeldEntry>(
+    `select json_build_object('id', s.id, 'name', s.name) as source, q.kind, q.account, q.type,
+       q.external_id as "externalId", q.value,
+       to_char(q.event_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "eventTime", q.peer,
+       q.meta::text as meta, q.digest, q.raw
+     from quarantine q join source s on s.tenant = q.tenant and s.id = q.source
+     where q.tenant = $1 and q.number = $2 and q.state = 'held' and q.cause <> 'poison'`,
+    [tenant, number],
+  );
+  return rows[0];
+}
+
+export function markReleased(pool: Pool, tenant: number, number: number, who: string): Promise<void> {
+  return inTransaction(pool, async (client) => {
+    const { rowCount } = await client.query(
+      "update quarantine set state = 'released' where tenant = $1 and number = $2 and state = 'held'",
+      [tenant, number],
+    );
+    if (rowCount === 1) {
+      await writeAudit(client, { tenant, who, action: 'quarantine.release', object: `q-${number}` });
+    }
+  });
+}
