@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv, env, execPath, exit, stderr } from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -16,12 +17,16 @@ function say(line) {
 }
 
 async function main() {
-  const node = env.AMQP_URL
-    ? undefined
-    : await startRabbitmq({ directory: join(env.WAYBILL_DATA ?? 'data', 'rabbitmq'), say });
-  if (node) say(`RabbitMQ is ready: ${node.url}`);
+  const directory = join(env.WAYBILL_DATA ?? 'data', 'rabbitmq');
+  const node = env.AMQP_URL ? undefined : await startRabbitmq({ directory, say });
+  if (node) {
+    const file = join(directory, 'url');
+    writeFileSync(file, `${node.url}\n`, { mode: 0o600 });
+    say(`RabbitMQ is ready; its URL, for consumers, is in ${file}`);
+  }
   const cli = fileURLToPath(new URL('./waybill.mjs', import.meta.url));
-  const waybill = spawn(execPath, [cli, 'start', ...argv.slice(2)], {
+  // Should this process be killed, Waybill drains and ends too.
+  const waybill = spawn('setpriv', ['--pdeathsig', 'TERM', '--', execPath, cli, 'start', ...argv.slice(2)], {
     stdio: 'inherit',
     env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },
   });

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
@@ -12,7 +13,7 @@ import {
 } from '../src/storage/deliveries-read.js';
 import { idsByName } from '../src/storage/names.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
-import { type DecisionDeps, decideAbout, decisionReply } from './decisions.js';
+import { type DecisionDeps, type DecisionMade, decideAbout, decisionReply } from './decisions.js';
 import { DELIVERY_STATES, decisionSchema, deliveryEntry, deliverySchema } from './entries.js';
 import { cursorSchema, deliveryParams, limitSchema, pageOf, text, timeOut, timeSchema } from './fields.js';
 import { caller, notFound, unknownName } from './problem.js';
@@ -89,18 +90,27 @@ export function deliveryRoutes(deps: DecisionDeps): Route[] {
         409: { description: 'It is still being tried, or the target was removed' },
         410: { description: 'The content is gone' },
       },
-      handler: async ({ principal, params, headers }: ApiRequest<{ id: DeliveryKey }>) => {
-        const by = caller(principal);
-        const delivery = await retryable(pool, by.tenant.id, params.id);
-        const place = { channel: delivery.channel, sequence: delivery.sequence };
-        const wish = { action: 'replay' as const, version: null, targets: [delivery.target], reason: 'retried' };
-        return decisionReply(await decideAbout(deps, by, place, wish, headers));
-      },
+      handler: async ({ principal, params, headers }: ApiRequest<{ id: DeliveryKey }>) =>
+        decisionReply(await retryDelivery(deps, caller(principal), params.id, headers)),
     },
   ];
 }
 
-async function deliveryNamed(pool: Pool, tenant: number, key: DeliveryKey): Promise<DeliveryEntry> {
+/** Has the message of a delivery sent to its target again. Throws Problem: 404, 409, 410. */
+export async function retryDelivery(
+  deps: DecisionDeps,
+  by: Principal,
+  key: DeliveryKey,
+  headers: IncomingHttpHeaders,
+): Promise<DecisionMade> {
+  const delivery = await retryable(deps.pool, by.tenant.id, key);
+  const place = { channel: delivery.channel, sequence: delivery.sequence };
+  const wish = { action: 'replay' as const, version: null, targets: [delivery.target], reason: 'retried' };
+  return decideAbout(deps, by, place, wish, headers);
+}
+
+/** One delivery by its name. Throws Problem: 404. */
+export async function deliveryNamed(pool: Pool, tenant: number, key: DeliveryKey): Promise<DeliveryEntry> {
   const delivery = await findDelivery(pool, tenant, key);
   if (!delivery) throw notFound('delivery');
   return delivery;

@@ -365,13 +365,16 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
   };
 }
 
+/** An explanation, and the version of the rule set that is explained. */
+export type ExplainedRules = { readonly [K in keyof Explanation]: Explanation[K] } & { readonly version: number };
+
 /** The rules that decided, asked once more of what is read now; null where none did. */
-async function rulesExplained(
-  deps: MessageDeps,
+export async function rulesExplained(
+  deps: Pick<MessageDeps, 'pool' | 'hostname'>,
   { tenant }: Principal,
   { message, standing, view }: ReadMessage,
-  { plans }: Story,
-): Promise<(Record<keyof Explanation, unknown> & { readonly version: number }) | null> {
+  { plans }: Pick<Story, 'plans'>,
+): Promise<ExplainedRules | null> {
   const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);

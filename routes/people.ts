@@ -119,7 +119,8 @@ function personEntry({ name, role, disabled }: Person): z.infer<typeof personSch
   return { name, role, disabled };
 }
 
-async function personNamed(pool: Pool, { tenant }: Principal, name: string): Promise<Person> {
+/** One person by name. Throws Problem: 404. */
+export async function personNamed(pool: Pool, { tenant }: Principal, name: string): Promise<Person> {
   const person = (await listPeople(pool, tenant.id)).find((one) => one.name === name);
   if (!person) throw notFound('person');
   return person;

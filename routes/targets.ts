@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { targetDefinitionSchema } from '../src/delivery/target.js';
 import { writeAudit } from '../src/storage/audit.js';
-import { recover } from '../src/storage/decisions.js';
+import { type Recovery, recover } from '../src/storage/decisions.js';
 import {
   getTarget,
   listTargets,
@@ -215,15 +215,25 @@ export function targetRoutes(deps: ConfigurationDeps & DecisionDeps): Route[] {
         params,
         body,
       }: ApiRequest<{ name: string }, unknown, z.infer<typeof recoverBody>>) => {
-        const { tenant, who } = caller(principal);
-        const target = await getTarget(pool, tenant.id, params.name);
-        if (!target) throw notFound('target');
-        const { recovered, more, channels } = await recover(pool, tenant.id, target.id, body.since, who);
-        const detail = { since: body.since.toISOString(), recovered };
-        await writeAudit(pool, { tenant: tenant.id, who, action: 'target.recover', object: params.name, detail });
-        for (const channel of channels) deps.wake(tenant.id, channel);
+        const { recovered, more } = await recoverTarget(deps, caller(principal), params.name, body.since);
         return { status: 202, body: { recovered, more } };
       },
     },
   ];
+}
+
+/** Sends again what failed at a target since then. Throws Problem: 404. */
+export async function recoverTarget(
+  { pool, wake }: DecisionDeps,
+  { tenant, who }: Principal,
+  name: string,
+  since: Date,
+): Promise<Recovery> {
+  const target = await getTarget(pool, tenant.id, name);
+  if (!target) throw notFound('target');
+  const recovery = await recover(pool, tenant.id, target.id, since, who);
+  const detail = { since: since.toISOString(), recovered: recovery.recovered };
+  await writeAudit(pool, { tenant: tenant.id, who, action: 'target.recover', object: name, detail });
+  for (const channel of recovery.channels) wake(tenant.id, channel);
+  return recovery;
 }

@@ -8,6 +8,7 @@ import { applyRoutes } from '../routes/apply.js';
 import { Authentication } from '../routes/authentication.js';
 import { eventRoutes } from '../routes/events.js';
 import { hookRoutes } from '../routes/hooks.js';
+import { pullRoutes } from '../routes/pull.js';
 import { Notices } from '../routes/notices.js';
 import type { Route } from '../routes/route.js';
 import { createServer, type WaybillServer } from '../routes/server.js';
@@ -19,6 +20,7 @@ import { createFreeDisk } from './app/free-disk.js';
 import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
+import { createPullRender, PendingNotices } from './app/pull.js';
 import { createSenders } from './app/senders.js';
 import { verifyLogin } from './app/login.js';
 import { Broker } from './broker/broker.js';
@@ -43,6 +45,7 @@ import { openGenerations } from './storage/generations.js';
 import { loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
+import { createPullStore } from './storage/pull.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 
 const DAY = 86_400_000;
@@ -148,12 +151,13 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   running.onStop(() => senders.close());
 
   const notices = new Notices();
+  const pendingNotices = new PendingNotices();
   const store = createOwnerStore(pool, process, installation.epoch);
   let metrics: Metrics | null = null;
   let baseUrl = settings.http.publicUrl ?? '';
   const render = createRender(() => baseUrl, inlineParts);
-  const canonical: Canonical = (message, names, view) =>
-    canonicalMessage(message, { ...names, hostname: host }, view);
+  const canonical: Canonical = (message, names, view, parsed) =>
+    canonicalMessage(message, { ...names, hostname: host }, view, parsed);
   const owner = createOwner({
     process,
     name: `${hostname()}:${globalThis.process.pid}`,
@@ -181,7 +185,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     },
     observe: {
       planned: () => undefined,
-      pending: () => undefined,
+      pending: (tenant, target) => pendingNotices.publish(tenant, target),
       paused: (target, code) => {
         metrics?.paused.inc({ tenant: target.tenant.name, target: target.name, code });
         void directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'the pause is not seen yet'));
@@ -375,6 +379,22 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
           }),
         ]
       : [];
+    const pulling = pullRoutes({
+      store: createPullStore(pool),
+      targetNamed: (tenant, name) => directory.current().targetNamed(tenant, name),
+      isPulled: ({ definition }) => definition.kind === 'pull' || (definition.kind === 'queue' && broker === null),
+      render: createPullRender({
+        store,
+        directory: () => directory.current(),
+        canonical,
+        viewInPlace: (message) => contentPort.inPlace(message, undefined, 0),
+        render,
+      }),
+      onPending: pendingNotices.on,
+      clock,
+      random: randomBytes,
+      stopping: stopping.signal,
+    });
     return allRoutes(
       {
         pool,
@@ -401,7 +421,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
         stopping: stopping.signal,
         version: VERSION,
       },
-      [...ingress, ...applyRoutes({ reapply })],
+      [...ingress, ...pulling, ...applyRoutes({ reapply })],
       [],
     );
   }

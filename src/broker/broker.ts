@@ -1,10 +1,11 @@
 import type { ChannelModel } from 'amqplib';
+import { isReservedName } from '../delivery/wire.js';
 import type { Clock } from '../message/clock.js';
 import { type OnDead, readDead } from './dead.js';
 import { Link, type LinkState } from './link.js';
 import type { Notify } from './notice.js';
 import { Publisher, type Route } from './publisher.js';
-import { DEAD_QUEUE, declareShared, declareTargetQueue, EXCHANGE, isReserved, targetQueue } from './topology.js';
+import { DEAD_QUEUE, declareShared, declareTargetQueue, EXCHANGE, targetQueue } from './topology.js';
 
 export interface BrokerSettings {
   /** `amqp://user:password@host:5672/vhost` or `amqps://…`. Never shown: notices and problems name the host only. */
@@ -134,6 +135,6 @@ function isMismatch(error: unknown): boolean {
 }
 
 function refuseReserved(name: string): void {
-  if (isReserved(name))
+  if (isReservedName(name))
     throw new ReservedName(`"${name}" belongs to Waybill itself: leave it out, or name one of your own`);
 }

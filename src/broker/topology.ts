@@ -16,11 +16,6 @@ export function parseTargetQueue(queue: string): { tenant: string; target: strin
   return match?.[1] && match[2] ? { tenant: match[1], target: match[2] } : undefined;
 }
 
-/** Names that belong to Waybill on the broker: a target of somebody else's may not name them. */
-export function isReserved(name: string): boolean {
-  return name === EXCHANGE || name.startsWith(`${EXCHANGE}.`);
-}
-
 /**
  * What all targets share. RabbitMQ compares a queue's dead-letter arguments whenever it is declared, and nothing is
  * ever dead-lettered out of this queue: so its dead-letter key holds the installation's id, and a second installation

@@ -13,7 +13,7 @@ import type { Whereabouts } from './whereabouts.js';
 import type { Path } from './yaml.js';
 
 /** Its definitions stand at the top of the file. */
-export const DEFAULT_TENANT = 'default';
+const DEFAULT_TENANT = 'default';
 
 export interface FoundDefinitions {
   /** Those that are well-formed. */
@@ -92,7 +92,7 @@ export function readDefinitions(
   }
 }
 
-export function ruleProblem(problem: RuleProblem, file: string): Problem {
+function ruleProblem(problem: RuleProblem, file: string): Problem {
   const { line, column, path, message, didYouMean } = problem;
   const found = { severity: 'error', code: 'rules_invalid', place: { file, line, column }, path, message } as const;
   return didYouMean === undefined ? found : { ...found, suggestion: didYouMean };

@@ -4,7 +4,7 @@ import { targetDefinitionSchema } from '../delivery/target.js';
 import { listenAddress, networks, path, section, setting, size, url } from './setting.js';
 
 /** The parts a process can play; several processes on one database may share them out. */
-export const ROLES = ['ingress', 'owner', 'web'] as const;
+const ROLES = ['ingress', 'owner', 'web'] as const;
 export type Role = (typeof ROLES)[number];
 
 const MIB = 1024 ** 2;

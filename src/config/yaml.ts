@@ -4,8 +4,8 @@ import type { FilePlace, Problem, ProblemCode } from './problem.js';
 import { interpolate, type Variables } from './variables.js';
 
 /** Aliases can multiply a small file without end, so what they stand for is counted each time it is used. */
-export const MOST_VALUES = 20_000;
-export const DEEPEST_NESTING = 32;
+const MOST_VALUES = 20_000;
+const DEEPEST_NESTING = 32;
 
 /** What PostgreSQL can't hold: escapes such as "\0" and "\ud800" write it, and variables may hold it. */
 const UNSTORABLE = /[\0\p{Cs}]/u;

@@ -65,13 +65,13 @@ function mixesNewlines(raw: Buffer, structure: Structure): boolean {
 }
 
 function hasOtherNewline(raw: Buffer, from: number, to: number, wantsCr: boolean): boolean {
-  let previous = from > 0 ? raw[from - 1] : 0;
   for (let at = from; at < to; at++) {
-    const byte = raw[at];
-    if (byte === LF ? (previous === CR) !== wantsCr : previous === CR) return true;
-    previous = byte;
+    const byte = raw[at] as number;
+    // Almost every byte is no line break; of those that are, the neighbour tells.
+    if (byte > CR) continue;
+    if (byte === LF ? (raw[at - 1] === CR) !== wantsCr : byte === CR && raw[at + 1] !== LF) return true;
   }
-  return previous === CR && to === raw.length;
+  return false;
 }
 
 /** 1: a character of base64; 2: `=`; 3: white space. */

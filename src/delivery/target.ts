@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nameSchema } from '../channel/source.js';
+import { isReservedName } from './wire.js';
 
 const body = z
   .enum(['message', 'raw', 'data'])
@@ -15,6 +16,13 @@ const inlineParts = z
   .default(false)
   .describe('Whether the canonical message holds the content of parts up to 64 kB each, instead of links alone.');
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
+
+/** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
+const brokerName = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((name) => !isReservedName(name), 'a name that does not begin with "waybill"');
 
 export const queueTargetSchema = z.strictObject({
   kind: z.literal('queue'),

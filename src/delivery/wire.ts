@@ -58,6 +58,11 @@ export function webhookId(outgoing: Outgoing): string {
   return `${outgoing.tenant}:${outgoing.epoch}:${outgoing.target}:${outgoing.channel}-${outgoing.number}`;
 }
 
+/** Whether a name on a broker belongs to Waybill: its exchange `waybill`, its queues `waybill.…`. Nobody's target may name those. */
+export function isReservedName(name: string): boolean {
+  return name === 'waybill' || name.startsWith('waybill.');
+}
+
 /** What goes with a body over AMQP 0-9-1. `timestamp` is the arrival, in seconds. */
 export interface AmqpProperties {
   readonly messageId: string;

@@ -106,7 +106,7 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
     for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const seen = view ?? deps.viewInPlace(message, 0);
-      ready.set(channelKey(channel, message.sequence), readyOf(message, seen, directory, deps.canonical));
+      ready.set(channelKey(channel, message.sequence), readyOf({ message, parsed: undefined }, seen, directory, deps.canonical));
     }
   }
   const prepared: Prepared[] = [];

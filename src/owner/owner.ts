@@ -377,7 +377,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     const drawing = { state, directory, how: howOf(state, directory) };
     const decider = { by: 'person', who: decision.who, version: decision.version } as const;
     const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
-    const ready = found && view ? readyOf(found.message, view, directory, deps.canonical) : null;
+    const ready = found && view ? readyOf({ message: found.message, parsed: undefined }, view, directory, deps.canonical) : null;
     const base = { sequence: decision.sequence, rung: view?.rung ?? 0, decider, late: false, why: null };
     const standing = { sequence: decision.sequence, version: decision.version, reason: null, rung: null };
     switch (decision.action) {

@@ -2,7 +2,7 @@ import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns
 import type { Outcome } from '../message/decision.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
-import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
+import type { Canonical, ChannelState, OwnerDirectory, Ready, Taken } from './state.js';
 
 /** A plan, and the messages it speaks of that were read: what is sent at once is made from them. */
 export interface Drawn {
@@ -116,19 +116,19 @@ export function itemsOf(
   return readings.map((reading) => {
     const { message } = reading.taken;
     if (reading.read === 'parked') return parkedItem(message.sequence, reading.rung, reading.reason);
-    return decideByRules(readyOf(message, reading.view, directory, canonical), directory, { late: false, version: 1 });
+    return decideByRules(readyOf(reading.taken, reading.view, directory, canonical), directory, { late: false, version: 1 });
   });
 }
 
 export function readyOf(
-  message: Ready['message'],
+  { message, parsed }: Taken,
   view: Ready['view'],
   directory: OwnerDirectory,
   canonical: Canonical,
 ): Ready {
   const tenant = directory.tenant(message.tenant)?.name ?? String(message.tenant);
   const source = directory.sourceName(message.tenant, message.source);
-  return { message, view, canonical: canonical(message, { tenant, source }, view) };
+  return { message, view, canonical: canonical(message, { tenant, source }, view, parsed) };
 }
 
 /** The plan for a channel's next messages. Moves the state's counters on. */

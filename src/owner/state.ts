@@ -92,7 +92,12 @@ export type Render = (
 ) => Promise<Outgoing>;
 
 /** Turns a stored message and a view of it into the canonical message. */
-export type Canonical = (message: StoredMessage, names: { tenant: string; source: string }, view: View) => CanonicalMessage;
+export type Canonical = (
+  message: StoredMessage,
+  names: { readonly tenant: string; readonly source: string },
+  view: View,
+  parsed: ParsedJson | undefined,
+) => CanonicalMessage;
 
 /** Reads content: events in place, mail in children. Never rejects. */
 export interface ContentPort {

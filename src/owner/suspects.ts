@@ -70,7 +70,7 @@ export async function concludeSuspect(
 ): Promise<Resolved | null> {
   const { outcome, parked, taken } = tried;
   if (outcome.ok) {
-    const ready = readyOf(taken.message, outcome.view, deps.directory(), deps.canonical);
+    const ready = readyOf(taken, outcome.view, deps.directory(), deps.canonical);
     const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
     const attempts: EndedAttempt[] = tried.attempt === null ? [] : [{ id: tried.attempt, outcome: 'processed', reason: null }];
     return { state, item, attempts, poison: [] };

@@ -1,4 +1,4 @@
-import type { Kind } from '../message/arrival.js';
+import type { Kind, ParsedJson } from '../message/arrival.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
@@ -17,8 +17,14 @@ export interface Names {
  * Inbound fields never count as ours: `waybill-*`, `x-waybill-*` and Authentication-Results that carry our own name are
  * called `untrusted-…`, in `view.headers` and in the envelope's `headers`. Nothing is lost, and nobody takes them for ours.
  */
-export function canonicalMessage(stored: StoredMessage, names: Names, view: View): CanonicalMessage {
-  return new Canonical(stored, names, view);
+export function canonicalMessage(
+  stored: StoredMessage,
+  names: Names,
+  view: View,
+  /** The JSON of the raw bytes, where it has been read already. */
+  parsed?: ParsedJson,
+): CanonicalMessage {
+  return new Canonical(stored, names, view, parsed);
 }
 
 class Canonical implements CanonicalMessage {
@@ -37,7 +43,10 @@ class Canonical implements CanonicalMessage {
   #view: View | undefined;
   #envelope: CanonicalMessage['envelope'] | undefined;
 
-  constructor(stored: StoredMessage, names: Names, view: View) {
+  readonly #parsed: ParsedJson | undefined;
+
+  constructor(stored: StoredMessage, names: Names, view: View, parsed: ParsedJson | undefined) {
+    this.#parsed = parsed;
     this.id = messageId(stored);
     this.tenant = names.tenant;
     this.source = names.source;
@@ -61,7 +70,7 @@ class Canonical implements CanonicalMessage {
   }
 
   get envelope(): CanonicalMessage['envelope'] {
-    this.#envelope ??= envelopeOf(this.#stored, this.#hostname);
+    this.#envelope ??= envelopeOf(this.#stored, this.#hostname, this.#parsed);
     return this.#envelope;
   }
 
@@ -80,17 +89,20 @@ function distrustView(view: View, hostname: string): View {
   return { ...view, headers };
 }
 
-function envelopeOf(stored: StoredMessage, hostname: string): CanonicalMessage['envelope'] {
+function envelopeOf(
+  stored: StoredMessage,
+  hostname: string,
+  parsed: ParsedJson | undefined,
+): CanonicalMessage['envelope'] {
   const { meta, kind, raw } = stored;
-  if (meta === null) return kind === 'event' ? contextAttributes(raw) : {};
+  if (meta === null) return kind === 'event' ? contextAttributes(parsed ? parsed.value : readJson(raw)) : {};
   const envelope: unknown = JSON.parse(meta);
   if (!isRecord(envelope)) return {};
   return isRecord(envelope.headers) ? { ...envelope, headers: distrustHeaders(envelope.headers, hostname) } : envelope;
 }
 
 /** Of an event in structured mode, whose bytes say all: everything but its data. */
-function contextAttributes(raw: Uint8Array): CanonicalMessage['envelope'] {
-  const event = readJson(raw);
+function contextAttributes(event: unknown): CanonicalMessage['envelope'] {
   if (!isRecord(event)) return {};
   const { data: _, data_base64: __, ...attributes } = event;
   return attributes;

@@ -10,7 +10,7 @@ import { chooseRunner, type RootWay } from './embedded/runner.js';
 import { type Server, startServer, stopServer } from './embedded/server.js';
 import { prepareSockets, removeSockets, socketUrl } from './embedded/sockets.js';
 
-export { DataDirectoryInUse, EmbeddedFailed, type EmbeddedFailure } from './embedded/failure.js';
+export { DataDirectoryInUse, EmbeddedFailed } from './embedded/failure.js';
 
 export interface EmbeddedSettings {
   /** Made when it isn't there. Holds the database and the lock, and may hold other things. */
@@ -26,6 +26,8 @@ export interface EmbeddedSettings {
 export interface Embedded {
   /** For `pg`; stays the same as long as it runs. */
   readonly url: string;
+  /** Where its files really are: what a check of the free disk must look at. */
+  readonly directory: string;
   /** The server's process; undefined while it is being started again. */
   readonly pid: number | undefined;
   /** Stops the server, within about a minute at worst, and releases the data directory. */
@@ -66,12 +68,12 @@ async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Pro
   const start = (signal: AbortSignal) => startServer({ cluster, sockets, runner, log, signal });
   const first = await start(new AbortController().signal);
   const took = Math.round(clock.monotonic() - began);
-  log.info({ pid: first.pid, version: runner.version, way: runner.way, took }, 'embedded database started');
+  log.info({ server: first.pid, version: runner.version, way: runner.way, took }, 'embedded database started');
   const release = async () => {
     await removeSockets(cluster);
     lock.release();
   };
-  return new KeptServer(socketUrl(sockets, WAYBILL), first, start, release, log);
+  return new KeptServer(socketUrl(sockets, WAYBILL), cluster, first, start, release, log);
 }
 
 /** A server that is started again when it ends before it is asked to. */
@@ -83,6 +85,7 @@ class KeptServer implements Embedded {
 
   constructor(
     readonly url: string,
+    readonly directory: string,
     first: Server,
     private readonly start: (signal: AbortSignal) => Promise<Server>,
     private readonly release: () => Promise<void>,

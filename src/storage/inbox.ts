@@ -46,3 +46,13 @@ export async function countInbox(pool: Pool, tenant: number): Promise<number> {
   );
   return rows[0]?.count ?? 0;
 }
+
+/** When the one that has waited longest began to, snoozed left out; null when nothing waits. */
+export async function oldestWaiting(pool: Pool, tenant: number): Promise<Date | null> {
+  const { rows } = await pool.query<{ since: Date }>(
+    `select since from standing where tenant = $1 and state = 'waiting' and (snoozed_until is null or snoozed_until <= now())
+      order by since limit 1`,
+    [tenant],
+  );
+  return rows[0]?.since ?? null;
+}

@@ -68,12 +68,18 @@ export interface PullStore {
 export function createPullStore(pool: Pool): PullStore {
   return {
     lease: (target, holder, max) =>
-      repeated(() => inTransaction(pool, (client) => (target.inLine ? leaseLines : leaseAny)(client, target, holder, max))),
-    ack: (target, places, holder) => giveBack(pool, ACK, target, places, holder, []),
+      repeated(() =>
+        inTransaction(pool, (client) => (target.inLine ? leaseLines : leaseAny)(client, target, holder, max)),
+      ),
+    async ack(target, places, holder) {
+      const returned = await giveBack(pool, ACK, target, places, holder, [target.leaseSeconds]);
+      if (returned.includes('done')) await noteTaken(pool, target);
+      return returned;
+    },
     nack: (target, places, holder, nack) =>
       nack.do === 'return'
-        ? giveBack(pool, RETURN, target, places, holder, [nack.reason, nack.delaySeconds])
-        : giveBack(pool, REJECT, target, places, holder, [nack.reason, nack.code]),
+        ? giveBack(pool, RETURN, target, places, holder, [target.leaseSeconds, nack.reason, nack.delaySeconds])
+        : giveBack(pool, REJECT, target, places, holder, [target.leaseSeconds, nack.reason, nack.code]),
     async release(target, places, holder) {
       await giveBack(pool, RELEASE, target, places, holder, []);
     },
@@ -199,10 +205,13 @@ function leasedOf(rows: readonly LeasedRow[]): Leased[] {
 
 /**
  * Every way to give back: finds what was asked for, does `change` to what is held and still waits, writes the try down
- * as `tried` says, and tells of each what became of it. $1 tenant, $2 target, $3 to $5 places, $6 who, $7 lease, $8
- * seconds of a lease, then what the change itself takes.
+ * as `tried` says, and tells of each what became of it. $1 tenant, $2 target, $3 to $5 places, $6 who, $7 lease; where a
+ * try is written down $8 the seconds of a lease, then what the change itself takes.
  */
-function giveBackSql(change: string, tried: { readonly result: string; readonly code: string; readonly reason: string } | null): string {
+function giveBackSql(
+  change: string,
+  tried: { readonly result: string; readonly code: string; readonly reason: string } | null,
+): string {
   return `with asked as materialized (
       select * from unnest($3::int[], $4::bigint[], $5::bigint[]) with ordinality as a(channel, epoch, number, place)),
     found as materialized (
@@ -223,7 +232,15 @@ const HELD = `coalesce(case when $7::text is null
     then starts_with(d.leased_by, $6 || '#') and (d.leased_by like '%#void') <> (${AS_MESSAGE})
     else d.leased_by = $6 || '#' || $7 || case when ${AS_MESSAGE} then '' else '#void' end end, false)`;
 
-function attemptSql({ result, code, reason }: { readonly result: string; readonly code: string; readonly reason: string }): string {
+function attemptSql({
+  result,
+  code,
+  reason,
+}: {
+  readonly result: string;
+  readonly code: string;
+  readonly reason: string;
+}): string {
   return `insert into delivery_attempt (tenant, target, channel, epoch, number, attempt, what, started_at, took_ms, result, code, reason)
     select $1, $2, f.channel, f.epoch, f.number, f.attempts, case when f.state = 'pending' then 'message' else 'void' end,
       f.leased_until - make_interval(secs => $8),
@@ -282,13 +299,10 @@ async function giveBack(
       arrayOf(places.map((place) => place.number)),
       holder.who,
       holder.lease,
-      target.leaseSeconds,
       ...more,
     ]),
   );
-  const returned = rows.map((row) => row.returned);
-  if (sql === ACK && returned.includes('done')) await noteTaken(pool, target);
-  return returned;
+  return rows.map((row) => row.returned);
 }
 
 /** When a target last took something need not be exact, and its row is read by everybody. */

@@ -17,8 +17,14 @@ test('a viewer changes nothing', () => {
 
 test('an operator decides and runs targets, and manages neither people nor tokens nor configuration', () => {
   const operator = permissionsOf('operator', 'default');
-  expect(operator.has('messages.decide') && operator.has('targets.operate') && operator.has('quarantine.decide')).toBe(true);
-  expect(['people.manage', 'tokens.manage', 'rules.write', 'targets.write', 'sources.write'].filter((one) => operator.has(one as never))).toEqual([]);
+  expect(operator.has('messages.decide') && operator.has('targets.operate') && operator.has('quarantine.decide')).toBe(
+    true,
+  );
+  expect(
+    ['people.manage', 'tokens.manage', 'rules.write', 'targets.write', 'sources.write'].filter((one) =>
+      operator.has(one as never),
+    ),
+  ).toEqual([]);
 });
 
 test('what is granted without being held is named', () => {

@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { looksLikeSecret, looksLikeToken, newSecret, newToken, sameSecret, secretHash } from '../../src/access/secret.js';
+import {
+  looksLikeSecret,
+  looksLikeToken,
+  newSecret,
+  newToken,
+  sameSecret,
+  secretHash,
+} from '../../src/access/secret.js';
 
 test('a token is wb_ and 256 bits, and is kept by its hash', () => {
   const { text, hash } = newToken(randomBytes);
@@ -15,10 +22,15 @@ test('a secret holds exactly the random bytes it was given', () => {
   expect(Buffer.from(newSecret(() => bytes).text, 'base64url').equals(Buffer.from(bytes))).toBe(true);
 });
 
-test.each(['', 'wb_', 'wb_short', `wb_${'a'.repeat(42)}`, `wb_${'a'.repeat(44)}`, `xx_${'a'.repeat(43)}`, `wb_${'!'.repeat(43)}`])(
-  '%s is no token',
-  (text) => expect(looksLikeToken(text)).toBe(false),
-);
+test.each([
+  '',
+  'wb_',
+  'wb_short',
+  `wb_${'a'.repeat(42)}`,
+  `wb_${'a'.repeat(44)}`,
+  `xx_${'a'.repeat(43)}`,
+  `wb_${'!'.repeat(43)}`,
+])('%s is no token', (text) => expect(looksLikeToken(text)).toBe(false));
 
 test('secrets are compared whole, whatever their lengths', () => {
   expect(sameSecret('abc', 'abc')).toBe(true);

@@ -9,7 +9,9 @@ test('the cookie is found among others, and only by its whole name', () => {
 });
 
 test('the cookie is kept from scripts and from other sites, and is Secure over https', () => {
-  expect(setSessionCookie('abc', true)).toBe(`waybill_session=abc; Path=/; Max-Age=${SESSION_MS / 1000}; HttpOnly; SameSite=Lax; Secure`);
+  expect(setSessionCookie('abc', true)).toBe(
+    `waybill_session=abc; Path=/; Max-Age=${SESSION_MS / 1000}; HttpOnly; SameSite=Lax; Secure`,
+  );
   expect(setSessionCookie('', false)).toBe('waybill_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax');
 });
 
@@ -25,7 +27,8 @@ describe('a request that changes something', () => {
   const good = { origin: own[0], fetchSite: 'same-origin', csrf: 'right' };
 
   test('comes from our own pages', () => expect(fromOwnPages(good, 'right', own)).toBe(true));
-  test('may name no origin', () => expect(fromOwnPages({ ...good, origin: undefined, fetchSite: undefined }, 'right', own)).toBe(true));
+  test('may name no origin', () =>
+    expect(fromOwnPages({ ...good, origin: undefined, fetchSite: undefined }, 'right', own)).toBe(true));
   test.each([
     ['without the token', { ...good, csrf: undefined }],
     ['with another token', { ...good, csrf: 'wrong' }],

@@ -79,7 +79,7 @@ test('every byte there is, bare CR and LF, NUL and 8-bit, with and without 8BITM
   const wire = await Wire.greeted(port);
   const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
   const raw = Buffer.concat(
-    [Buffer.from('.\r\n..\n.\r'), bytes, bytes.toReversed(), Buffer.from('\r\n')].map(Buffer.from),
+    [Buffer.from('.\r\n..\n..x\n.\r'), bytes, bytes.toReversed(), Buffer.from('\r\n')].map(Buffer.from),
   );
   await wire.envelope('a@example.net', 'b@example.com');
   expect(await wire.body(raw)).toMatch(/^250 /);

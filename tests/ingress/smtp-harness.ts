@@ -13,7 +13,7 @@ import type { Verdict } from '../../src/message/verdict.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 
-export const SETTINGS: SmtpSettings = {
+const SETTINGS: SmtpSettings = {
   host: '127.0.0.1',
   port: 0,
   hostname: 'mail.example.com',
@@ -51,7 +51,7 @@ export function mailSource(
 }
 
 /** Sources by address, exact before domain, as the real directory finds them. */
-export function directory(sources: readonly Source<MailSource>[]): SourceDirectory {
+function directory(sources: readonly Source<MailSource>[]): SourceDirectory {
   const holder = (address: string): Source<MailSource> | undefined =>
     sources.find((source) => source.definition.addresses.includes(address));
   return {

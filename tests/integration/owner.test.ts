@@ -121,7 +121,8 @@ async function startProcess(script: Script = {}): Promise<Process> {
       body: ready.message.raw,
       mail: null,
     }),
-    canonical: (message, names, view) => canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view),
+    canonical: (message, names, view, parsed) =>
+      canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
     afterTry: (_due, result, _target, now) => {
       switch (result.result) {
         case 'delivered':

@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import { parse } from 'lossless-json';
 import type { Pool } from 'pg';
 import { Registry } from 'prom-client';
+import { Authentication } from '../../routes/authentication.js';
+import type { Health } from '../../routes/health.js';
+import { Notices } from '../../routes/notices.js';
+import type { Route } from '../../routes/route.js';
+import { createServer, type WaybillServer } from '../../routes/server.js';
+import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { createTenant } from '../../src/storage/tenants.js';
-import { Authentication } from '../../routes/authentication.js';
-import type { Health } from '../../routes/health.js';
-import { Notices } from '../../routes/notices.js';
-import type { Route } from '../../routes/route.js';
-import { createServer, type WaybillServer } from '../../routes/server.js';
-import { allRoutes, type ApiDeps, auditRefusals } from '../../routes/table.js';
 import { type SettableClock, settableClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -54,13 +55,15 @@ export interface Api {
   readonly seen: Set<string>;
   call(method: string, path: string, ask?: Ask): Promise<Answer>;
   token(permissions: readonly Permission[], tenant?: Tenant): Promise<string>;
+  /** Another tenant with 4 channels, and a token of its owner. */
+  newTenant(name: string): Promise<{ tenant: Tenant; token: string }>;
   close(): Promise<void>;
 }
 
 export async function startApi(extra: readonly Route[] = [], settings: Partial<ApiDeps> = {}): Promise<Api> {
   const db = await freshDatabase();
   const { pool } = db;
-  const clock = settableClock();
+  const clock = settableClock(Date.now());
   const tenant = await made(pool, 'default', 4);
   const other = await made(pool, 'other', 4);
   const admin = randomBytes(24).toString('base64url');
@@ -80,9 +83,14 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     version: '0.0.0',
     stopping: stopping.signal,
     metrics: new Registry(),
-    contentOf: async (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()).data }),
+    contentOf: async (message) => {
+      const body = parse(Buffer.from(message.raw).toString()) as { data?: unknown };
+      return { ...EMPTY_VIEW, data: body.data };
+    },
     partOf: async (_, view, n) =>
-      view.parts.some((part) => part.n === n) ? { name: 'a"b\r\n€.txt', type: 'text/html; x', bytes: Buffer.from('part') } : undefined,
+      view.parts.some((part) => part.n === n)
+        ? { name: 'a"b\r\n€.txt', type: 'text/html; x', bytes: Buffer.from('part') }
+        : undefined,
     wake: (id, channel) => void woken.push(`${id}/${channel}`),
     configurationChanged: async () => undefined,
     filters: async () => [],
@@ -119,7 +127,12 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     const text = await response.text();
     const route = routeOf(routes, method, path);
     if (route) seen.add(`${route} ${response.status}`);
-    return { status: response.status, headers: response.headers, text, body: isJson(response) ? JSON.parse(text) : undefined };
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      body: isJson(response) ? JSON.parse(text) : undefined,
+    };
   };
 
   const token: Api['token'] = async (permissions, of = tenant) => {
@@ -133,7 +146,21 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   };
 
   return {
-    db, pool, clock, server, routes, origin, tenant, other, admin, woken, notices, stopping, seen, call, token,
+    db,
+    pool,
+    clock,
+    server,
+    routes,
+    origin,
+    tenant,
+    other,
+    admin,
+    woken,
+    notices,
+    stopping,
+    seen,
+    call,
+    token,
     stranger: await token(PERMISSIONS, other),
     get health() {
       return state.health;
@@ -146,6 +173,10 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     },
     set released(released) {
       state.released = released;
+    },
+    async newTenant(name) {
+      const tenant = await made(pool, name, 4);
+      return { tenant, token: await token(PERMISSIONS, tenant) };
     },
     async close() {
       stopping.abort();
@@ -169,7 +200,8 @@ function isJson(response: Response): boolean {
 export function routeOf(routes: readonly Route[], method: string, path: string): string | undefined {
   const [bare = ''] = path.split('?');
   const route = routes.find(
-    (one) => one.method === method.toLowerCase() && new RegExp(`^${one.path.replace(/:[A-Za-z]+/g, '[^/]+')}$`).test(bare),
+    (one) =>
+      one.method === method.toLowerCase() && new RegExp(`^${one.path.replace(/:[A-Za-z]+/g, '[^/]+')}$`).test(bare),
   );
   return route && `${route.method} ${route.path}`;
 }

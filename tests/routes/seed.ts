@@ -2,13 +2,22 @@ import { createHash } from 'node:crypto';
 import type { Pool } from 'pg';
 import type { Decider, Mode, Run } from '../../src/delivery/plan.js';
 import type { Place } from '../../src/message/id.js';
-import type { View } from '../../src/message/view.js';
 import type { Tenant } from '../../src/message/tenant.js';
+import type { View } from '../../src/message/view.js';
 
 /* Rows as the channel and its owner write them, put there directly. */
 
-export async function addSource(pool: Pool, tenant: Tenant, name: string, kind: 'mail' | 'webhook' | 'events' = 'events'): Promise<number> {
-  const definition = { mail: { kind, addresses: [`@${tenant.name}-${name}.example.com`] }, webhook: { kind, verify: { scheme: 'none' } }, events: { kind } }[kind];
+export async function addSource(
+  pool: Pool,
+  tenant: Tenant,
+  name: string,
+  kind: 'mail' | 'webhook' | 'events' = 'events',
+): Promise<number> {
+  const definition = {
+    mail: { kind, addresses: [`@${tenant.name}-${name}.example.com`] },
+    webhook: { kind, verify: { scheme: 'none' } },
+    events: { kind },
+  }[kind];
   const { rows } = await pool.query(
     `insert into source (tenant, name, kind, definition, managed_by) values ($1, $2, $3, $4, 'api') returning id`,
     [tenant.id, name, kind, definition],
@@ -45,21 +54,33 @@ export async function addMessage(pool: Pool, tenant: Tenant, seed: Seed): Promis
     [tenant.id, channel],
   );
   const sequence = rows[0]?.last_sequence ?? 0;
-  await pool.query('insert into span (tenant, channel, first_sequence, generation) values ($1, $2, 1, 1) on conflict do nothing', [tenant.id, channel]);
+  await pool.query(
+    'insert into span (tenant, channel, first_sequence, generation) values ($1, $2, 1, 1) on conflict do nothing',
+    [tenant.id, channel],
+  );
   if (seed.dropped) return { channel, sequence };
   const raw = Buffer.from(seed.raw ?? '{"data":{"amount":1}}');
   await pool.query(
     `insert into message (generation, tenant, channel, sequence, source, kind, account, type, external_id, arrived_at, peer, meta, sha256, batch, raw)
      values (1, $1, $2, $3, $4, $5, $6, $7, 'x-1', $8, 'token ci', '{"from":"a@example.com"}', $9, 1, $10)`,
     [
-      tenant.id, channel, sequence, seed.source, seed.kind ?? 'event', seed.account ?? 'acme', seed.type ?? 'order.placed',
-      seed.arrivedAt ?? new Date(), createHash('sha256').update(raw).digest(), raw,
+      tenant.id,
+      channel,
+      sequence,
+      seed.source,
+      seed.kind ?? 'event',
+      seed.account ?? 'acme',
+      seed.type ?? 'order.placed',
+      seed.arrivedAt ?? new Date(),
+      createHash('sha256').update(raw).digest(),
+      raw,
     ],
   );
   if (seed.view) {
-    await pool.query('insert into view (generation, tenant, channel, sequence, rung, body) values (1, $1, $2, $3, $4, $5)', [
-      tenant.id, channel, sequence, seed.view.rung, JSON.stringify(seed.view),
-    ]);
+    await pool.query(
+      'insert into view (generation, tenant, channel, sequence, rung, body) values (1, $1, $2, $3, $4, $5)',
+      [tenant.id, channel, sequence, seed.view.rung, JSON.stringify(seed.view)],
+    );
   }
   return { channel, sequence };
 }
@@ -77,7 +98,12 @@ export interface PlanSeed {
 export const RULES_DECIDED: Decider = { by: 'rules', set: 1, rules: ['orders'] };
 
 /** Plans one message, or `n` from it on, as one run. */
-export async function plan(pool: Pool, tenant: Tenant, { channel, sequence }: Place, seed: PlanSeed = {}): Promise<number> {
+export async function plan(
+  pool: Pool,
+  tenant: Tenant,
+  { channel, sequence }: Place,
+  seed: PlanSeed = {},
+): Promise<number> {
   const n = seed.n ?? 1;
   const mode = seed.mode ?? ((seed.targets?.length ?? 0) > 0 ? 'deliver' : 'wait');
   const run: Run = { s: sequence, n, r: 0, m: mode, d: seed.by ?? RULES_DECIDED, t: seed.targets ?? [] };
@@ -92,8 +118,16 @@ export async function plan(pool: Pool, tenant: Tenant, { channel, sequence }: Pl
     `insert into plan (tenant, channel, number, epoch, kind, first_sequence, last_sequence, runs, targets, open, planned_at, closed_at)
      values ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, case when $9 then null else $10::timestamptz end)`,
     [
-      tenant.id, channel, number, seed.kind ?? 'stream', sequence, sequence + n - 1, JSON.stringify([run]),
-      run.t.map(([target]) => target), seed.open ?? false, seed.at ?? new Date(),
+      tenant.id,
+      channel,
+      number,
+      seed.kind ?? 'stream',
+      sequence,
+      sequence + n - 1,
+      JSON.stringify([run]),
+      run.t.map(([target]) => target),
+      seed.open ?? false,
+      seed.at ?? new Date(),
     ],
   );
   if (mode === 'wait') await stand(pool, tenant, { channel, sequence }, 'waiting');
@@ -116,15 +150,36 @@ export interface DeliverySeed {
   readonly at?: Date;
 }
 
-export async function addDelivery(pool: Pool, tenant: Tenant, { channel, sequence }: Place, seed: DeliverySeed): Promise<void> {
+export async function addDelivery(
+  pool: Pool,
+  tenant: Tenant,
+  { channel, sequence }: Place,
+  seed: DeliverySeed,
+): Promise<void> {
   await pool.query(
     `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, state, settled_at, created_at)
-     values ($1, $2, $3, 1, $4, $5, $6, 0, 'rules 1: orders', $7, case when $7 = 'pending' then null else $8::timestamptz end, $8)`,
-    [tenant.id, seed.target, channel, seed.number, sequence, seed.plan, seed.state, seed.at ?? new Date()],
+     values ($1, $2, $3, 1, $4, $5, $6, 0, $9, $7, case when $7 = 'pending' then null else $8::timestamptz end, $8)`,
+    [
+      tenant.id,
+      seed.target,
+      channel,
+      seed.number,
+      sequence,
+      seed.plan,
+      seed.state,
+      seed.at ?? new Date(),
+      JSON.stringify(RULES_DECIDED),
+    ],
   );
 }
 
-export async function quarantined(pool: Pool, tenant: Tenant, source: number, cause: 'conflict' | 'expired' | 'poison', of?: Place): Promise<number> {
+export async function quarantined(
+  pool: Pool,
+  tenant: Tenant,
+  source: number,
+  cause: 'conflict' | 'expired' | 'poison',
+  of?: Place,
+): Promise<number> {
   const { rows } = await pool.query<{ number: number }>(
     `with n as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined)
      insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, arrived_at, peer,

@@ -41,7 +41,11 @@ describe('taking back', () => {
     expect(takeBack([2], { chosen: new Set(), pending: new Set([2]), delivered: new Set() }).nothingLeft).toBe(true);
   });
   test('one of two does not', () => {
-    expect(takeBack([1], { ...designated, delivered: new Set() })).toEqual({ unchosen: [1], cancel: [], nothingLeft: false });
+    expect(takeBack([1], { ...designated, delivered: new Set() })).toEqual({
+      unchosen: [1],
+      cancel: [],
+      nothingLeft: false,
+    });
   });
   test('what it never had is nothing', () => {
     expect(takeBack([9], designated)).toEqual({ unchosen: [], cancel: [], nothingLeft: false });

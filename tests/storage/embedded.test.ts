@@ -341,6 +341,7 @@ describe.runIf(isRoot)('for root', () => {
     const asUser = await start({ asRoot: 'user', systemDir });
     const place = await realpath(join(dataDir, 'postgres'));
     expect(place.startsWith(`${systemDir}/`)).toBe(true);
+    expect(asUser.directory).toBe(place);
     expect(await ownerOf(place)).toBe(NOBODY);
     expect(await ownerOf(`/proc/${asUser.pid}`)).toBe(NOBODY);
     await query(asUser.url, 'insert into kept values (2)');

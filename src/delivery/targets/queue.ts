@@ -1,6 +1,6 @@
 import type { Outgoing, Sender, SendResult } from '../../message/delivery.js';
 import type { QueueTarget, Target } from '../target.js';
-import { type AmqpProperties, amqpProperties } from '../wire.js';
+import { type AmqpProperties, amqpProperties, isReservedName } from '../wire.js';
 import { inLines } from './lines.js';
 
 /** What this adapter needs of RabbitMQ. */
@@ -40,6 +40,7 @@ export interface QueueSenderDeps {
 
 /** Publishes to RabbitMQ, persistent, mandatory and confirmed, everything of a call at once. */
 export function createQueueSender(target: Target<QueueTarget>, deps: QueueSenderDeps): Sender {
+  if (namesOurs(target.definition)) return NOT_THEIRS;
   const publisher = deps.broker.publisher(destinationOf(target));
   return {
     async send(batch) {
@@ -49,6 +50,16 @@ export function createQueueSender(target: Target<QueueTarget>, deps: QueueSender
     close: () => publisher.close(),
   };
 }
+
+/** Definitions are checked where they are made; one that came otherwise must not reach another tenant's queue either. */
+function namesOurs({ exchange, queue }: QueueTarget): boolean {
+  return isReservedName(exchange ?? queue ?? '');
+}
+
+const NOT_THEIRS: Sender = {
+  send: async (batch) => inLines(batch, batch.map(() => RESERVED)),
+  close: async () => undefined,
+};
 
 function destinationOf(target: Target<QueueTarget>): QueueDestination {
   const { exchange, routingKey, queue } = target.definition;
@@ -61,6 +72,7 @@ function publicationOf(outgoing: Outgoing): QueuePublication {
   return { body: outgoing.body, properties: amqpProperties(outgoing) };
 }
 
+const RESERVED: SendResult = { result: 'pause', code: 'name_reserved', reason: "the exchange or queue it names is Waybill's own" };
 const DELIVERED: SendResult = { result: 'delivered', answer: null };
 const FULL: SendResult = {
   result: 'retry',

@@ -6,7 +6,7 @@ const LINE_BREAK = Buffer.from('\r\n');
 const LINE_WITH_DOT = Buffer.from('\r\n.');
 
 /** What one piece of input came to: content as the sender meant it, and, once the data has ended, what follows it. */
-export interface Unstuffed {
+interface Unstuffed {
   readonly content: Buffer;
   readonly rest: Buffer | null;
 }

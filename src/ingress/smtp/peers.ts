@@ -1,6 +1,6 @@
 import type { Clock } from '../../message/clock.js';
 
-export interface PeerLimits {
+interface PeerLimits {
   readonly maxConnectionsPerPeer: number;
   readonly messagesPerMinute: number | null;
   readonly recipientsPerMinute: number | null;

@@ -38,9 +38,4 @@ export class Refused extends Error {
     super(`${status} ${why}`);
     this.responseCode = smtp;
   }
-
-  /** The sentence without its status. */
-  get why(): string {
-    return REFUSALS[this.code][2];
-  }
 }

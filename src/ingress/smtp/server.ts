@@ -21,7 +21,7 @@ const HAS_STATUS = /^[245]\.\d{1,3}\.\d{1,3} /;
 const NEVER = ['WIZ', 'SHELL', 'KILL', 'XFORWARD'];
 
 /** What the server leaves to its owner. */
-export interface ServerRules {
+interface ServerRules {
   readonly trustsProxy: Within;
   readonly trustsXclient: Within;
   /** Whether logging in is possible at all. */

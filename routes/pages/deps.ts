@@ -1,0 +1,25 @@
+import type { StoredMessage } from '../../src/message/message.js';
+import type { DecisionDeps } from '../decisions.js';
+import type { MessageDeps } from '../messages.js';
+import type { PeopleDeps } from '../people.js';
+import type { QuarantineDeps } from '../quarantine.js';
+import type { ConfigurationDeps } from '../sources.js';
+import type { TokenDeps } from '../tokens.js';
+
+/** What the pages need beyond the API: their files, and mail's HTML made safe. */
+export interface PageOwnDeps {
+  /** Directory of the templates. */
+  readonly templates: string;
+  /** Directory of what is served under /assets. */
+  readonly assets: string;
+  /** A mail's HTML made safe to look at, and how much it would have fetched; null where it has none or can't be read. */
+  readonly safeHtml: (message: StoredMessage) => Promise<{ readonly html: string; readonly blocked: number } | null>;
+}
+
+export type PageDeps = PageOwnDeps &
+  MessageDeps &
+  DecisionDeps &
+  ConfigurationDeps &
+  QuarantineDeps &
+  PeopleDeps &
+  TokenDeps;

@@ -1,0 +1,67 @@
+import type { PullDeps } from '../../routes/pull.js';
+import type { Target } from '../delivery/target.js';
+import type { StoredMessage } from '../message/message.js';
+import type { View } from '../message/view.js';
+import { readyOf } from '../owner/planning.js';
+import type { OwnerStore } from '../owner/ports.js';
+import type { Canonical, OwnerDirectory, Render } from '../owner/state.js';
+
+/** Messages looked up at a time for one reply. */
+const PAGE = 50;
+
+/** What a pull hands out, made as for any other target. */
+export function createPullRender(deps: {
+  readonly store: Pick<OwnerStore, 'readWithViews'>;
+  readonly directory: () => OwnerDirectory;
+  readonly canonical: Canonical;
+  readonly viewInPlace: (message: StoredMessage) => View;
+  readonly render: Render;
+}): PullDeps['render'] {
+  return async function* (target, leased) {
+    for (let at = 0; at < leased.length; at += PAGE) {
+      const page = leased.slice(at, at + PAGE);
+      const ready = await readyByPlace(deps, target, page);
+      for (const each of page) {
+        const message = ready.get(`${each.channel}/${each.sequence}`);
+        yield message ? await deps.render(target, message, each) : null;
+      }
+    }
+  };
+}
+
+async function readyByPlace(
+  deps: Parameters<typeof createPullRender>[0],
+  target: Target,
+  page: readonly { readonly channel: number; readonly sequence: number }[],
+) {
+  const ready = new Map<string, ReturnType<typeof readyOf>>();
+  for (const channel of new Set(page.map((each) => each.channel))) {
+    const sequences = page.filter((each) => each.channel === channel).map((each) => each.sequence);
+    const found = await deps.store.readWithViews(target.tenant.id, channel, [...new Set(sequences)]);
+    for (const { message, view } of found) {
+      const seen = view ?? deps.viewInPlace(message);
+      ready.set(`${channel}/${message.sequence}`, readyOf({ message, parsed: undefined }, seen, deps.directory(), deps.canonical));
+    }
+  }
+  return ready;
+}
+
+/** Wakes consumers that wait for something of a target. */
+export class PendingNotices {
+  readonly #listeners = new Map<string, Set<() => void>>();
+
+  readonly on = (target: Target, listener: () => void): (() => void) => {
+    const key = `${target.tenant.id}/${target.id}`;
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0) this.#listeners.delete(key);
+    };
+  };
+
+  publish(tenant: number, target: number): void {
+    for (const listener of this.#listeners.get(`${tenant}/${target}`) ?? []) listener();
+  }
+}
+

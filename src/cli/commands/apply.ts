@@ -1,0 +1,29 @@
+import type { Command } from 'commander';
+import type { Context } from '../context.js';
+import { plain } from '../io.js';
+
+interface Applied {
+  readonly tenants: readonly {
+    readonly tenant: string;
+    readonly changes: readonly { readonly kind: string; readonly name: string; readonly what: string }[];
+  }[];
+}
+
+export function addApply(program: Command, context: Context): void {
+  program
+    .command('apply')
+    .description('have Waybill read its sources, targets and rules again; all of them hold, or nothing changes')
+    .action(async () => {
+      const { text, body } = await context.client().call<Applied>('/v1/apply', { method: 'POST' });
+      await context.out.show(text, () => changeLines(body));
+    });
+}
+
+function changeLines({ tenants }: Applied): string[] {
+  const changed = tenants.flatMap(({ tenant, changes }) =>
+    changes
+      .filter(({ what }) => what !== 'unchanged')
+      .map(({ kind, name, what }) => plain(`${tenant}: ${kind} ${name} ${what}`)),
+  );
+  return changed.length > 0 ? changed : ['nothing has changed'];
+}
