@@ -15,7 +15,8 @@ const HOLD_SECONDS = 10;
 export interface NotDone {
   readonly id: string;
   readonly why: string;
-  readonly problem: Problem;
+  /** Of the page that says so. */
+  readonly status: number;
 }
 
 /** Those problems are shown where the form is; all others are pages of their own. */
@@ -42,7 +43,7 @@ export async function decideEach(
     } catch (error) {
       const problem = asProblem(error);
       if (!SHOWN_IN_PLACE.has(problem.status)) throw error;
-      notDone.push({ id: messageId(place), why: whyNot(problem, deps.now()), problem });
+      notDone.push({ id: messageId(place), why: whyNot(problem, deps.now()), status: problem.status });
     }
   }
   return { done, notDone };

@@ -96,7 +96,7 @@ async function decide(
   if (notDone.length === 0) return seeOther(address('/inbox', { ...filters(query), done: action, of: done.map(seen) }));
   const summary =
     done.length === 0 ? 'Nothing was done.' : `${done.length} of ${form.messages.length} done; not done:`;
-  return showInbox(deps, site, by, query, { form, summary, notDone }, notDone[0]?.problem.status ?? 409);
+  return showInbox(deps, site, by, query, { form, summary, notDone }, notDone[0]?.status ?? 409);
 }
 
 /** What the form still lacks; null when it can be tried. */

@@ -1,15 +1,15 @@
-import { argv, env, on, stderr, stdin, stdout } from 'node:process';
 import { run } from './run.js';
 
 /* What bin/waybill.mjs runs. */
 
+const { argv, env, stdin, stdout, stderr } = process;
 const interrupted = new AbortController();
-const [command] = argv.slice(2);
+const command = argv.slice(2).find((word) => !word.startsWith('-'));
 
 // `start` has signals of its own: it drains.
 if (command !== 'start') {
-  on('SIGINT', () => interrupted.abort());
-  on('SIGTERM', () => interrupted.abort());
+  process.on('SIGINT', () => interrupted.abort());
+  process.on('SIGTERM', () => interrupted.abort());
 }
 
 // Whoever reads our output may have seen enough (`waybill tail | head`).

@@ -82,7 +82,16 @@ export function pathText(path: Path): string {
 /** Reads a file's text; every problem is reported, and what can be read of the rest is read. */
 export function readYaml(text: string, file: string, variables: Variables): Reading {
   const deep = tooDeep(text, DEEPEST_NESTING);
-  if (deep !== undefined) return tooDeepReading(text, file, deep);
+  if (deep) {
+    const problem = {
+      severity: 'error',
+      code: 'yaml_too_large',
+      place: { file, ...deep },
+      path: '',
+      message: TOO_DEEP,
+    } as const;
+    return { ...emptyReading(file), problems: [problem] };
+  }
   const lines = new LineCounter();
   // Repeated keys are found below, in time that grows with the file and not with its square.
   const document = parseDocument(text, {
@@ -181,13 +190,6 @@ function firstOfEachLine(mistakes: readonly YAMLError[], lines: LineCounter): YA
     if (!first.has(line)) first.set(line, mistake);
   }
   return [...first.values()];
-}
-
-function tooDeepReading(text: string, file: string, offset: number): Reading {
-  const before = text.slice(0, offset).split('\n');
-  const place = { file, line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
-  const problem = { severity: 'error', code: 'yaml_too_large', place, path: '', message: TOO_DEEP } as const;
-  return { ...emptyReading(file), problems: [problem] };
 }
 
 /** What is read where there is no file. */

@@ -93,6 +93,8 @@ const TICK_MS = 25;
 const START_MS = 30_000;
 /** After so many failed starts in a row, messages no longer wait for the next. */
 const MANY_FAILED_STARTS = 3;
+/** Of its memory: a child that holds more after its answer is replaced. Fresh, it holds two fifths. */
+const RETIRE_AT = 0.65;
 /** Room in an answer for what surrounds its JSON and bytes. */
 const ANSWER_ROOM = 4 * 1024;
 
@@ -119,7 +121,7 @@ class Pool implements Content {
       ladder: options.ladder ?? DEFAULT_LADDER,
       limits: this.limits,
       outputBytes: this.limits.outputBytes,
-      retireBytes: Math.floor(this.limits.memoryBytes / 2),
+      retireBytes: Math.floor(this.limits.memoryBytes * RETIRE_AT),
     };
     this.places = Array.from({ length: options.children }, () => ({ state: { is: 'ended' } }));
   }

@@ -1,16 +1,21 @@
-import { type CST, Parser } from 'yaml';
+import { type CST, LineCounter, Parser } from 'yaml';
 
 /**
- * Where a YAML text is nested deeper than `most`, as an offset; undefined where it is not. To be asked before composing
- * a document: `yaml` recurses there, and V8 ends the process when it has to compile an expression with little stack left.
+ * Where a YAML text is nested deeper than `most`, counted from 1; undefined where it is not. To be asked before a
+ * document is composed: `yaml` recurses there, and V8 ends the process when it has to compile an expression with little
+ * stack left, so that a few kilobytes of brackets would be the end of everything.
  */
-export function tooDeep(text: string, most: number): number | undefined {
+export function tooDeep(text: string, most: number): { readonly line: number; readonly column: number } | undefined {
+  const lines = new LineCounter();
   const waiting: { readonly token: CST.Token; readonly depth: number }[] = [];
-  for (const token of new Parser().parse(text)) waiting.push({ token, depth: 0 });
+  for (const token of new Parser(lines.addNewLine).parse(text)) waiting.push({ token, depth: 0 });
   for (;;) {
     const next = waiting.pop();
     if (!next) return undefined;
-    if (next.depth > most) return next.token.offset;
+    if (next.depth > most) {
+      const { line, col } = lines.linePos(next.token.offset);
+      return { line, column: col };
+    }
     for (const token of inside(next.token)) waiting.push({ token, depth: next.depth + 1 });
   }
 }

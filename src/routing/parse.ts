@@ -12,6 +12,7 @@ import {
 } from 'yaml';
 import { compareDecimals, parseDecimal } from './decimal.js';
 import { type Field, resolveField } from './field.js';
+import { tooDeep } from './nesting.js';
 import {
   type Bound,
   type Choice,
@@ -54,6 +55,9 @@ export type ParsedRuleSet =
   | { readonly ok: true; readonly ruleSet: RuleSet; readonly mentions: readonly TargetMention[] }
   | { readonly ok: false; readonly problems: readonly RuleProblem[] };
 
+/** `$or` in `$or` as deep as it may stand makes 18. */
+const MAX_NESTING = 32;
+
 /** Reads rules as `rule.ts` describes them. Finds all problems at once, in the order of the text. */
 export function parseRuleSet(text: string): ParsedRuleSet {
   const bytes = Buffer.byteLength(text);
@@ -62,6 +66,8 @@ export function parseRuleSet(text: string): ParsedRuleSet {
       { line: 1, column: 1, path: '', message: `rules are at most ${LIMITS.text} bytes long, not ${bytes}` },
     ]);
   }
+  const deep = tooDeep(text, MAX_NESTING);
+  if (deep) return failed([{ ...deep, path: '', message: 'this is nested deeper than any rule can be' }]);
   const lines = new LineCounter();
   // Keys are checked for repetition below: yaml's own check takes time quadratic in their number.
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });

@@ -64,16 +64,25 @@ export function targetConformance(kind: string, traits: KindTraits, create: () =
     /** Fresh numbers for each test: they share the receiver. */
     const numbers = (count: number) => Array.from({ length: count }, () => ++number);
     const arrived = (wanted: readonly number[]) =>
-      until(() => {
-        const found = wanted.map((one) => harness.taken.find((received) => received.number === one));
-        return found.every((one) => one !== undefined) && found;
-      }, `the receiver to take ${wanted.join(', ')}`);
+      until(
+        () => {
+          const found = wanted.map((one) => harness.taken.find((received) => received.number === one));
+          return found.every((one) => one !== undefined) && found;
+        },
+        `the receiver to take ${wanted.join(', ')}`,
+      );
     const all = (count: number, outcome: Outcome) => new Array<Outcome>(count).fill(outcome);
 
     test('delivers bytes and fields', async () => {
       const [n] = numbers(1) as [number];
       const body = Buffer.concat([Buffer.from('{"digits":1.10}'), Buffer.from(' Grüße \u{1f69a}')]);
-      const sent = outgoing(n, { account: 'Zoë % "x"', body, contentType: 'text/plain; charset=utf-8', rung: 1, late: true });
+      const sent = outgoing(n, {
+        account: 'Zoë % "x"',
+        body,
+        contentType: 'text/plain; charset=utf-8',
+        rung: 1,
+        late: true,
+      });
       expect(await harness.deliver([sent])).toEqual(['taken']);
       const [received] = (await arrived([n])) as [Received];
       expect(received.body.equals(body)).toBe(true);
@@ -123,7 +132,9 @@ export function targetConformance(kind: string, traits: KindTraits, create: () =
       harness.behave({});
       expect(await harness.deliver(batch.slice(1, 4))).toEqual(all(3, 'taken'));
       await arrived(wanted);
-      const seen = harness.taken.filter((one) => one.channel === 1 && wanted.includes(one.number)).map((one) => one.number);
+      const seen = harness.taken
+        .filter((one) => one.channel === 1 && wanted.includes(one.number))
+        .map((one) => one.number);
       expect(seen.slice(-3)).toEqual(wanted.slice(1, 4));
     });
 
@@ -134,7 +145,9 @@ export function targetConformance(kind: string, traits: KindTraits, create: () =
       expect(await harness.deliver([outgoing(next)])).toEqual(['taken']);
       harness.behave({});
       await arrived([next]);
-      expect(harness.taken.some((one) => one.number === refused)).toBe(false);
+      // Its number may have come as void by now.
+      const messages = harness.taken.filter((one) => one.type !== 'waybill.delivery.void');
+      expect(messages.some((one) => one.number === refused)).toBe(false);
     });
 
     test('a receiver that does not answer is given up in time, and tried again', async () => {
@@ -160,7 +173,12 @@ export function targetConformance(kind: string, traits: KindTraits, create: () =
 
     test(traits.notices ? 'carries notices of void numbers' : 'refuses notices of void numbers', async () => {
       const [n] = numbers(1) as [number];
-      const notice = outgoing(n, { what: 'void', reason: 'refused', contentType: 'application/json', body: Buffer.from('{}') });
+      const notice = outgoing(n, {
+        what: 'void',
+        reason: 'refused',
+        contentType: 'application/json',
+        body: Buffer.from('{}'),
+      });
       expect(await harness.deliver([notice])).toEqual([traits.notices ? 'taken' : 'refused']);
       if (!traits.notices) return;
       const [received] = (await arrived([n])) as [Received];

@@ -4,14 +4,23 @@ import { access } from './sections/access.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
 import { deliveries } from './sections/deliveries.js';
+import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
 import { quarantine } from './sections/quarantine.js';
+import { holdToTable, table } from './sections/table.js';
 
+/*
+ * Everything under one server, so that in the end what was answered can be held against what the table of routes says:
+ * run the file as a whole.
+ */
 let api: Api;
 beforeAll(async () => {
   api = await startApi();
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  await api.close();
+  holdToTable(api);
+});
 
 const get = () => api;
 messages(get);
@@ -20,3 +29,5 @@ configuration(get);
 deliveries(get);
 quarantine(get);
 access(get);
+live(get);
+table(get);

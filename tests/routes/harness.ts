@@ -47,6 +47,7 @@ export interface Api {
   readonly stranger: string;
   readonly woken: string[];
   readonly notices: Notices;
+  readonly metrics: Registry;
   readonly stopping: AbortController;
   health: Health;
   /** What the release port is to answer. */
@@ -71,6 +72,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   const state = { health: { accepting: true, degraded: [] } as Health, released: 'not_held' as Place | 'not_held' };
   const woken: string[] = [];
   const notices = new Notices();
+  const metrics = new Registry();
   const stopping = new AbortController();
   const deps: ApiDeps = {
     pool,
@@ -82,7 +84,8 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     hostname: 'mx.example.com',
     version: '0.0.0',
     stopping: stopping.signal,
-    metrics: new Registry(),
+    metrics,
+    settings: { pollMs: 50, heartbeatMs: 50, recheckMs: 50, maxClientsEach: 3 },
     contentOf: async (message) => {
       const body = parse(Buffer.from(message.raw).toString()) as { data?: unknown };
       return { ...EMPTY_VIEW, data: body.data };
@@ -157,6 +160,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     admin,
     woken,
     notices,
+    metrics,
     stopping,
     seen,
     call,

@@ -32,10 +32,8 @@ interface Started {
 const SERVERS: Readonly<Record<string, (directory: string) => Promise<Started>>> = {
   postgres: startTemplateServer,
   rabbitmq: async (directory) => {
-    const node = await startRabbitmq({
-      directory: join(directory, 'rabbitmq'),
-      say: (line: string) => console.warn(line),
-    });
+    if (process.env.AMQP_URL) return { about: givenBroker(process.env.AMQP_URL), stop: async () => undefined };
+    const node = await startRabbitmq({ directory: join(directory, 'rabbitmq'), say: (line) => console.warn(line) });
     return { about: { url: node.url, management: node.management }, stop: () => node.kill() };
   },
   program: async () => {
@@ -47,6 +45,17 @@ const SERVERS: Readonly<Record<string, (directory: string) => Promise<Started>>>
     stop: async () => undefined,
   }),
 };
+
+/** A RabbitMQ that runs already, with its HTTP API where that usually is. Each test file still gets a vhost of its own. */
+function givenBroker(url: string): { url: string; management: string } {
+  const broker = new URL(url);
+  broker.pathname = '';
+  const login = broker.username ? `${broker.username}:${broker.password}` : 'guest:guest';
+  return {
+    url: broker.href.replace(/\/$/, ''),
+    management: process.env.RABBITMQ_MANAGEMENT_URL ?? `http://${login}@${broker.hostname}:15672`,
+  };
+}
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const directory = await mkdtemp(join(tmpdir(), 'waybill-test-'));

@@ -57,7 +57,11 @@ function namesOurs({ exchange, queue }: QueueTarget): boolean {
 }
 
 const NOT_THEIRS: Sender = {
-  send: async (batch) => inLines(batch, batch.map(() => RESERVED)),
+  send: async (batch) =>
+    inLines(
+      batch,
+      batch.map(() => RESERVED),
+    ),
   close: async () => undefined,
 };
 
@@ -72,7 +76,11 @@ function publicationOf(outgoing: Outgoing): QueuePublication {
   return { body: outgoing.body, properties: amqpProperties(outgoing) };
 }
 
-const RESERVED: SendResult = { result: 'pause', code: 'name_reserved', reason: "the exchange or queue it names is Waybill's own" };
+const RESERVED: SendResult = {
+  result: 'pause',
+  code: 'name_reserved',
+  reason: "the exchange or queue it names is Waybill's own",
+};
 const DELIVERED: SendResult = { result: 'delivered', answer: null };
 const FULL: SendResult = {
   result: 'retry',
