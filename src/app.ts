@@ -14,6 +14,7 @@ import type { Route } from '../routes/route.js';
 import { createServer, type WaybillServer } from '../routes/server.js';
 import { createAfterTry } from './app/after-try.js';
 import { applyConfiguration, type Configuration, ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { writeClientFile } from './app/client-file.js';
 import { createContentPort } from './app/content.js';
 import { type Database, filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
@@ -23,6 +24,7 @@ import { createRender } from './app/render.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
 import { createSenders } from './app/senders.js';
 import { verifyLogin } from './app/login.js';
+import { newToken } from './access/secret.js';
 import { Broker } from './broker/broker.js';
 import { type Accepter, createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
@@ -257,12 +259,13 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 
   const defaultTenant = directory.current().tenantNamed('default');
   if (!defaultTenant) throw new Error('tenant "default" is missing although the configuration names it');
-  const adminToken = settings.access.adminToken;
+  // Without one that somebody chose, a new one for each start, told only to this machine's own user.
+  const adminToken = settings.access.adminToken ?? newToken(randomBytes).text;
   const authentication = new Authentication({
     pool,
     clock,
     random: randomBytes,
-    admin: adminToken ? { token: adminToken, tenant: defaultTenant } : null,
+    admin: { token: adminToken, tenant: defaultTenant },
   });
   const stopping = new AbortController();
   const server = createServer({
@@ -285,7 +288,11 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   if (baseUrl === '') baseUrl = http;
 
   const smtp = has('ingress') ? await startMail() : null;
-  const firstLink = adminToken ? undefined : await firstOwnerLink(pool, defaultTenant.id, randomBytes, new Date(clock.now()));
+  let firstLink: string | undefined;
+  if (settings.access.adminToken === undefined) {
+    await writeClientFile(settings.data, { url: http, token: adminToken });
+    firstLink = await firstOwnerLink(pool, defaultTenant.id, randomBytes, new Date(clock.now()));
+  }
   return {
     http,
     smtp,

@@ -41,7 +41,13 @@ function termLines({ holds, clauses, anyOf }: TermExplanation, depth: number): L
   const shown = Math.min(depth, DEEPEST);
   if (anyOf.length === 0) return clauses.map((clause) => clauseLine(clause, shown));
   const alternatives = anyOf.flatMap((one, i) => [
-    { depth: Math.min(depth + 1, DEEPEST), field: `alternative ${i + 1}`, test: '', actual: '', result: text(one.holds) },
+    {
+      depth: Math.min(depth + 1, DEEPEST),
+      field: `alternative ${i + 1}`,
+      test: '',
+      actual: '',
+      result: text(one.holds),
+    },
     ...one.terms.flatMap((term) => termLines(term, depth + 2)),
   ]);
   return [{ depth: shown, field: 'any of', test: '', actual: '', result: text(holds) }, ...alternatives];

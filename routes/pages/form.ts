@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { parseMessageId, type Place } from '../../src/message/id.js';
+import { type Place, parseMessageId } from '../../src/message/id.js';
 import { text } from '../fields.js';
 import { invalid } from '../problem.js';
 

@@ -12,7 +12,7 @@ import type { ApiRequest, Reply, Route } from '../route.js';
 import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { address, given, listOf, readForm, reasonField, type Seen, seenField } from './form.js';
-import { countText, seeOther, type Site } from './show.js';
+import { countText, type Site, seeOther } from './show.js';
 import { count, kindLabel, senderOf, titleOf, when } from './words.js';
 
 const PAGE = 50;
@@ -94,8 +94,7 @@ async function decide(
   const wish = { action, reason, ...(action === 'assign' && { targets }) };
   const { done, notDone } = await decideEach(deps, by, form.messages, wish, headers);
   if (notDone.length === 0) return seeOther(address('/inbox', { ...filters(query), done: action, of: done.map(seen) }));
-  const summary =
-    done.length === 0 ? 'Nothing was done.' : `${done.length} of ${form.messages.length} done; not done:`;
+  const summary = done.length === 0 ? 'Nothing was done.' : `${done.length} of ${form.messages.length} done; not done:`;
   return showInbox(deps, site, by, query, { form, summary, notDone }, notDone[0]?.status ?? 409);
 }
 
@@ -213,7 +212,9 @@ export async function targetChoices({ pool }: PageDeps, { tenant, permissions }:
   }));
 }
 
-const DONE: Readonly<Record<(typeof ACTIONS)[number], { did: string; undo: 'unassign' | 'reopen' | null; label: string }>> = {
+const DONE: Readonly<
+  Record<(typeof ACTIONS)[number], { did: string; undo: 'unassign' | 'reopen' | null; label: string }>
+> = {
   assign: { did: 'Assigned', undo: 'unassign', label: 'Take back' },
   close: { did: 'Closed', undo: 'reopen', label: 'Reopen' },
   unassign: { did: 'Taken back', undo: null, label: '' },

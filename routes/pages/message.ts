@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
-import { type Action, ACTIONS, consequenceOf } from '../../src/routing/person.js';
+import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
 import { messageParams, text } from '../fields.js';
@@ -15,7 +15,7 @@ import { address, backField, given, listOf, readForm, reasonField } from './form
 import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
 import { showJson } from './json.js';
-import { seeOther, type Site } from './show.js';
+import { type Site, seeOther } from './show.js';
 import { timelineOf } from './timeline.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, senderOf, size, titleOf, when } from './words.js';
 
@@ -80,7 +80,13 @@ export function messagePages(deps: PageDeps, site: Site): Route[] {
         body: 'form',
         replies: { 303: { description: 'Decided' }, 409: { description: 'Somebody else was faster' } },
         handler: ({ principal, params, query, body, headers }: ApiRequest<{ id: Place }, PageQuery>) =>
-          decide(deps, site, caller(principal), { place: params.id, query, action, headers }, readForm(decisionForm, body)),
+          decide(
+            deps,
+            site,
+            caller(principal),
+            { place: params.id, query, action, headers },
+            readForm(decisionForm, body),
+          ),
       }),
     ),
   ];
@@ -156,7 +162,11 @@ async function showMessage(
     heading: title,
     ...factsOf(read, now),
     back: query.back ?? '/inbox',
-    backLabel: query.back?.startsWith('/messages') ? 'Messages' : query.back?.startsWith('/targets') ? 'Target' : 'Inbox',
+    backLabel: query.back?.startsWith('/messages')
+      ? 'Messages'
+      : query.back?.startsWith('/targets')
+        ? 'Target'
+        : 'Inbox',
     tabs: tabsOf(id, query, read),
     content: contentOf(id, tabOf(query, read), read),
     parts: read.view?.parts.map((part) => ({

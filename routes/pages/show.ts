@@ -1,6 +1,6 @@
+import type { Permission } from '../../src/access/permission.js';
 import type { Principal } from '../../src/access/principal.js';
 import { countInbox, INBOX_COUNTED } from '../../src/storage/inbox.js';
-import type { Permission } from '../../src/access/permission.js';
 import type { Reply } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { type Fill, fingerprintOf, openTemplates } from './render.js';

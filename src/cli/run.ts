@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { type ClientFile, clientFilePath, clientFileSchema } from '../config/client-file.js';
 import { loadClientSettings } from '../config/load.js';
 import { Client } from './client.js';
 import { addApply } from './commands/apply.js';
@@ -54,7 +56,8 @@ function makeProgram(io: Io): Command {
 const ENVIRONMENT = `
 Environment:
   WAYBILL_URL    where Waybill is; http://127.0.0.1:8420 without it
-  WAYBILL_TOKEN  the token to call it with
+  WAYBILL_TOKEN  the token to call it with; without either, what a Waybill
+                 started here has left in its data directory
   WAYBILL_SMTP   where "send mail" goes; 127.0.0.1:2525 without it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`;
@@ -86,6 +89,20 @@ function inherit(command: Command, io: Io): void {
 
 function makeClient(io: Io): Client {
   const loaded = loadClientSettings({ env: io.env });
-  if (loaded.ok) return new Client({ url: loaded.settings.url, token: loaded.settings.token }, io.interrupted);
+  if (loaded.ok) {
+    const local = io.env.WAYBILL_TOKEN === undefined && io.env.WAYBILL_URL === undefined ? readClientFile(io) : undefined;
+    const { url, token } = local ?? loaded.settings;
+    return new Client({ url, token }, io.interrupted);
+  }
   throw new UsageError(loaded.problems.map(({ path, message }) => `${path}: ${message}`).join('; '));
+}
+
+/** What a Waybill on this machine has left for its own user; undefined where there is none. */
+function readClientFile(io: Io): ClientFile | undefined {
+  try {
+    return clientFileSchema.parse(JSON.parse(readFileSync(clientFilePath(io.env.WAYBILL_DATA ?? './data'), 'utf8')));
+  } catch {
+    // No Waybill was started here without a token of its own: then the environment has to say how to reach one.
+    return undefined;
+  }
 }

@@ -220,14 +220,22 @@ class Pool implements Content {
   }
 
   private spawn(place: Place): void {
-    const child = new WarmChild(this.entry, this.settings, this.limits.memoryBytes / 2, {
+    try {
+      place.state = { is: 'starting', child: this.newChild(place), spentMs: 0 };
+      this.keepTicking();
+    } catch (error) {
+      // No process, no file: what the machine is short of.
+      this.startFailed(place, error instanceof Error ? error.message : String(error), '');
+    }
+  }
+
+  private newChild(place: Place): WarmChild {
+    return new WarmChild(this.entry, this.settings, this.limits.memoryBytes / 2, {
       ready: () => this.childReady(place),
       answered: (answer) => this.childAnswered(place, answer),
       babbled: (tooLarge) => this.endTry(place, tooLarge ? 'output_too_large' : 'crashed'),
       ended: (end) => this.childEnded(place, end),
     });
-    place.state = { is: 'starting', child, spentMs: 0 };
-    this.keepTicking();
   }
 
   private childReady(place: Place): void {
@@ -246,29 +254,29 @@ class Pool implements Content {
     const { state } = place;
     if (state.is !== 'busy') return;
     const { child, job } = state;
-    const trace = child.trace();
-    // One that was to be killed goes all the same: the signal is on its way.
-    place.state = { is: answer.retires || state.killed !== null ? 'leaving' : 'idle', child };
+    const leaves = answer.retires || state.killed !== null;
+    place.state = { is: leaves ? 'leaving' : 'idle', child };
+    if (leaves) child.kill();
     this.deathsInARow = 0;
-    this.settle(job, answer, trace, this.options.clock.monotonic() - state.since);
+    this.settle(job, answer, child, this.options.clock.monotonic() - state.since);
     this.dispatch();
   }
 
-  private settle(job: Job, answer: Answer, trace: Trace, tookMs: number): void {
+  private settle(job: Job, answer: Answer, child: WarmChild, tookMs: number): void {
     switch (answer.kind) {
       case 'done':
         job.answered(answer, tookMs);
         return;
       case 'refused':
-        job.failed(failure('refused', trace, reasonIn(answer)));
+        job.failed(failure('refused', child.trace(), reasonIn(answer)));
         return;
       case 'failed':
-        this.options.log.warn({ stage: trace.stage, part: trace.detail }, 'a parser failed on a message');
-        job.failed(failure('crashed', trace, reasonIn(answer)));
+        this.options.log.warn({ pid: child.pid, ...child.trace() }, 'a parser failed on a message');
+        job.failed(failure('crashed', child.trace(), reasonIn(answer)));
         return;
       case 'too_large':
         job.failed(
-          failure('output_too_large', trace, `the view would be larger than ${this.limits.outputBytes} bytes`),
+          failure('output_too_large', child.trace(), `its view has more than ${this.limits.outputBytes} bytes`),
         );
         return;
       case 'ready':
@@ -282,9 +290,7 @@ class Pool implements Content {
     const { state } = place;
     switch (state.is) {
       case 'starting':
-        this.failedStarts++;
-        this.startFailed(end);
-        this.replace(place, this.failedStarts + 1);
+        this.startFailed(place, end.how, end.complaint);
         return;
       case 'busy':
         this.blame(state.job, state.child.pid, state.killed ?? (end.aborted ? 'killed_memory' : 'crashed'), end);
@@ -329,13 +335,17 @@ class Pool implements Content {
     }
   }
 
-  private startFailed({ how, complaint }: ChildEnd): void {
+  private startFailed(place: Place, how: string, complaint: string): void {
+    this.failedStarts++;
     this.options.log.warn({ how, complaint }, 'a content child did not start');
     const reason = `content children do not start: ${how}`;
     this.started?.reject(new ContentUnavailable(complaint === '' ? reason : `${reason}\n${complaint}`));
     this.started = null;
-    if (this.failedStarts < MANY_FAILED_STARTS) return;
-    for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.failed(unavailable(reason));
+    if (this.failedStarts >= MANY_FAILED_STARTS) {
+      for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.failed(unavailable(reason));
+    }
+    // One more than it is: a start that failed at once would fail again at once.
+    this.replace(place, this.failedStarts + 1);
   }
 
   private replace(place: Place, deaths: number): void {

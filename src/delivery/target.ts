@@ -29,16 +29,13 @@ export const queueTargetSchema = z.strictObject({
   body,
   inlineParts,
   order: lineUp,
-  exchange: z
-    .string()
-    .min(1)
-    .max(255)
+  exchange: brokerName
     .optional()
     .describe(
       "An existing exchange instead of Waybill's own, which is `waybill` with the queue `waybill.<tenant>.<target>`.",
     ),
   routingKey: z.string().max(255).optional().describe('Routing key for `exchange`.'),
-  queue: z.string().min(1).max(255).optional().describe("An existing queue instead of Waybill's own."),
+  queue: brokerName.optional().describe("An existing queue instead of Waybill's own."),
 });
 
 export const pullTargetSchema = z.strictObject({

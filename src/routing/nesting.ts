@@ -20,8 +20,9 @@ export function tooDeep(text: string, most: number): { readonly line: number; re
   }
 }
 
+/** Collections alone: what is no collection goes no deeper. */
 function inside(token: CST.Token): CST.Token[] {
   if (token.type === 'document') return token.value ? [token.value] : [];
   if (!('items' in token)) return [];
-  return token.items.flatMap(({ key, value }) => [key, value].filter((item) => item !== null && item !== undefined));
+  return token.items.flatMap(({ key, value }) => [key, value].filter((item) => item && 'items' in item) as CST.Token[]);
 }

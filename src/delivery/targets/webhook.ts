@@ -150,9 +150,16 @@ const PAUSING: ReadonlySet<number> = new Set([301, 308, 401, 403, 404, 410]);
 /** Of the 4xx: request timeout, conflict, too early, too many requests. */
 const RETRIED: ReadonlySet<number> = new Set([408, 409, 425, 429]);
 
+/** All of its forms begin with the day's name (RFC 9110, 5.6.7); Date.parse alone takes far more. */
+const HTTP_DATE = /^[A-Z][a-z]{2}/;
+
 /** Retry-After in seconds or as a date; undefined where there is none that can be read. At most a day. */
 export function retryAfterMs(value: string | undefined, now: number): number | undefined {
   if (value === undefined) return undefined;
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now;
+  const ms = /^\d{1,9}$/.test(value)
+    ? Number(value) * 1000
+    : HTTP_DATE.test(value)
+      ? Date.parse(value) - now
+      : Number.NaN;
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), LONGEST_PUT_OFF);
 }
