@@ -70,8 +70,8 @@ export function build() {
   const sources = BUILT_FROM.flatMap((name) => filesUnder(name));
   const wanted = hash([...sources.map(describe), readFileSync(join(ROOT, 'tsconfig.json'), 'utf8')]);
   if (readOr(join(dist, '.built'), '') === wanted) return;
-  const fresh = join(ROOT, `dist.${pid}`);
-  const old = join(ROOT, `dist.${pid}.old`);
+  const fresh = join(ROOT, `.waybill-dist-${pid}`);
+  const old = join(ROOT, `.waybill-dist-${pid}-old`);
   try {
     run(
       execPath,

@@ -5,6 +5,7 @@ import type { Principal } from '../src/access/principal.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { Action } from '../src/routing/person.js';
 import { type Decided, type DecisionEntry, decide } from '../src/storage/decisions.js';
+import { wasGiven } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
 import { decisionEntry, decisionSchema } from './entries.js';
 import { messageParams, text, timeSchema } from './fields.js';
@@ -135,12 +136,11 @@ export async function decideAbout(
   headers: IncomingHttpHeaders,
 ): Promise<DecisionMade> {
   const { tenant, who } = principal;
-  const present = await idsByName(deps.pool, tenant.id, 'target', 'present');
   const decided = await decide(deps.pool, tenant.id, place, {
     action: request.action,
     who,
     version: request.version,
-    targets: request.targets && request.targets.map((name) => idAmong(present, name)),
+    targets: await idsOf(deps.pool, tenant.id, place, request.targets),
     reason: request.reason ?? null,
     until: request.until ?? null,
     hold: request.hold ?? 0,
@@ -160,10 +160,21 @@ export function decisionReply({ decision, names }: DecisionMade): Reply {
   return { status: STATUS[decision.action], body: decisionEntry(decision, names) };
 }
 
-function idAmong(present: ReadonlyMap<string, number>, name: string): number {
-  const id = present.get(name);
-  if (id === undefined) throw unknownName('target', name, [...present.keys()]);
-  return id;
+async function idsOf(
+  pool: Pool,
+  tenant: number,
+  place: Place,
+  names: readonly string[] | undefined,
+): Promise<number[] | undefined> {
+  if (names === undefined) return undefined;
+  const present = await idsByName(pool, tenant, 'target', 'present');
+  const ids = names.map((name) => present.get(name));
+  const unknown = names.find((_, i) => ids[i] === undefined);
+  if (unknown === undefined) return ids.filter((id) => id !== undefined);
+  // That there is no such message says more than that its target is misspelt.
+  throw (await wasGiven(pool, tenant, place))
+    ? unknownName('target', unknown, [...present.keys()])
+    : notFound('message');
 }
 
 function idempotencyKey(headers: IncomingHttpHeaders): string | null {

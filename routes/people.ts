@@ -81,7 +81,7 @@ export function peopleRoutes(deps: PeopleDeps): Route[] {
       bodySchema: changeBody,
       replies: { 200: { description: 'Changed', schema: personSchema }, 409: lastOwner },
       handler: async ({ principal, params, body }: ApiRequest<{ name: string }, unknown, PersonChange>) => {
-        return { status: 200, body: personEntry(await change(deps, caller(principal), params.name, body)) };
+        return { status: 200, body: personEntry(await changeNamed(deps, caller(principal), params.name, body)) };
       },
     },
     {
@@ -92,7 +92,7 @@ export function peopleRoutes(deps: PeopleDeps): Route[] {
       params: nameParams,
       replies: { 204: { description: 'Disabled' }, 409: lastOwner },
       handler: async ({ principal, params }: ApiRequest<{ name: string }>) => {
-        await change(deps, caller(principal), params.name, { disabled: true });
+        await changeNamed(deps, caller(principal), params.name, { disabled: true });
         return { status: 204 };
       },
     },
@@ -104,12 +104,8 @@ export function peopleRoutes(deps: PeopleDeps): Route[] {
       params: nameParams,
       replies: { 201: { description: 'The link', schema: linkSchema }, 409: { description: 'The person is disabled' } },
       handler: async ({ principal, params, incoming }: ApiRequest<{ name: string }>) => {
-        const by = caller(principal);
-        const person = await personNamed(pool, by, params.name);
-        checkHeld(by.permissions, permissionsOf(person.role, by.tenant.name));
-        if (person.disabled)
-          throw new Problem(409, 'person_disabled', `${person.name} is disabled: let them in again first.`);
-        return { status: 201, body: await linkFor(deps, by, person, ownOrigin(deps.publicUrl, incoming)) };
+        const origin = ownOrigin(deps.publicUrl, incoming);
+        return { status: 201, body: await linkForNamed(deps, caller(principal), params.name, origin) };
       },
     },
   ];
@@ -119,8 +115,7 @@ function personEntry({ name, role, disabled }: Person): z.infer<typeof personSch
   return { name, role, disabled };
 }
 
-/** One person by name. Throws Problem: 404. */
-export async function personNamed(pool: Pool, { tenant }: Principal, name: string): Promise<Person> {
+async function personNamed(pool: Pool, { tenant }: Principal, name: string): Promise<Person> {
   const person = (await listPeople(pool, tenant.id)).find((one) => one.name === name);
   if (!person) throw notFound('person');
   return person;
@@ -154,8 +149,22 @@ export async function linkFor(
   return { signIn: `${origin}/sign-in/${text}`, expiresAt: until.toISOString() };
 }
 
+/** A new one-time link for a person by name. Throws Problem: 403 `not_held`, 404, 409. */
+export async function linkForNamed(
+  deps: PeopleDeps,
+  by: Principal,
+  name: string,
+  origin: string,
+): Promise<z.infer<typeof linkSchema>> {
+  const person = await personNamed(deps.pool, by, name);
+  checkHeld(by.permissions, permissionsOf(person.role, by.tenant.name));
+  if (person.disabled)
+    throw new Problem(409, 'person_disabled', `${person.name} is disabled: let them in again first.`);
+  return linkFor(deps, by, person, origin);
+}
+
 /** Changes a person, who may have no more rights than whoever does it, before and after. Throws Problem: 403, 404, 409. */
-async function change(
+export async function changeNamed(
   { pool }: PeopleDeps,
   { tenant, who, permissions }: Principal,
   name: string,

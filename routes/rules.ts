@@ -197,6 +197,7 @@ export function ruleRoutes(deps: ConfigurationDeps & MessageDeps & { readonly no
             steps: z.array(z.record(z.string(), z.unknown())),
           }),
         },
+        404: { description: 'No such message or version, or no rules in force' },
         410: { description: 'The message’s content is gone' },
         422: problemsReply,
       },

@@ -88,7 +88,7 @@ export function createServer(deps: ServerDeps): WaybillServer {
     app.use(path, express.static(directory, { index: false, maxAge: '1h', fallthrough: true }));
   }
   for (const route of deps.routes) if (route.body !== 'raw') mount(app, route, deps, closing);
-  for (const [path, methods] of methodsByPath(deps.routes)) app.all(path, otherMethod(methods));
+  for (const [path, methods] of mostExactFirst(methodsByPath(deps.routes))) app.all(path, otherMethod(methods));
   app.use(() => {
     throw notFound('address');
   });
@@ -327,6 +327,12 @@ function methodsByPath(routes: readonly Route[]): Map<string, Set<string>> {
     byPath.set(path, methods);
   }
   return byPath;
+}
+
+/** `/v1/rules/test` before `/v1/rules/:version`, which would answer for it. */
+function mostExactFirst(byPath: ReadonlyMap<string, Set<string>>): [string, Set<string>][] {
+  const parameters = (path: string) => path.split(':').length;
+  return [...byPath].sort(([a], [b]) => parameters(a) - parameters(b));
 }
 
 function otherMethod(methods: ReadonlySet<string>): express.Handler {

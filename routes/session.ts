@@ -21,7 +21,11 @@ export function sessionRoutes({ authentication, publicUrl }: SessionDeps): Route
       permission: 'public',
       summary: 'Use a one-time link up: begins a session and goes to the inbox',
       params: secretParams,
-      replies: { 303: { description: 'Signed in' }, 410: { description: 'The link was used, or has run out' } },
+      replies: {
+        303: { description: 'Signed in' },
+        403: { description: 'It came from another site' },
+        410: { description: 'The link was used, or has run out' },
+      },
       handler: async ({ params, peer, incoming, headers }: ApiRequest<{ secret: string }>) => {
         // Otherwise another site could sign somebody in as somebody else.
         if (headers.origin !== undefined && !ownOrigins(publicUrl, incoming).includes(headers.origin)) {

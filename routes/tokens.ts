@@ -73,11 +73,7 @@ export function tokenRoutes(deps: TokenDeps): Route[] {
       params: nameParams,
       replies: { 204: { description: 'Revoked' } },
       handler: async ({ principal, params }: ApiRequest<{ name: string }>) => {
-        const { tenant, who } = caller(principal);
-        const hash = await revokeToken(pool, tenant.id, params.name, new Date(deps.now()));
-        if (!hash) throw notFound('token');
-        deps.authentication.forgetToken(hash);
-        await writeAudit(pool, { tenant: tenant.id, who, action: 'token.revoke', object: params.name });
+        await revokeNamed(deps, caller(principal), params.name);
         return { status: 204 };
       },
     },
@@ -106,6 +102,18 @@ export async function makeToken(
     detail: { permissions: row.permissions },
   });
   return { token, entry };
+}
+
+/** Revokes a token by name. Throws Problem: 404. */
+export async function revokeNamed(
+  { pool, now, authentication }: Omit<TokenDeps, 'random'>,
+  { tenant, who }: Principal,
+  name: string,
+): Promise<void> {
+  const hash = await revokeToken(pool, tenant.id, name, new Date(now()));
+  if (!hash) throw notFound('token');
+  authentication.forgetToken(hash);
+  await writeAudit(pool, { tenant: tenant.id, who, action: 'token.revoke', object: name });
 }
 
 /** Nobody grants what they don't hold. Throws 403. */

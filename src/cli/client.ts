@@ -96,6 +96,7 @@ export class Client {
       redirect: 'manual',
       headers: {
         accept: 'application/json',
+        'user-agent': 'waybill',
         ...(token !== undefined && withToken && { authorization: `Bearer ${token}` }),
         ...(type !== undefined && { 'content-type': type }),
         ...headers,
@@ -169,7 +170,8 @@ function readProblem(text: string): ProblemBody | undefined {
     const problem = JSON.parse(text) as Partial<ProblemBody> | null;
     if (typeof problem?.code !== 'string' || typeof problem.detail !== 'string') return undefined;
     // Further lines of a detail repeat what stands apart.
-    return { ...problem, code: problem.code, detail: problem.detail.split('\n', 1)[0] ?? '' };
+    const [detail = ''] = problem.detail.split('\n', 1);
+    return { ...problem, code: problem.code, detail: detail.replace(/:$/, '.') };
   } catch {
     return undefined;
   }

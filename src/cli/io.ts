@@ -44,7 +44,8 @@ export class Output {
       const kind = error instanceof Failed ? error.code : error instanceof UsageError ? 'usage' : 'failed';
       this.note(JSON.stringify({ error: { code: kind, message, details } }));
     } else {
-      for (const line of [`waybill: ${message}`, ...details.map((detail) => `  ${detail}`)]) this.note(plain(line));
+      this.note(`waybill: ${plain(message)}`);
+      for (const detail of details) this.note(`  ${plain(detail)}`);
     }
     return code;
   }

@@ -26,10 +26,10 @@ export async function run(argv: readonly string[], io: Io, start: Start): Promis
   const program = makeProgram(io);
   const out = new Output(io, () => program.opts<{ json?: true }>().json === true);
   const context: Context = { io, out, client: () => makeClient(io) };
-  addCommands(program, context);
   addStart(program, start, (code) => {
     exitCode = code;
   });
+  addCommands(program, context);
   inherit(program, io);
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -90,7 +90,8 @@ function inherit(command: Command, io: Io): void {
 function makeClient(io: Io): Client {
   const loaded = loadClientSettings({ env: io.env });
   if (loaded.ok) {
-    const local = io.env.WAYBILL_TOKEN === undefined && io.env.WAYBILL_URL === undefined ? readClientFile(io) : undefined;
+    const local =
+      io.env.WAYBILL_TOKEN === undefined && io.env.WAYBILL_URL === undefined ? readClientFile(io) : undefined;
     const { url, token } = local ?? loaded.settings;
     return new Client({ url, token }, io.interrupted);
   }

@@ -37,7 +37,8 @@ required: a file with \`sources\` and \`targets\` alone is complete. Environment
   What the file names no more is removed. What was made over the API is left alone.
 * **Problems** are reported all at once, each with file, line and column.
 * \`\${NAME}\` in a value stands for an environment variable, \`\${NAME:-text}\` for the variable or, where it is not set, the
-  text; \`$\${\` is a plain \`\${\`. What a variable holds is taken as it is. The rules file is not searched for variables.
+  text; \`$\${\` is a plain \`\${\`. What a variable holds is taken as it is. Within \`{ }\` and \`[ ]\`
+  it needs quotes: \`["\${NAME}"]\`. The rules file is not searched for variables.
 * **Secrets in files**: where NAME is wanted and NAME_FILE is set, the file it names is read instead. That holds for
   \`\${NAME}\` and for every variable on this page.
 * A **size** is a number of bytes, or a number with a unit: \`512 kB\`, \`25 MB\`, \`32 MiB\`.

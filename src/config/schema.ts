@@ -221,11 +221,6 @@ export const settingShape = {
         'How long the broker may take to confirm before the delivery counts as pending.',
         { unit: 'ms' },
       ),
-      pullMaxWaitSeconds: setting(
-        z.int().min(0).max(300).default(30),
-        'Longest time a pull may wait for something to come.',
-        { unit: 'seconds' },
-      ),
     }),
   ),
   lease: section(

@@ -116,6 +116,11 @@ export const DEFECTS = {
     means: 'The message could not be read at all.',
     action: 'it is in the raw message only',
   },
+  binary_data: {
+    severity: 'note',
+    means: 'The data are bytes, no text and no JSON.',
+    action: 'they are in the raw message only',
+  },
   json_malformed: { severity: 'error', means: 'The body is not JSON.', action: 'it is in the raw message only' },
   too_many_defects: {
     severity: 'note',

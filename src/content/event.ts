@@ -1,48 +1,142 @@
 import { isUtf8 } from 'node:buffer';
 import type { ParsedJson } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
-import { EMPTY_VIEW, type Rung, type View } from '../message/view.js';
-import { defect } from './defects.js';
+import { type Defect, EMPTY_VIEW, type Rung, type View } from '../message/view.js';
+import { cleanText, cutText } from './clean.js';
+import { type DefectCode, defect } from './defects.js';
 import { readJson } from './json/read.js';
+import { MAIL_LIMITS } from './limits.js';
+
+export type EventMessage = Pick<StoredMessage, 'kind' | 'raw' | 'meta'>;
 
 /**
- * The view of an event or a webhook, read where it lies. `parsed` is the JSON of the raw bytes where the ingress has
- * read it already. From rung 1 on nothing of the body is read: the envelope has to do.
+ * The view of an event or a webhook delivery: its JSON as `data`, or its text as `text`. Made in place, since nothing
+ * here can get stuck: what reads JSON is linear and bounded in depth. With `parsed` (what the ingress read already)
+ * nothing is read at all. Body that is not what it says it is makes a view of rung 1 with a defect. Never throws.
  */
-export function eventView(
-  message: Pick<StoredMessage, 'kind' | 'raw' | 'meta'>,
-  parsed: ParsedJson | undefined,
-  rung: Rung,
-): View {
-  if (rung > 0) return { ...EMPTY_VIEW, rung };
-  const json = parsed ?? jsonOf(message.raw);
-  if (json === null) return unreadable(message.raw);
-  // A structured event says all of itself in its body; in binary mode, and of a webhook, the body is the data.
-  const structured = message.kind === 'event' && message.meta === null;
-  return { ...EMPTY_VIEW, data: structured ? dataOf(json.value) : json.value };
+export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung = 0): View {
+  if (rung > 0) return { ...EMPTY_VIEW, rung, defects: [defect('body_set_aside', 'body')] };
+  switch (message.kind) {
+    case 'event':
+      return message.meta === null
+        ? structuredView(message, parsed)
+        : bodyView(message, parsed, parsed === undefined ? dataTypeOf(message) : null);
+    case 'webhook':
+      return bodyView(message, parsed, parsed === undefined ? contentTypeOf(message) : null);
+    case 'mail':
+      return { ...EMPTY_VIEW, rung: 1, defects: [defect('body_set_aside', 'body')] };
+    default: {
+      const never: never = message.kind;
+      return never;
+    }
+  }
 }
 
-function dataOf(event: unknown): unknown {
-  const { data, data_base64: encoded } = event as { data?: unknown; data_base64?: unknown };
-  return data === undefined ? encoded : data;
+/** The raw bytes are the whole event, its data a member of it. */
+function structuredView(message: EventMessage, parsed: ParsedJson | undefined): View {
+  if (parsed !== undefined) return eventData(parsed.value, []);
+  const raw = bytesOf(message);
+  const read = readJson(raw, 0, raw.length);
+  return read.ok ? eventData(read.json.value, charsetDefects(raw)) : unreadable(CODES[read.code]);
 }
 
-function jsonOf(raw: Uint8Array): ParsedJson | null {
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.length);
-  if (!isUtf8(bytes)) return null;
-  const read = readJson(bytes, 0, bytes.length);
-  return read.ok ? read.json : null;
+function eventData(value: unknown, defects: Defect[]): View {
+  const event = value as { readonly data?: unknown; readonly data_base64?: unknown };
+  if (event.data !== undefined) return { ...EMPTY_VIEW, data: event.data, defects };
+  if (event.data_base64 === undefined) return { ...EMPTY_VIEW, defects };
+  return { ...EMPTY_VIEW, defects: [...defects, defect('binary_data', '/data_base64')] };
 }
 
-/** A body that is not JSON is shown as text where it is text; what it is has been kept either way. */
-function unreadable(raw: Uint8Array): View {
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.length);
-  return {
-    ...EMPTY_VIEW,
-    text: isUtf8(bytes) ? bytes.toString('utf8', 0, TEXT_BYTES) : null,
-    defects: [defect('json_malformed', '')],
-  };
+/** The raw bytes are the data, of the type that a header names. */
+function bodyView(message: EventMessage, parsed: ParsedJson | undefined, type: string | null): View {
+  if (parsed !== undefined) return { ...EMPTY_VIEW, data: parsed.value };
+  const raw = bytesOf(message);
+  if (raw.length === 0) return EMPTY_VIEW;
+  switch (formOf(type)) {
+    case 'form':
+      return { ...EMPTY_VIEW, data: formData(raw), defects: charsetDefects(raw) };
+    case 'json':
+      return jsonView(raw);
+    case 'text': {
+      const view = jsonView(raw);
+      return view.rung === 0 ? view : textView(raw);
+    }
+    case 'bytes':
+      return { ...EMPTY_VIEW, defects: [defect('binary_data', 'body')] };
+  }
 }
 
-/** As much of a body that is not JSON as a view holds. */
-const TEXT_BYTES = 1 << 20;
+function jsonView(raw: Buffer): View {
+  const read = readJson(raw, 0, raw.length);
+  return read.ok
+    ? { ...EMPTY_VIEW, data: read.json.value, defects: charsetDefects(raw) }
+    : unreadable(CODES[read.code]);
+}
+
+function textView(raw: Buffer): View {
+  const { text, cut } = cutText(raw.toString('utf8'), MAIL_LIMITS.textBytes);
+  const defects = charsetDefects(raw);
+  if (cut) defects.push(defect('too_large', 'text'));
+  if (raw.includes(0)) defects.push(defect('nul', 'body'));
+  return { ...EMPTY_VIEW, text: cleanText(text), defects };
+}
+
+const CODES = { json_malformed: 'json_malformed', json_too_deep: 'nesting_too_deep' } as const;
+
+function unreadable(code: DefectCode): View {
+  return { ...EMPTY_VIEW, rung: 1, defects: [defect(code, 'body')] };
+}
+
+/** How a body of a media type is read. What names no type is taken for JSON, as CloudEvents says. */
+function formOf(type: string | null): 'form' | 'json' | 'text' | 'bytes' {
+  const [media = ''] = (type ?? '').split(';', 1);
+  const name = media.trim().toLowerCase();
+  if (name === 'application/x-www-form-urlencoded') return 'form';
+  if (name === '' || /^[^/]*\/(?:.*\+)?json$/.test(name)) return 'json';
+  return /^text\/|[/+]xml$/.test(name) ? 'text' : 'bytes';
+}
+
+/** How many fields of a form are read. */
+const MAX_FIELDS = 1_000;
+
+/** A form's fields by name; or the JSON in its field `payload`, which is how GitHub and Slack send JSON as a form. */
+function formData(raw: Buffer): unknown {
+  const fields: [string, string][] = [];
+  for (const field of new URLSearchParams(raw.toString('utf8'))) {
+    if (fields.length === MAX_FIELDS) break;
+    fields.push(field);
+  }
+  const payload = Buffer.from(fields.find(([name]) => name === 'payload')?.[1] ?? '');
+  const read = readJson(payload, 0, payload.length);
+  return read.ok ? read.json.value : Object.fromEntries(fields);
+}
+
+function charsetDefects(raw: Buffer): Defect[] {
+  return isUtf8(raw) ? [] : [defect('charset_wrong', 'body')];
+}
+
+function bytesOf({ raw }: EventMessage): Buffer {
+  return Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+}
+
+/** Of an event in binary mode, whose attributes `meta` holds. */
+function dataTypeOf({ meta }: EventMessage): string | null {
+  return textOf(metaOf(meta)['datacontenttype']);
+}
+
+/** Of a webhook delivery, whose headers `meta` holds. */
+function contentTypeOf({ meta }: EventMessage): string | null {
+  const { headers } = metaOf(meta);
+  return typeof headers === 'object' && headers !== null
+    ? textOf((headers as Readonly<Record<string, unknown>>)['content-type'])
+    : null;
+}
+
+/** `meta` is JSON that our own ingress wrote. */
+function metaOf(meta: string | null): Readonly<Record<string, unknown>> {
+  return meta === null ? {} : (JSON.parse(meta) as Readonly<Record<string, unknown>>);
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null;
+}

@@ -15,7 +15,7 @@ export const SCHEMA = 'waybill';
  * must find it already there; `options` of the URL are kept, and come first so that ours win.
  */
 export function connectionConfig(settings: ConnectionSettings): ClientConfig {
-  const url = new URL(settings.url);
+  const url = parseUrl(settings.url);
   const options = `${url.searchParams.get('options') ?? ''} -c search_path=${SCHEMA}`.trim();
   url.searchParams.delete('options');
   return {
@@ -26,4 +26,14 @@ export function connectionConfig(settings: ConnectionSettings): ClientConfig {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
   };
+}
+
+/** `postgres://user@/database` leaves the host out, which PostgreSQL's own programs allow. */
+function parseUrl(text: string): URL {
+  try {
+    return new URL(text.replace('@/', '@localhost/'));
+  } catch {
+    // The error of the parser would quote the password.
+    throw new TypeError('the URL of the database is none: it looks like postgres://user:password@host:5432/database');
+  }
 }

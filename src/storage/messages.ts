@@ -318,7 +318,8 @@ export async function findMessage(
   return { message: storedMessage(message), view: body };
 }
 
-async function wasGiven(pool: Pool, tenant: number, { channel, sequence }: Place): Promise<boolean> {
+/** Whether a channel ever gave this sequence. */
+export async function wasGiven(pool: Pool, tenant: number, { channel, sequence }: Place): Promise<boolean> {
   const { rows } = await pool.query('select from channel where tenant = $1 and channel = $2 and last_sequence >= $3', [
     tenant,
     channel,

@@ -236,6 +236,14 @@ describe('after kill -9 of Waybill', () => {
     expect(await kept(url)).toEqual([{ n: 1 }]);
   });
 
+  test('a shell that somebody left in its directory is not taken for the server', async () => {
+    const shell = spawn('sleep', ['60'], { cwd: join(dataDir, 'postgres'), stdio: 'ignore' });
+    const ended = once(shell, 'exit');
+    await start();
+    shell.kill('SIGTERM');
+    expect(await ended).toEqual([null, 'SIGTERM']);
+  });
+
   test('a postmaster.pid that names somebody else by now stands in nobody’s way', async () => {
     const embedded = await start();
     const left = await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8');

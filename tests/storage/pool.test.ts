@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { inspect } from 'node:util';
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -292,6 +293,24 @@ describe('connections', () => {
       `select current_setting('search_path') as path, current_setting('work_mem') as memory, current_setting('application_name') as name`,
     );
     expect(rows).toEqual([{ path: 'waybill', memory: '3MB', name: 'another' }]);
+  });
+});
+
+describe('a URL', () => {
+  test('may leave out the host that an option names', async () => {
+    const url = database.url.replace('@localhost/', '@/');
+    expect((await anotherPool(url).query('select 1 as one')).rows).toEqual([{ one: 1 }]);
+  });
+
+  test('that is none is refused without quoting the password', () => {
+    let refusal: unknown;
+    try {
+      createPool({ url: 'postgres://user:secret@host:port/x', max: 1, applicationName: 'x', log: silent });
+    } catch (error) {
+      refusal = error;
+    }
+    expect(refusal).toBeInstanceOf(TypeError);
+    expect(inspect(refusal, { showHidden: true })).not.toContain('secret');
   });
 });
 

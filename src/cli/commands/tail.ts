@@ -135,7 +135,6 @@ function isFinal(error: Failed): boolean {
 
 function line({ id, received, kind, source, account, state, type, subject }: Summary): string {
   const about = subject ?? type ?? '';
-  return plain(
-    `${received} ${id.padEnd(9)} ${state.padEnd(8)} ${kind.padEnd(7)} ${source} ${account} ${about}`,
-  ).trimEnd();
+  const head = [received, id.padEnd(9), state.padEnd(8), kind.padEnd(7)];
+  return [...head, ...[source, account, about].map(plain)].join(' ').trimEnd();
 }

@@ -40,7 +40,7 @@ export interface ClusterSettings {
 export async function prepareCluster(settings: ClusterSettings): Promise<string> {
   const { dataDir, runner } = settings;
   const link = join(dataDir, 'postgres');
-  if (runner.way === 'user') await chmod(dataDir, 0o711);
+  if (runner.way === 'user') await openForPassing(dataDir);
   await finishMove(link);
   const found = await lstat(link).catch(() => undefined);
   if (!found || (await isEmptyDirectory(link))) await createCluster(link, settings);
@@ -50,6 +50,12 @@ export async function prepareCluster(settings: ClusterSettings): Promise<string>
   return runner.way === 'user' && !(await canReach(runner.owner, '-w', cluster))
     ? moveAway(link, cluster, settings)
     : cluster;
+}
+
+/** Lets other users go through a directory to what is theirs, without showing them what else is in it. */
+async function openForPassing(directory: string): Promise<void> {
+  const { mode } = await stat(directory);
+  await chmod(directory, (mode & 0o7777) | 0o011);
 }
 
 async function isEmptyDirectory(path: string): Promise<boolean> {
@@ -83,9 +89,9 @@ async function reachable(path: string, runner: Runner): Promise<boolean> {
 /** A new directory in the system's. Its name is its own, so that no data directory ever gets at another one's. */
 async function systemPlace({ dataDir, systemDir, runner, log }: ClusterSettings): Promise<string> {
   await mkdir(systemDir, { recursive: true });
-  await chmod(systemDir, 0o711);
+  await openForPassing(systemDir);
   const home = await mkdtemp(join(systemDir, 'data-'));
-  await chmod(home, 0o711);
+  await openForPassing(home);
   const place = join(home, 'postgres');
   await mkdir(place, { mode: 0o700 });
   await chown(place, runner.owner.uid, runner.owner.gid);

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { readdir, readlink, rm } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -180,9 +180,9 @@ function isNotYet(error: unknown): boolean {
 }
 
 /**
- * Stops what still runs on the cluster when the Waybill that started it was killed. Every process of a PostgreSQL
- * server works in the cluster's directory, so that is how they are known, whatever became of their process ids.
- * When none is left, a postmaster.pid that is still there says nothing any more.
+ * Stops what still runs on the cluster when the Waybill that started it was killed. Every process of a PostgreSQL server
+ * is called postgres and works in the cluster's directory, so that is how they are known, whatever became of their
+ * process ids. When none is left, a postmaster.pid that is still there says nothing any more.
  */
 async function stopLeftBehind(cluster: string, log: Logger): Promise<void> {
   const found = await processesIn(cluster);
@@ -198,12 +198,23 @@ async function stopLeftBehind(cluster: string, log: Logger): Promise<void> {
   if (left.length > 0) await stopLeftBehind(cluster, log);
 }
 
-async function processesIn(directory: string): Promise<number[]> {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(
-    names.map(async (name) => ((await readlink(`/proc/${name}/cwd`).catch(() => '')) === directory ? Number(name) : 0)),
-  );
-  return found.filter((pid) => pid > 0).sort((a, b) => a - b);
+async function processesIn(cluster: string): Promise<number[]> {
+  const ids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const ours = await Promise.all(ids.map((id) => isServerOf(cluster, id)));
+  return ids
+    .filter((_, index) => ours[index])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+async function isServerOf(cluster: string, id: string): Promise<boolean> {
+  try {
+    if ((await readlink(`/proc/${id}/cwd`)) !== cluster) return false;
+    return (await readFile(`/proc/${id}/comm`, 'utf8')).trim() === 'postgres';
+  } catch {
+    // It has ended, or is somebody else's.
+    return false;
+  }
 }
 
 /** Asks ever less politely: PostgreSQL's fast shutdown, its immediate one, the kernel's. */

@@ -313,7 +313,7 @@ describe('answers', () => {
   });
 
   test('under a certificate nobody vouches for are none, whatever the environment says', async () => {
-    const [key, cert] = await Promise.all(['key', 'cert'].map((name) => readFile(`tests/fixtures/tls/${name}.pem`)));
+    const [key, cert] = await Promise.all(['key', 'cert'].map((name) => readFile(`tests/fixtures/smtp/${name}.pem`)));
     let requests = 0;
     const server = createTlsServer({ key, cert }, (_, response) => {
       requests++;

@@ -95,8 +95,10 @@ export function decisions(get: () => Api): void {
       const { api, a } = await waiting();
       const source = await addSource(api.pool, api.tenant, `unplanned-${++made}`);
       const place = await addMessage(api.pool, api.tenant, { source, channel: 1 });
-      const { status, body } = await decide(api, messageId(place), 'assign', { version: 1, targets: [a] });
-      expect([status, body.code]).toEqual([409, 'not_routed_yet']);
+      for (const action of ['assign', 'replay']) {
+        const { status, body } = await decide(api, messageId(place), action, { version: 1, targets: [a] });
+        expect([status, body.code]).toEqual([409, 'not_routed_yet']);
+      }
     });
   });
 
@@ -136,6 +138,7 @@ export function decisions(get: () => Api): void {
       await decide(api, id, 'note', { version: 1, reason: 'look here' });
       const { status, body } = await decide(api, id, 'close', { version: 1, reason: 'spam' });
       expect([status, body.code, body.version, body.action]).toEqual([409, 'decision_changed', 2, 'note']);
+      expect((await decide(api, id, 'note', { version: 1, reason: 'late' })).status).toBe(409);
     });
   });
 

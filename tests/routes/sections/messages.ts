@@ -4,7 +4,7 @@ import { accountHash, channelOf } from '../../../src/channel/partition.js';
 import { messageId } from '../../../src/message/id.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import type { Api } from '../harness.js';
-import { addDelivery, addMessage, addSource, addTarget, plan, RULES_DECIDED, stand } from '../seed.js';
+import { addDelivery, addMessage, addSource, addTarget, plan, stand } from '../seed.js';
 
 /** Every page of a list, one after the other. */
 async function pages(api: Api, path: string, token = api.admin): Promise<{ ids: string[]; pages: number }> {
@@ -261,7 +261,7 @@ export function messages(get: () => Api): void {
       const place = await addMessage(api.pool, api.tenant, { source, channel: 2 });
       const number = await plan(api.pool, api.tenant, place, {
         targets: [[target, 7, 'later']],
-        by: { ...RULES_DECIDED, set: rules.version },
+        by: { by: 'rules', set: rules.version, rules: ['orders'] },
       });
       await addDelivery(api.pool, api.tenant, place, { target, number: 7, plan: number, state: 'failed' });
       await api.pool.query(

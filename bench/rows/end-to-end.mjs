@@ -1,0 +1,160 @@
+import { Agent } from 'node:http';
+import amqp from 'amqplib';
+import { batch, post } from '../events.mjs';
+import { abreast, inTurn, median, perSecond } from '../measure.mjs';
+import { startStack } from '../stack.mjs';
+import { insert, twins } from './batch-accept.mjs';
+
+const PER_REQUEST = 1000;
+const ABREAST = 4;
+const PREFETCH = 2000;
+/** Bytes of a canonical message made from one of the events. */
+const BODY_BYTES = 900;
+
+/**
+ * Events in over HTTP until the target's consumer has acknowledged them from its quorum queue. The limit is the two
+ * parts in series: a bare publish-confirm-consume-acknowledge, and the bare insert of the rows.
+ */
+export async function run({ scale }) {
+  const stack = await startStack({ rabbitmq: true });
+  const pool = stack.pool();
+  const connection = await amqp.connect(stack.amqp);
+  try {
+    await twins(pool);
+    const consumer = await consume(connection, stack);
+    const requests = Math.ceil(20 * scale);
+    const { a, b } = await inTurn(
+      5,
+      () => carry(stack, consumer, requests),
+      async () => {
+        const relayed = await relay(connection, requests * PER_REQUEST);
+        const inserted = await insert(pool, requests);
+        return 1 / (1 / relayed + 1 / inserted);
+      },
+    );
+    if (consumer.repeats() > 0) throw new Error(`${consumer.repeats()} deliveries came twice although nothing failed`);
+    return {
+      row: "accepted → target's consumer has acked, through RabbitMQ quorum queues",
+      unit: 'events/s',
+      figure: median(a),
+      limit: median(b),
+      limitIs: 'bare relay and bare insert in series',
+      goal: 0.9,
+      floor: 0.7,
+      also: { rssMiB: Math.round(stack.rssMiB()) },
+    };
+  } finally {
+    await connection.close();
+    await pool.end();
+    await stack.stop();
+  }
+}
+
+/** Reads the target's queue, and counts what is new by its delivery number. */
+async function consume(connection, stack) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  // The queue is there once something has been sent to it.
+  await post(`${stack.http}/v1/events`, agent, batch(1), 'application/x-ndjson');
+  agent.destroy();
+  const channel = await connection.createChannel();
+  await queueIsThere(connection, 'waybill.default.erp');
+  await channel.prefetch(PREFETCH);
+  const seen = new Set();
+  let all = 0;
+  let wanted = 0;
+  let reached = () => undefined;
+  await channel.consume('waybill.default.erp', (message) => {
+    const headers = message.properties.headers;
+    all++;
+    seen.add(`${headers['waybill-channel']}-${headers['waybill-delivery']}`);
+    channel.ack(message);
+    if (seen.size >= wanted) reached();
+  });
+  return {
+    seen: () => seen.size,
+    repeats: () => all - seen.size,
+    /** Resolves when so many more distinct deliveries have come. */
+    more(count) {
+      wanted = seen.size + count;
+      return new Promise((resolve) => {
+        reached = resolve;
+      });
+    },
+    async first() {
+      while (seen.size === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+  };
+}
+
+async function queueIsThere(connection, queue) {
+  for (;;) {
+    const channel = await connection.createChannel();
+    channel.on('error', () => undefined);
+    try {
+      await channel.checkQueue(queue);
+      await channel.close();
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+async function carry(stack, consumer, requests) {
+  await consumer.first();
+  const agent = new Agent({ keepAlive: true, maxSockets: ABREAST });
+  const bodies = Array.from({ length: requests }, () => batch(PER_REQUEST));
+  const arrived = consumer.more(requests * PER_REQUEST);
+  const begun = performance.now();
+  await abreast(
+    ABREAST,
+    bodies.map((body) => () => post(`${stack.http}/v1/events`, agent, body, 'application/x-ndjson')),
+  );
+  await arrived;
+  const took = performance.now() - begun;
+  agent.destroy();
+  return perSecond(requests * PER_REQUEST, took);
+}
+
+let queues = 0;
+
+/** The broker alone: persistent, mandatory, confirmed, to a quorum queue, consumed and acknowledged. */
+async function relay(connection, count) {
+  const publishing = await connection.createConfirmChannel();
+  const consuming = await connection.createChannel();
+  const queue = `bench-${queues++}`;
+  await consuming.assertQueue(queue, { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+  await consuming.prefetch(PREFETCH);
+  const body = Buffer.alloc(BODY_BYTES, 'x');
+  const headers = { 'waybill-channel': 1, 'waybill-delivery': 1, 'waybill-account': 'account-1' };
+  let got = 0;
+  let finish;
+  const done = new Promise((resolve) => {
+    finish = resolve;
+  });
+  await consuming.consume(queue, (message) => {
+    consuming.ack(message);
+    if (++got === count) finish();
+  });
+  const begun = performance.now();
+  let unconfirmed = 0;
+  let room = () => undefined;
+  for (let i = 0; i < count; i++) {
+    unconfirmed++;
+    publishing.publish('', queue, body, { persistent: true, mandatory: true, messageId: `${i}`, headers }, () => {
+      unconfirmed--;
+      if (unconfirmed < 1000) room();
+    });
+    if (unconfirmed >= 2000) {
+      await new Promise((resolve) => {
+        room = resolve;
+      });
+    }
+  }
+  await done;
+  const took = performance.now() - begun;
+  await consuming.deleteQueue(queue);
+  await publishing.close();
+  await consuming.close();
+  return perSecond(count, took);
+}

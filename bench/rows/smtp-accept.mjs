@@ -1,0 +1,62 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createTransport } from 'nodemailer';
+import { abreast, inTurn, median, percentile, perSecond } from '../measure.mjs';
+import { startStack } from '../stack.mjs';
+
+const CONNECTIONS = 100;
+const MAIL_BYTES = 5_000;
+
+/** Mails of 5 kB over 100 connections by nodemailer's pool, durable; against smtp-server that throws them away. */
+export async function run({ scale }) {
+  const stack = await startStack({ rabbitmq: false });
+  const bare = fork(new URL('../peers/smtp.mjs', import.meta.url));
+  const [{ port }] = await once(bare, 'message');
+  const waits = [];
+  try {
+    const count = Math.ceil(3000 * scale);
+    const { a, b } = await inTurn(
+      5,
+      () => send(Number(stack.smtp.split(':').at(-1)), count, waits),
+      () => send(port, count, []),
+    );
+    return {
+      row: 'SMTP accept, 5 kB mails, 100 connections, durable',
+      unit: 'mails/s',
+      figure: median(a),
+      limit: median(b),
+      limitIs: 'smtp-server that throws the mail away, same client',
+      goal: 0.85,
+      floor: 0.6,
+      also: { p99Ms: Math.round(percentile(waits, 0.99) * 10) / 10, p99GoalMs: 50 },
+    };
+  } finally {
+    bare.kill();
+    await stack.stop();
+  }
+}
+
+let made = 0;
+
+function mail() {
+  const n = made++;
+  const head = `From: a@example.org\r\nTo: user${n % 500}@example.com\r\nSubject: mail ${n}\r\nMessage-ID: <${process.pid}.${n}@bench>\r\n\r\n`;
+  return head + 'A line of text that is seventy characters long, near enough to be so.\r\n'.repeat(MAIL_BYTES / 71);
+}
+
+async function send(port, count, waits) {
+  const transport = createTransport({ host: '127.0.0.1', port, pool: true, maxConnections: CONNECTIONS, maxMessages: Infinity, ignoreTLS: true });
+  const mails = Array.from({ length: count }, (_, i) => ({ to: `user${i % 500}@example.com`, raw: mail() }));
+  const begun = performance.now();
+  await abreast(
+    CONNECTIONS,
+    mails.map(({ to, raw }) => async () => {
+      const from = performance.now();
+      await transport.sendMail({ envelope: { from: 'a@example.org', to }, raw });
+      waits.push(performance.now() - from);
+    }),
+  );
+  const took = performance.now() - begun;
+  transport.close();
+  return perSecond(count, took);
+}

@@ -1,0 +1,33 @@
+import type { Route } from '../route.js';
+import { deliveryPages } from './deliveries.js';
+import type { PageDeps } from './deps.js';
+import { inboxPages } from './inbox.js';
+import { messagePages } from './message.js';
+import { messageListPages } from './messages.js';
+import { overviewPages } from './overview.js';
+import { peoplePages } from './people.js';
+import { quarantinePages } from './quarantine.js';
+import { openSite } from './show.js';
+import { signInPages } from './sign-in.js';
+import { targetPages } from './targets.js';
+import { tokenPages } from './tokens.js';
+
+export type { PageDeps, PageOwnDeps } from './deps.js';
+export { problemPage } from './problem.js';
+
+/** Everything that browsers see, for `allRoutes`. */
+export function pageRoutes(deps: PageDeps): Route[] {
+  const site = openSite(deps);
+  return [
+    ...inboxPages(deps, site),
+    ...messageListPages(deps, site),
+    ...messagePages(deps, site),
+    ...targetPages(deps, site),
+    ...deliveryPages(deps, site),
+    ...quarantinePages(deps, site),
+    ...overviewPages(deps, site),
+    ...peoplePages(deps, site),
+    ...tokenPages(deps, site),
+    ...signInPages(deps, site),
+  ];
+}
