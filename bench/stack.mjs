@@ -65,6 +65,11 @@ export async function startStack({ rabbitmq }) {
     pid: child.pid,
     /** A pool on the same PostgreSQL, for limits. */
     pool: () => new pg.Pool({ connectionString: database.url, options: '-c search_path=waybill', max: 4 }),
+    /** Processor time of the Node process so far, in milliseconds (the kernel counts in hundredths of a second). */
+    cpuMs() {
+      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    },
     rssMiB: () => Number(readFileSync(`/proc/${child.pid}/statm`, 'utf8').split(' ')[1]) / 256,
     async stop() {
       child.kill('SIGTERM');

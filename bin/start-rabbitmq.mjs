@@ -26,10 +26,14 @@ async function main() {
   }
   const cli = fileURLToPath(new URL('./waybill.mjs', import.meta.url));
   // Should this process be killed, Waybill drains and ends too.
-  const waybill = spawn('setpriv', ['--pdeathsig', 'TERM', '--', execPath, cli, 'start', ...argv.slice(2)], {
-    stdio: 'inherit',
-    env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },
-  });
+  const waybill = spawn(
+    'setpriv',
+    ['--pdeathsig', 'TERM', '--', execPath, '--max-semi-space-size=32', cli, 'start', ...argv.slice(2)],
+    {
+      stdio: 'inherit',
+      env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },
+    },
+  );
   // In a terminal Ctrl-C reaches Waybill by itself; here it must only not end this process first.
   process.on('SIGINT', () => undefined);
   process.on('SIGTERM', () => waybill.kill('SIGTERM'));

@@ -100,22 +100,21 @@ export class Authentication {
   async #byToken(token: string, hash: string, peer: string): Promise<Principal> {
     // A token that was good a while ago isn't a guess: others behind the same address can't lock it out.
     if (!this.#tokens.seen(hash)) await this.#refuseGuessers(`token ${peer}`);
-    const principal = this.#mayExist(token) ? await this.#tokens.lookUp(hash) : undefined;
+    const principal = looksLikeToken(token) || this.#isAdmin(hash) ? await this.#tokens.lookUp(hash) : undefined;
     if (principal) return principal;
     await this.#countFailure(`token ${peer}`);
     throw new Problem(401, 'token_invalid', 'The token is unknown, has expired or was revoked.', {}, WWW_AUTHENTICATE);
   }
 
-  #mayExist(token: string): boolean {
-    return looksLikeToken(token) || this.#adminHash !== null;
+  #isAdmin(hash: string): boolean {
+    return this.#adminHash !== null && timingSafeEqual(Buffer.from(hash, 'base64url'), this.#adminHash);
   }
 
   async #findToken(hash: string): Promise<Principal | undefined> {
-    const bytes = Buffer.from(hash, 'base64url');
     const { admin, clock, pool } = this.deps;
-    if (admin && this.#adminHash && timingSafeEqual(bytes, this.#adminHash)) return adminPrincipal(admin.tenant);
+    if (admin && this.#isAdmin(hash)) return adminPrincipal(admin.tenant);
     const now = clock.now();
-    const token = await findToken(pool, bytes, new Date(now));
+    const token = await findToken(pool, Buffer.from(hash, 'base64url'), new Date(now));
     if (!token) return undefined;
     if (now - (token.lastUsedAt?.getTime() ?? 0) >= USE_NOTED_MS) {
       await noteTokenUse(pool, token.tenant.id, token.id, new Date(now));

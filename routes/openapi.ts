@@ -1,4 +1,5 @@
 import { OpenAPIRegistry, OpenApiGeneratorV31, type ResponseConfig } from '@asteasolutions/zod-to-openapi';
+import { SESSION_COOKIE } from '../src/access/session.js';
 import { PROBLEM_TYPE, problemSchema, statusText } from './problem.js';
 import type { Route } from './route.js';
 
@@ -27,11 +28,11 @@ export function openapiRoute(others: readonly Route[], version: string): Route {
 }
 
 /** The OpenAPI document of a table of routes, from the schemas that check their requests. */
-export function describeRoutes(routes: readonly Route[], version: string): object {
+function describeRoutes(routes: readonly Route[], version: string): object {
   const registry = new OpenAPIRegistry();
   const problem = problemSchema.meta({ id: 'Problem' });
   registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
-  registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: 'waybill_session' });
+  registry.registerComponent('securitySchemes', 'session', { type: 'apiKey', in: 'cookie', name: SESSION_COOKIE });
   for (const route of routes.filter(isDescribed)) {
     registry.registerPath({
       method: route.method,

@@ -58,7 +58,7 @@ function busy(error: Busy): Problem {
 function unavailable(): Problem {
   return new Problem(
     503,
-    'unavailable',
+    'storage_unavailable',
     'The database does not answer just now; try again.',
     {},
     { 'retry-after': '2' },

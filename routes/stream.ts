@@ -80,6 +80,7 @@ export function streamRoutes(deps: StreamDeps): Route[] {
       },
       handler: (request: ApiRequest) => {
         const principal = caller(request.principal);
+        if (request.incoming.method === 'HEAD') return { status: 200, type: 'text/event-stream', body: '' };
         hub.checkRoom(principal);
         return { stream: (response) => hub.serve(principal, request, response) };
       },

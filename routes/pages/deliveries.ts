@@ -8,7 +8,7 @@ import { asProblem, caller } from '../problem.js';
 import type { ApiRequest, Problem, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, backField } from './form.js';
-import { seeOther, type Site } from './show.js';
+import { type Site, seeOther } from './show.js';
 import { type Badge, deliveryBadge, when } from './words.js';
 
 const pageQuery = z.object({ back: backField });
@@ -74,7 +74,12 @@ async function showDelivery(
   const attempts = await attemptsOf(deps.pool, by.tenant.id, one);
   const now = deps.now();
   const id = deliveryId(one);
-  const page = { template: 'delivery', title: `Delivery ${id}`, part: 'targets', status: failed?.status ?? 200 } as const;
+  const page = {
+    template: 'delivery',
+    title: `Delivery ${id}`,
+    part: 'targets',
+    status: failed?.status ?? 200,
+  } as const;
   return site.show(page, by, {
     id,
     back: back ?? `/targets/${one.target}`,

@@ -42,8 +42,7 @@ export function messageListPages(deps: PageDeps, site: Site): Route[] {
       summary: 'All messages',
       query: listQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
-      handler: ({ principal, query }: ApiRequest<unknown, ListQuery>) =>
-        showList(deps, site, caller(principal), query),
+      handler: ({ principal, query }: ApiRequest<unknown, ListQuery>) => showList(deps, site, caller(principal), query),
     },
   ];
 }

@@ -38,7 +38,11 @@ async function showOverview(deps: PageDeps, site: Site, by: Principal): Promise<
       { label: 'conflicts', number: sum((one) => one.conflicts) },
       { label: 'expired', number: sum((one) => one.expired) },
     ],
-    targets: targets.map((target) => ({ name: target.name, href: `/targets/${target.name}`, ...healthOf(target, now) })),
+    targets: targets.map((target) => ({
+      name: target.name,
+      href: `/targets/${target.name}`,
+      ...healthOf(target, now),
+    })),
     channels: channels.map((one) => ({
       channel: one.channel,
       last: one.lastSequence.toLocaleString('en'),

@@ -9,7 +9,7 @@ import { asProblem, caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { readForm } from './form.js';
-import { seeOther, type Site } from './show.js';
+import { type Site, seeOther } from './show.js';
 import { when } from './words.js';
 
 const addForm = z.object({ name: z.string().trim().toLowerCase(), role: z.enum(ROLES) });

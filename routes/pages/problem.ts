@@ -2,7 +2,7 @@ import { problemBody, statusText } from '../problem.js';
 import type { Problem, Reply } from '../route.js';
 import type { FailedRequest } from '../server.js';
 import type { PageDeps } from './deps.js';
-import { openSite, seeOther, type Site } from './show.js';
+import { openSite, type Site, seeOther } from './show.js';
 
 /** Shows an error as a page; whoever is not signed in is sent to where they can. For `ServerDeps.problemPage`. */
 export function problemPage(

@@ -8,7 +8,7 @@ import { quarantinePage, release, throwAway, tryAgain } from '../quarantine.js';
 import type { ApiRequest, Problem, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, given, readForm, reasonField } from './form.js';
-import { seeOther, type Site } from './show.js';
+import { type Site, seeOther } from './show.js';
 import { type Badge, kindLabel, size, when } from './words.js';
 
 const PAGE = 50;
@@ -39,8 +39,7 @@ export function quarantinePages(deps: PageDeps, site: Site): Route[] {
       summary: 'What was taken out of the stream',
       query: listQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
-      handler: ({ principal, query }: ApiRequest<unknown, ListQuery>) =>
-        showList(deps, site, caller(principal), query),
+      handler: ({ principal, query }: ApiRequest<unknown, ListQuery>) => showList(deps, site, caller(principal), query),
     },
     {
       method: 'get',

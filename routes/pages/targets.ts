@@ -13,7 +13,7 @@ import { recoverTarget, targetsWithHealth, targetWithHealth } from '../targets.j
 import type { PageDeps } from './deps.js';
 import { address, given, readForm, reasonField } from './form.js';
 import { showJson } from './json.js';
-import { countText, seeOther, type Site } from './show.js';
+import { countText, type Site, seeOther } from './show.js';
 import { type Badge, count, deliveryBadge, when } from './words.js';
 
 const PAGE = 50;
@@ -123,7 +123,12 @@ export function healthOf({ health, paused }: TargetEntry, now: number) {
     lastTaken: health.lastTaken === null ? null : when(new Date(health.lastTaken), now),
     reason: health.reason,
     code: health.code,
-    paused: paused && { by: paused.by, reason: paused.reason, code: paused.code, since: when(new Date(paused.since), now) },
+    paused: paused && {
+      by: paused.by,
+      reason: paused.reason,
+      code: paused.code,
+      since: when(new Date(paused.since), now),
+    },
   };
 }
 
@@ -204,6 +209,7 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, back: strin
     code: one.code,
     created: when(one.created, now),
     next: one.next && one.attempts > 0 && when(one.next, now),
-    retry: one.state !== 'pending' && permissions.has('deliveries.retry') && address(`/deliveries/${id}/retry`, { back }),
+    retry:
+      one.state !== 'pending' && permissions.has('deliveries.retry') && address(`/deliveries/${id}/retry`, { back }),
   };
 }

@@ -9,7 +9,7 @@ import type { ApiRequest, Reply, Route } from '../route.js';
 import { makeToken, revokeNamed } from '../tokens.js';
 import type { PageDeps } from './deps.js';
 import { given, listOf, readForm } from './form.js';
-import { seeOther, type Site } from './show.js';
+import { type Site, seeOther } from './show.js';
 import { type Badge, when } from './words.js';
 
 const DAY_MS = 86_400_000;

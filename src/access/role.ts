@@ -1,7 +1,7 @@
 import { PERMISSIONS, type Permission, type Role } from './permission.js';
 
 /** The tenant whose owner also runs the installation. */
-export const INSTALLATION_TENANT = 'default';
+const INSTALLATION_TENANT = 'default';
 
 export const ROLES = ['owner', 'operator', 'viewer'] as const satisfies readonly Role[];
 

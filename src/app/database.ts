@@ -28,7 +28,7 @@ export async function openDatabase(settings: Settings, clock: Clock, log: Logger
     await checkServer(pool);
     const applied = await migrate({ url, applicationName: 'waybill', log });
     if (applied > 0) log.info({ applied }, 'brought the tables up to date');
-    return { pool, directory: embedded ? settings.data : null, close };
+    return { pool, directory: embedded?.directory ?? null, close };
   } catch (error) {
     await close();
     throw error;

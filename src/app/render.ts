@@ -1,7 +1,7 @@
-import { type Body, renderBody, voidBody } from '../delivery/body.js';
+import { renderBody, voidBody } from '../delivery/body.js';
 import { deciderText } from '../delivery/plan.js';
 import type { Outgoing } from '../message/delivery.js';
-import type { StoredMessage } from '../message/message.js';
+import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Ready, Render } from '../owner/state.js';
 
 /** Parts of a mail by their number; empty for what has none. Called only for targets that want them inline. */
@@ -9,7 +9,7 @@ export type InlineParts = (ready: Ready) => Promise<ReadonlyMap<number, Uint8Arr
 
 /** Makes what goes on the wire; `baseUrl` is where consumers fetch parts. */
 export function createRender(baseUrl: () => string, inlineParts: InlineParts): Render {
-  return async (target, ready, delivery) => {
+  return (target, ready, delivery) => {
     const { canonical, message } = ready;
     const base: Omit<Outgoing, 'contentType' | 'body'> = {
       tenant: canonical.tenant,
@@ -29,23 +29,22 @@ export function createRender(baseUrl: () => string, inlineParts: InlineParts): R
       late: delivery.late,
       replay: delivery.replay,
       receivedAt: message.arrivedAt,
-      mail: mailOf(message, canonical.envelope),
+      mail: mailOf(message, canonical),
       attempts: delivery.attempts,
     };
-    return { ...base, ...(await bodyOf(delivery, base)) };
-
-    async function bodyOf({ what, decision }: typeof delivery, notice: typeof base): Promise<Body> {
-      if (what === 'void') return voidBody(notice);
-      const choice = target.definition;
-      const source = { message: canonical, decider: decision, raw: message.raw, baseUrl: baseUrl() };
-      if (!choice.inlineParts || ready.view.parts.length === 0) return renderBody(choice, source);
-      const parts = await inlineParts(ready);
-      return renderBody(choice, { ...source, partBytes: (n) => parts.get(n) });
-    }
+    if (delivery.what === 'void') return { ...base, ...voidBody(base) };
+    const choice = target.definition;
+    const source = { message: canonical, decider: delivery.decision, raw: message.raw, baseUrl: baseUrl() };
+    if (!choice.inlineParts || ready.view.parts.length === 0) return { ...base, ...renderBody(choice, source) };
+    return inlineParts(ready).then((parts) => ({
+      ...base,
+      ...renderBody(choice, { ...source, partBytes: (n) => parts.get(n) }),
+    }));
   };
 }
 
-function mailOf(message: StoredMessage, envelope: Readonly<Record<string, unknown>>): Outgoing['mail'] {
+function mailOf(message: StoredMessage, canonical: CanonicalMessage): Outgoing['mail'] {
   if (message.kind !== 'mail') return null;
-  return { sender: typeof envelope.from === 'string' ? envelope.from : '', raw: message.raw };
+  const { from } = canonical.envelope;
+  return { sender: typeof from === 'string' ? from : '', raw: message.raw };
 }

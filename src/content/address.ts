@@ -82,6 +82,8 @@ function withoutRoute(address: string): string {
 
 class EntryReader {
   private at = 0;
+  /** A quote was opened and never closed: from there on they are characters like any other. */
+  private quotesEnded = false;
 
   constructor(private readonly value: string) {}
 
@@ -100,11 +102,12 @@ class EntryReader {
         this.at++;
         break;
       }
-      if (char === '"') {
+      if (char === '"' && !this.quotesEnded) {
         const quoted = this.quoted();
-        broken ||= !quoted.closed;
-        written.push(`"${quoted.text}"`);
-        spoken.push(quoted.text);
+        broken ||= quoted === null;
+        if (quoted === null) continue;
+        written.push(`"${quoted}"`);
+        spoken.push(quoted);
       } else if (char === '(') {
         const comment = this.comment();
         broken ||= !comment.closed;
@@ -128,22 +131,25 @@ class EntryReader {
     return { angle, written: written.join(''), spoken: spoken.join(''), comment: comments.join(' '), broken };
   }
 
-  private quoted(): { text: string; closed: boolean } {
+  /** What stands in quotes; null where they are not closed, and then only the opening one is passed over. */
+  private quoted(): string | null {
     const text: string[] = [];
-    let from = ++this.at;
-    for (; this.at < this.value.length; this.at++) {
-      const char = this.value[this.at];
+    let from = this.at + 1;
+    for (let at = from; at < this.value.length; at++) {
+      const char = this.value[at];
       if (char === '"') {
-        text.push(this.value.slice(from, this.at++));
-        return { text: text.join(''), closed: true };
+        text.push(this.value.slice(from, at));
+        this.at = at + 1;
+        return text.join('');
       }
       if (char === '\\') {
-        text.push(this.value.slice(from, this.at++));
-        from = this.at;
+        text.push(this.value.slice(from, at));
+        from = ++at;
       }
     }
-    text.push(this.value.slice(from));
-    return { text: text.join(''), closed: false };
+    this.at++;
+    this.quotesEnded = true;
+    return null;
   }
 
   private comment(): { text: string; closed: boolean } {

@@ -41,15 +41,16 @@ export function readDate(text: string): ReadDate | undefined {
 function properTime(text: string): number | undefined {
   const match = RFC_5322.exec(text);
   if (!match) return undefined;
-  const [, day, month, year, hour, minute, second, zone] = match as unknown as [string, ...string[]];
+  const [, day, month, year, hour, minutes, second, zone] = match as unknown as [string, ...string[]];
   const monthIndex = MONTHS.indexOf((month as string).toLowerCase());
   const offset = offsetMinutes(zone as string);
   if (monthIndex === -1 || offset === undefined) return undefined;
-  const fields = [fullYear(year as string), monthIndex, Number(day), Number(hour), Number(minute)] as const;
+  const fields = [fullYear(year as string), monthIndex, Number(day), Number(hour), Number(minutes)] as const;
   const seconds = Number(second ?? 0);
-  const time = Date.UTC(...fields, seconds);
+  const minute = Date.UTC(...fields);
+  const time = minute + seconds * 1_000;
   // Date.UTC carries 31 February over into March.
-  const carried = new Date(time);
+  const carried = new Date(minute);
   const isDate = carried.getUTCDate() === fields[2] && fields[3] < 24 && fields[4] < 60 && seconds <= 60;
   return isDate && isPresentable(time) ? time - offset * 60_000 : undefined;
 }

@@ -121,7 +121,7 @@ function bytesOf({ raw }: EventMessage): Buffer {
 
 /** Of an event in binary mode, whose attributes `meta` holds. */
 function dataTypeOf({ meta }: EventMessage): string | null {
-  return textOf(metaOf(meta)['datacontenttype']);
+  return textOf(metaOf(meta).datacontenttype);
 }
 
 /** Of a webhook delivery, whose headers `meta` holds. */

@@ -10,6 +10,7 @@ import { VOID_TYPE } from './wire.js';
 export const MESSAGE_TYPE = 'application/vnd.waybill.message+json';
 const JSON_TYPE = 'application/json';
 const MAIL_TYPE = 'message/rfc822';
+const EVENT_TYPE = 'application/cloudevents+json';
 const UNKNOWN_TYPE = 'application/octet-stream';
 
 /** Parts up to this size go into the message itself where a target asks for that, in bytes. */
@@ -26,6 +27,8 @@ export interface BodySource {
   readonly decider: Decider;
   /** The bytes as they came. */
   readonly raw: Uint8Array;
+  /** Of an event: they are its data alone, since its attributes came as headers (binary mode). */
+  readonly rawIsData?: boolean;
   /** Where parts are fetched, without a slash at the end: `https://waybill.example.com`; empty for links without a host. */
   readonly baseUrl: string;
   /** The bytes of a part by its number; undefined where it can't be read. Needed for inline parts only. */
@@ -60,22 +63,26 @@ export function renderBody(choice: BodyChoice, source: BodySource): Body {
 
 /** The notice that a delivery number carries no message, and why. */
 export function voidBody(notice: Omit<Outgoing, 'contentType' | 'body'>): Body {
-  return json(JSON_TYPE, {
-    type: VOID_TYPE,
-    id: messageId(notice),
-    tenant: notice.tenant,
-    target: notice.target,
-    epoch: notice.epoch,
-    channel: notice.channel,
-    delivery: notice.number,
-    reason: notice.reason,
-  });
+  return json(
+    JSON_TYPE,
+    {
+      type: VOID_TYPE,
+      id: messageId(notice),
+      tenant: notice.tenant,
+      target: notice.target,
+      epoch: notice.epoch,
+      channel: notice.channel,
+      delivery: notice.number,
+      reason: notice.reason,
+    },
+    false,
+  );
 }
 
 function canonicalBody(source: BodySource, inlineParts: boolean): Body {
   const { message, decider } = source;
-  const { view } = message;
-  return json(MESSAGE_TYPE, {
+  const { view, envelope } = message;
+  const canonical = {
     id: message.id,
     type: message.type,
     received: message.received,
@@ -88,7 +95,7 @@ function canonicalBody(source: BodySource, inlineParts: boolean): Body {
       externalId: message.externalId,
       time: message.time,
       peer: message.peer,
-      transport: message.envelope,
+      transport: envelope,
     },
     headers: view.headers,
     text: view.text,
@@ -98,7 +105,9 @@ function canonicalBody(source: BodySource, inlineParts: boolean): Body {
     rung: view.rung,
     defects: view.defects,
     decision: decider,
-  });
+  };
+  // Everything else is ours, and has no numbers of others.
+  return json(MESSAGE_TYPE, canonical, keepsDigits(view.data) || keepsDigits(envelope));
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {
@@ -117,20 +126,18 @@ function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): ob
 }
 
 function rawBody(source: BodySource): Body {
-  return { contentType: rawType(source.message), body: source.raw };
+  return { contentType: rawType(source), body: source.raw };
 }
 
 /** The content type of the bytes as they came. */
-export function rawType(message: CanonicalMessage): string {
+function rawType({ message, rawIsData = false }: BodySource): string {
   switch (message.kind) {
     case 'mail':
       return MAIL_TYPE;
     case 'webhook':
+      return usableType(contentTypeField(message.envelope.headers));
     case 'event':
-      return (
-        statedType(message.envelope.headers) ??
-        (message.kind === 'event' ? 'application/cloudevents+json' : UNKNOWN_TYPE)
-      );
+      return rawIsData ? usableType(message.envelope.datacontenttype) : EVENT_TYPE;
     default: {
       const never: never = message.kind;
       return never;
@@ -138,26 +145,31 @@ export function rawType(message: CanonicalMessage): string {
   }
 }
 
+function contentTypeField(headers: unknown): unknown {
+  return typeof headers === 'object' && headers !== null && Object.hasOwn(headers, 'content-type')
+    ? (headers as Record<string, unknown>)['content-type']
+    : undefined;
+}
+
 // type/subtype and parameters in printable ASCII; AMQP carries at most 255 bytes of it.
 const CONTENT_TYPE = /^[A-Za-z0-9!#$&^_.+-]{1,64}\/[A-Za-z0-9!#$&^_.+-]{1,64}(?:;[\x20-\x7e]{0,120})?$/;
 
 /** What the sender said its content is, where that can go out as a header again. */
-function statedType(headers: unknown): string | undefined {
-  if (typeof headers !== 'object' || headers === null || !Object.hasOwn(headers, 'content-type')) return undefined;
-  const stated = (headers as Record<string, unknown>)['content-type'];
-  return typeof stated === 'string' && CONTENT_TYPE.test(stated) ? stated : undefined;
+function usableType(stated: unknown): string {
+  return typeof stated === 'string' && CONTENT_TYPE.test(stated) ? stated : UNKNOWN_TYPE;
 }
 
 function dataBody(data: unknown): Body {
-  return json(JSON_TYPE, data);
+  return json(JSON_TYPE, data, keepsDigits(data));
 }
 
 /** lossless-json writes every digit, JSON.stringify is several times faster: each where it is needed. */
-function json(contentType: string, value: unknown): Body {
-  const text = keepsDigits(value) ? (stringify(value) as string) : JSON.stringify(value);
+function json(contentType: string, value: unknown, exact: boolean): Body {
+  const text = exact ? (stringify(value) as string) : JSON.stringify(value);
   return { contentType, body: Buffer.from(text) };
 }
 
+/** Whether some number in it is written in a way that a double would not print again. */
 function keepsDigits(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (value instanceof LosslessNumber) return true;

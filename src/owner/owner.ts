@@ -3,7 +3,7 @@ import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.j
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { SequencedRow } from '../channel/accept.js';
-import type { SendResult } from '../message/delivery.js';
+import type { Outgoing, SendResult } from '../message/delivery.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
@@ -470,7 +470,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   ): Promise<NewDelivery[]> {
     const sender = target && deps.senderOf(target);
     if (!target || !sender) return deliveries.map(newDelivery);
-    const outgoing = await Promise.all(deliveries.map((each) => renderPlanned(target, ready, each)));
+    const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
+    const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
     const results = await sender.send(outgoing);
     const failed = results.findIndex((result) => result.result !== 'delivered');
     deps.observe.settled(
@@ -614,6 +615,10 @@ export function createOwner(deps: OwnerDeps): Owner {
       await guarded('leave', () => deps.leases.leave());
     },
   };
+}
+
+function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
+  return !(outgoing instanceof Promise);
 }
 
 /** Something to wait for that others ring; a ring while nobody waits is not lost. */

@@ -73,7 +73,7 @@ export interface ActiveRules {
 /** How messages of one target go out; null for those that are fetched (pull, or queue without a broker). */
 export type SenderOf = (target: Target) => Sender | null;
 
-/** Makes what goes on the wire out of a message. */
+/** Makes what goes on the wire out of a message; at once unless something has to be fetched for it. */
 export type Render = (
   target: Target,
   ready: Ready,
@@ -89,7 +89,7 @@ export type Render = (
     readonly replay: boolean;
     readonly attempts: number;
   },
-) => Promise<Outgoing>;
+) => Outgoing | Promise<Outgoing>;
 
 /** Turns a stored message and a view of it into the canonical message. */
 export type Canonical = (

@@ -27,7 +27,7 @@ export interface UnknownField {
 
 /** Of one field, rules see so many values, and so many characters of each: neither may stop the owner of a channel. */
 export const MAX_VALUES = 10_000;
-export const MAX_CHARACTERS = 1024 * 1024;
+const MAX_CHARACTERS = 1024 * 1024;
 
 type Read = (message: CanonicalMessage) => unknown;
 

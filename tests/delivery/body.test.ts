@@ -152,6 +152,14 @@ describe('other choices', () => {
     expect(renderBody({ body: 'raw', inlineParts: false }, source({ kind, envelope })).contentType).toBe(expected);
   });
 
+  test('an event whose attributes came as headers is of the type of its data', () => {
+    const binary = { rawIsData: true };
+    const envelope = { datacontenttype: 'application/xml', specversion: '1.0' };
+    const raw = { body: 'raw', inlineParts: false } as const;
+    expect(renderBody(raw, source({ envelope }, {}, binary)).contentType).toBe('application/xml');
+    expect(renderBody(raw, source({ envelope: {} }, {}, binary)).contentType).toBe('application/octet-stream');
+  });
+
   test('only a mail can be forwarded', () => {
     const forward = { body: 'forward', inlineParts: false } as const;
     expect(renderBody(forward, source({ kind: 'mail' })).contentType).toBe('message/rfc822');

@@ -295,7 +295,8 @@ describe('the owner', () => {
     });
     await first.accepter.accept(events(30));
     await until(async () => ((await plansOpen()) ?? 0) > 0, 'a plan to be open');
-    // The first owner stops beating without giving anything back.
+    // The first owner stops beating, and can't give anything back while its sending hangs.
+    void first.owner.stop();
     await database.pool.query("update lease set holder = '00000000-0000-0000-0000-00000000dead', term = term + 1");
     await database.pool.query(
       "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
@@ -305,7 +306,6 @@ describe('the owner', () => {
     expectGapless(second.sent, 'erp');
     hang = false;
     running.splice(running.indexOf(first), 1);
-    void first.owner.stop();
     await first.accepter.close();
   });
 

@@ -201,7 +201,7 @@ function isJson(response: Response): boolean {
 }
 
 /** The line of the table that answers a request, as `get /v1/messages/:id`. */
-export function routeOf(routes: readonly Route[], method: string, path: string): string | undefined {
+function routeOf(routes: readonly Route[], method: string, path: string): string | undefined {
   const [bare = ''] = path.split('?');
   const route = routes.find(
     (one) =>

@@ -95,7 +95,7 @@ export interface PlanSeed {
   readonly by?: Decider;
 }
 
-export const RULES_DECIDED: Decider = { by: 'rules', set: 1, rules: ['orders'] };
+const RULES_DECIDED: Decider = { by: 'rules', set: 1, rules: ['orders'] };
 
 /** Plans one message, or `n` from it on, as one run. */
 export async function plan(

@@ -238,6 +238,12 @@ rules:
     expect(performance.now() - started).toBeLessThan(1000);
   });
 
+  it('with very long values are seen up to the limit', () => {
+    const text = `${'a'.repeat(1024 * 1024 - 1)}bc`;
+    expect(matches('{ text: { wildcard: "*b" } }', mail({ text }))).toBe(true);
+    expect(matches('{ data.x: { wildcard: "*c" } }', withData({ x: text }))).toBe(false);
+  });
+
   it('nested as deeply as memory allows are walked without recursion', () => {
     let deep: unknown = 'a';
     for (let level = 0; level < 1_000_000; level++) deep = [deep];

@@ -36,6 +36,9 @@ export async function emptyDatabase(): Promise<Pick<TestDatabase, 'url' | 'drop'
   return { url: withDatabase(server, name), drop: () => drop(server, name, undefined) };
 }
 
+/** The server looks once a second whether the client of a running statement is gone. */
+const CLOSING_MS = 5_000;
+
 async function drop(server: string, name: string, pool: pg.Pool | undefined): Promise<void> {
   const held = pool ? pool.totalCount - pool.idleCount : 0;
   if (held === 0) await pool?.end();
@@ -44,7 +47,7 @@ async function drop(server: string, name: string, pool: pg.Pool | undefined): Pr
     await until(
       async () => (await sessions(server, name)).length === 0,
       'all database connections to be closed',
-      2_000,
+      CLOSING_MS,
     );
   } catch (error) {
     throw new Error(`left connected: ${(await sessions(server, name)).join(', ')}`, { cause: error });

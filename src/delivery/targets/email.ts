@@ -5,7 +5,15 @@ import { messageId } from '../../message/id.js';
 import type { EmailTarget, Target } from '../target.js';
 import { headerFields, wireType } from '../wire.js';
 import { Breaker } from './breaker.js';
-import { type Forwarder, foldedValue, forwardedMail, LOOP_FIELD, loopToken, mailMessageId } from './forward.js';
+import {
+  type Forwarder,
+  foldedValue,
+  forwardedMail,
+  LOOP_FIELD,
+  loopToken,
+  mailMessageId,
+  type NotForwarded,
+} from './forward.js';
 import { Slots, sendInLines } from './lines.js';
 
 export interface EmailSenderDeps {
@@ -32,7 +40,7 @@ export function createEmailSender(target: Target<EmailTarget>, deps: EmailSender
     if (closing) return { result: 'interrupted', reason: 'shutting down' };
     if (outgoing.what === 'void') return NO_NOTICES;
     const mail = composed(outgoing, definition, by, deps.clock.now());
-    if (!mail) return LOOP;
+    if (typeof mail === 'string') return NOT_FORWARDED[mail];
     const waitMs = breaker.ask();
     if (waitMs > 0)
       return { result: 'interrupted', reason: 'the server failed several times in a row', afterMs: waitMs };
@@ -57,7 +65,10 @@ const NO_NOTICES: SendResult = {
   code: 'no_notices',
   reason: 'mail targets get no notices of void numbers',
 };
-const LOOP: SendResult = { result: 'refused', code: 'loop', reason: 'this mail has been through this target before' };
+const NOT_FORWARDED: Readonly<Record<NotForwarded, SendResult>> = {
+  loop: { result: 'refused', code: 'loop', reason: 'this mail has been through this target before' },
+  header_too_large: { result: 'refused', code: 'header_too_large', reason: 'its header is too large to be checked' },
+};
 
 function patience(definition: EmailTarget): AbortSignal {
   return AbortSignal.timeout(definition.timeoutSeconds * 1000 * PATIENCE);
@@ -90,11 +101,12 @@ function transportOptions(definition: EmailTarget, host: string) {
   };
 }
 
-/** A mail goes on as it is, anything else as a new mail; undefined for one that runs in a circle. */
+/** A mail goes on as it is, anything else as a new mail. */
 function composed(outgoing: Outgoing, definition: EmailTarget, by: Forwarder, now: number) {
   if (definition.body !== 'forward' || !outgoing.mail) return newMail(outgoing, definition, by);
   const raw = forwardedMail(outgoing, outgoing.mail.raw, by, now);
-  return raw && { envelope: { ...envelope(outgoing.mail.sender, definition), use8BitMime: true }, raw };
+  if (typeof raw === 'string') return raw;
+  return { envelope: { ...envelope(outgoing.mail.sender, definition), use8BitMime: true }, raw };
 }
 
 /** What came with the null sender goes on with it, so that nothing it causes is ever answered. */
@@ -184,7 +196,7 @@ function cut(text: string): string {
 }
 
 /** Codes of failures that say something about the server rather than about the mail. */
-const SERVER_TROUBLE: Readonly<Record<string, true>> = { network: true, timeout: true, tls: true };
+const SERVER_TROUBLE: Readonly<Record<string, true>> = { network: true, timeout: true };
 
 /** The server wants a login, or another one (RFC 4954); it takes no mail at all (RFC 7504). */
 const PAUSING: ReadonlySet<number> = new Set([521, 530, 534, 535, 538]);
@@ -217,8 +229,6 @@ function unansweredResult(error: SmtpFailure, reason: string): SendResult {
     case 'ETIMEDOUT':
     case 'EABORT':
       return { result: 'retry', code: 'timeout', reason };
-    case 'ETLS':
-      return { result: 'retry', code: 'tls', reason };
     default:
       return { result: 'retry', code: 'network', reason };
   }

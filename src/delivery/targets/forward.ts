@@ -22,15 +22,19 @@ export function loopToken(installation: string, tenant: string, target: string):
   return createHash('sha256').update([installation, tenant, target].join('\n')).digest('hex').slice(0, 32);
 }
 
+/** Why a mail can't be forwarded, ever. */
+export type NotForwarded = 'loop' | 'header_too_large';
+
 /**
- * The mail itself under our own fields, body untouched; undefined where it has been through this target before.
- * Fields that could pass for ours are left out: `waybill-*`, `X-Waybill-*` and Authentication-Results in our name. The
- * loop fields of other targets stay.
+ * The mail itself under our own fields, body untouched; `loop` where it has been through this target before. Fields that
+ * could pass for ours are left out: `waybill-*`, `X-Waybill-*` and Authentication-Results in our name. The loop fields of
+ * other targets stay.
  */
-export function forwardedMail(outgoing: Outgoing, raw: Uint8Array, by: Forwarder, now: number): Buffer | undefined {
+export function forwardedMail(outgoing: Outgoing, raw: Uint8Array, by: Forwarder, now: number): Buffer | NotForwarded {
   const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
   const header = readMailHeader(bytes);
-  if (isLooping(header.fields, by.loopToken)) return undefined;
+  if (!header) return 'header_too_large';
+  if (isLooping(header.fields, by.loopToken)) return 'loop';
   const kept = header.fields.filter((field) => !passesForOurs(field, by.host));
   return Buffer.concat([
     Buffer.from(ourFields(outgoing, header.fields, by, now), 'latin1'),
@@ -76,7 +80,7 @@ function ourFields(outgoing: Outgoing, fields: readonly MailField[], by: Forward
   return [
     `Received: by ${by.host} (Waybill) id ${id};\r\n ${mailDate(now)}\r\n`,
     mailField(LOOP_FIELD, by.loopToken),
-    ...headerFields(outgoing).map(([name, value]) => mailField(name, value)),
+    ...headerFields(outgoing).map(([name, value]) => (value === '' ? '' : mailField(name, value))),
     ...(hasId ? [] : [mailField('Message-ID', `<${mailMessageId(outgoing, by.host)}>`)]),
   ].join('');
 }

@@ -24,13 +24,21 @@ const TAB = 0x09;
 const FIELD = /^([\x21-\x39\x3b-\x7e]{1,998})[ \t]*:/;
 const MBOX_LINE = /^>?From /;
 
-/** Reads the header of a mail as bytes; anything that is no field ends it. Lines may end in CRLF or LF. */
-export function readMailHeader(raw: Buffer): MailHeader {
+/** Far beyond any honest mail; without a bound a header of many small fields would take a hundred times its size. */
+const MOST_BYTES = 1024 * 1024;
+const MOST_FIELDS = 10_000;
+
+/**
+ * Reads the header of a mail as bytes; anything that is no field ends it. Lines may end in CRLF or LF.
+ * Undefined where it is larger than 1 MiB or has more than 10,000 fields.
+ */
+export function readMailHeader(raw: Buffer): MailHeader | undefined {
   const fields: MailField[] = [];
   const start = MBOX_LINE.test(raw.toString('latin1', 0, 6)) ? lineEnd(raw, 0) : 0;
   let at = start;
   while (at < raw.length && !isEmptyLine(raw, at)) {
     const end = fieldEnd(raw, at);
+    if (end > MOST_BYTES || fields.length === MOST_FIELDS) return undefined;
     const text = raw.toString('latin1', at, end);
     const name = FIELD.exec(text)?.[1];
     if (name === undefined) break;

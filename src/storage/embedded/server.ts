@@ -105,7 +105,7 @@ function serverSettings(): string[] {
     autovacuum_analyze_scale_factor: 0.05,
     autovacuum_vacuum_cost_limit: 400,
     // A statement ends when the process that sent it is gone.
-    client_connection_check_interval: '10s',
+    client_connection_check_interval: '1s',
     timezone: 'UTC',
     log_timezone: 'UTC',
     log_line_prefix: '',

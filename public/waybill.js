@@ -1,0 +1,280 @@
+/*
+ * What makes the pages quicker to use: ages that go on, live updates, keys. Everything works without it.
+ * Pages say by data attributes what is where; see docs/ui.md.
+ */
+
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const one = (selector, within = document) => within.querySelector(selector);
+
+/* Ages */
+
+const UNITS = [
+  ['d', 86_400_000],
+  ['h', 3_600_000],
+  ['min', 60_000],
+  ['s', 1_000],
+];
+// The server's clock may be another: what counts is how much time has gone by since the page came.
+const loadedAt = performance.now();
+
+function writeAges() {
+  const passed = performance.now() - loadedAt;
+  for (const time of all('time[data-ago]')) {
+    time.dataset.base ??= baseOf(time.textContent);
+    const ms = Number(time.dataset.base) + passed;
+    const [unit, length] = UNITS.find(([, least]) => ms >= least) ?? UNITS[3];
+    const count = Math.floor(ms / length);
+    const text = count === 0 ? 'now' : `${count} ${unit}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+function baseOf(text) {
+  const [count, unit] = text.trim().split(' ');
+  const length = UNITS.find(([name]) => name === unit)?.[1] ?? 0;
+  return Number.parseInt(count, 10) * length || 0;
+}
+
+setInterval(writeAges, 10_000);
+
+/* Live updates: the page says that there is something new, and changes only when asked to. */
+
+const triage = one('[data-triage]');
+const changedBar = one('[data-changed]');
+const freshBar = one('[data-fresh]') ?? changedBar;
+let fresh = null;
+let looking = false;
+let lookAgain = false;
+
+function showCount(count) {
+  for (const mark of all('[data-inbox-count]')) {
+    mark.textContent = count >= 1000 ? '1,000+' : String(count);
+    mark.classList.toggle('none', count === 0);
+  }
+}
+
+function shownIds() {
+  return new Set(all('.row[data-id]').map((row) => row.dataset.id));
+}
+
+/** Looks at the list as it is now, beside the page, and says what has changed. */
+async function look() {
+  if (looking) {
+    lookAgain = true;
+    return;
+  }
+  looking = true;
+  try {
+    const response = await fetch(triage.dataset.list, { headers: { accept: 'text/html' } });
+    if (response.ok && !response.redirected)
+      announce(new DOMParser().parseFromString(await response.text(), 'text/html'));
+  } catch {
+    // Offline: the stream comes back by itself, and then this is asked again.
+  } finally {
+    looking = false;
+  }
+  if (lookAgain) {
+    lookAgain = false;
+    look();
+  }
+}
+
+function announce(page) {
+  const rows = all('.row[data-id]', page);
+  const now = new Map(rows.map((row) => [row.dataset.id, row.dataset.seen]));
+  const shown = shownIds();
+  const added = rows.filter((row) => !shown.has(row.dataset.id)).length;
+  const firstPage = !new URLSearchParams(location.search).has('cursor');
+  for (const row of all('.row[data-id]')) {
+    // On further pages a row may only have moved on.
+    const gone = firstPage && rows.length < 50 && !now.has(row.dataset.id);
+    row.classList.toggle('gone', gone);
+  }
+  fresh = page;
+  const button = one('[data-load]', freshBar);
+  button.textContent = `${added} new`;
+  freshBar.hidden = added === 0;
+}
+
+/** Puts the list as it is now in the place of the one shown; what was selected and had the focus keeps that. */
+function load() {
+  if (changedBar) {
+    location.reload();
+    return;
+  }
+  if (!fresh || freshBar.hidden) return;
+  const before = shownIds();
+  const focused = document.activeElement?.closest('.row')?.dataset.id;
+  const selected = new Set(all('.row input:checked').map((box) => box.closest('.row').dataset.id));
+  const rows = one('[data-rows]', fresh);
+  const old = one('[data-rows]') ?? one('.empty', triage);
+  old.replaceWith(document.adoptNode(rows));
+  for (const row of all('.row[data-id]')) {
+    row.classList.toggle('fresh-row', !before.has(row.dataset.id));
+    const box = one('input', row);
+    if (box) box.checked = selected.has(row.dataset.id);
+    if (row.dataset.id === focused) one('[data-row]', row).focus({ preventScroll: true });
+  }
+  for (const time of all('time[data-ago]', rows))
+    time.dataset.base = String(baseOf(time.textContent) - (performance.now() - loadedAt));
+  // An empty inbox has no bar to decide with.
+  if (!one('.bar', triage) && one('.bar', fresh)) location.reload();
+  fresh = null;
+  freshBar.hidden = true;
+}
+
+/** What came of the stream last: how full the inbox was. */
+let inbox = null;
+
+function onChange(change) {
+  showCount(change.inbox);
+  if (changedBar) {
+    if (change.messages.includes(changedBar.dataset.changed)) {
+      one('[data-load]', changedBar).textContent = 'This message has changed: show it as it is now';
+      changedBar.hidden = false;
+    }
+    return;
+  }
+  if (!triage) return;
+  const shown = shownIds();
+  const concerns = change.inbox !== inbox || change.more || change.messages.some((id) => shown.has(id));
+  inbox = change.inbox;
+  if (concerns) look();
+}
+
+if (one('[data-inbox-count]') && 'EventSource' in window) {
+  const stream = new EventSource('/v1/stream');
+  stream.addEventListener('change', (event) => onChange(JSON.parse(event.data)));
+  addEventListener('pagehide', () => stream.close());
+}
+all('[data-load]').forEach((button) => {
+  button.addEventListener('click', load);
+});
+
+/* Keys */
+
+const dialog = one('#keys');
+const PLACE = 'waybill-place';
+
+function rowLinks() {
+  return all('[data-row]');
+}
+
+function focusedRow() {
+  return document.activeElement?.closest('.row');
+}
+
+function move(step) {
+  const links = rowLinks();
+  const at = links.indexOf(focusedRow() ? one('[data-row]', focusedRow()) : document.activeElement);
+  const next = links[at < 0 ? (step > 0 ? 0 : links.length - 1) : at + step];
+  next?.focus();
+  next?.scrollIntoView({ block: 'nearest' });
+}
+
+function toggleRow() {
+  const box = focusedRow() && one('input[name="messages"]', focusedRow());
+  if (box) box.checked = !box.checked;
+}
+
+/** What is done by key is done to what is selected, else to the row that has the focus. */
+function selectFocused() {
+  if (!triage || one('input[name="messages"]:checked', triage)) return;
+  const box = focusedRow() && one('input[name="messages"]', focusedRow());
+  if (box) box.checked = true;
+}
+
+function chooseTarget(digit) {
+  const box = one(`[data-digit="${digit}"]`);
+  if (!box) return;
+  selectFocused();
+  box.checked = !box.checked;
+  if (!triage) one('[data-assign]').focus();
+}
+
+function toClose() {
+  const reason = one('[data-reason]');
+  if (!reason) return;
+  selectFocused();
+  reason.focus();
+}
+
+function rememberPlace() {
+  const at = rowLinks().indexOf(focusedRow() && one('[data-row]', focusedRow()));
+  if (triage && at >= 0) sessionStorage.setItem(PLACE, String(at));
+}
+
+/** After a decision the next row has the focus, so that one key leads on. */
+function restorePlace() {
+  const place = Number(sessionStorage.getItem(PLACE) ?? Number.NaN);
+  sessionStorage.removeItem(PLACE);
+  if (!triage || !one('[data-done]') || Number.isNaN(place)) return;
+  const links = rowLinks();
+  links[Math.min(place, links.length - 1)]?.focus();
+}
+
+const KEYS = {
+  j: () => move(1),
+  k: () => move(-1),
+  x: toggleRow,
+  e: toClose,
+  z: () => one('[data-undo]')?.click(),
+  r: load,
+  u: () => one('[data-up]')?.click(),
+  '/': () => one('[data-search]')?.focus(),
+  '?': () => dialog?.showModal(),
+};
+
+/** Enter on a row assigns it when targets are chosen; otherwise the link does what links do. */
+function assignChosen(event) {
+  const onRow = focusedRow() && document.activeElement.matches('[data-row]');
+  const nowhere = document.activeElement === document.body || document.activeElement?.id === 'main';
+  const scope = triage ?? one('[data-decide]');
+  if (!scope || !(onRow || nowhere) || !one('input[name="targets"]:checked', scope)) return;
+  event.preventDefault();
+  rememberPlace();
+  scope.requestSubmit(one('[data-assign]', scope));
+}
+
+function isTyping(element) {
+  return element?.matches('input:not([type="checkbox"]), textarea, select') ?? false;
+}
+
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || dialog?.open) return;
+  const { key, target } = event;
+  if (isTyping(target)) {
+    if (key === 'Escape') target.blur();
+    if (key === 'Enter' && target.matches('[data-triage] [data-reason]')) {
+      event.preventDefault();
+      target.form.requestSubmit(one('[data-close]', target.form));
+    }
+    return;
+  }
+  if (key === 'Enter') assignChosen(event);
+  else if (/^[1-9]$/.test(key)) chooseTarget(key);
+  else if (Object.hasOwn(KEYS, key)) {
+    event.preventDefault();
+    KEYS[key]();
+  }
+});
+
+triage?.addEventListener('submit', rememberPlace);
+document.addEventListener('click', (event) => {
+  if (event.target.closest?.('[data-row]')) rememberPlace();
+});
+
+/* What was just done is said once: a reload or a bookmark doesn't say it again. */
+function forgetDone() {
+  const url = new URL(location.href);
+  if (!url.searchParams.has('done')) return;
+  for (const name of ['done', 'of', 'recovered', 'more']) url.searchParams.delete(name);
+  history.replaceState(null, '', url);
+}
+
+for (const button of all('[data-keys]')) {
+  button.hidden = false;
+  button.addEventListener('click', () => dialog.showModal());
+}
+forgetDone();
+restorePlace();

@@ -1,0 +1,206 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { startContent } from '../../src/content/children.js';
+import { type Content, ContentClosed, ContentUnavailable, type ParseResult } from '../../src/content/content.js';
+import type { Clock } from '../../src/message/clock.js';
+import { realClock, settableClock } from '../support/clock.js';
+import { silent } from '../support/log.js';
+import { until } from '../support/until.js';
+import { HOSTILE, poolOf } from './pool.js';
+
+const MEGABYTE = 1024 * 1024;
+
+function tell(content: Content, words: string, deadlineMs?: number): Promise<ParseResult> {
+  return content.parse({ raw: Buffer.from(words), rung: 0, ...(deadlineMs === undefined ? null : { deadlineMs }) });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    // A zombie still takes signals.
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function pidsOf(content: Content): number[] {
+  return content.children().map(({ pid }) => pid as number);
+}
+
+describe('a message that kills its child', () => {
+  it.each([
+    ['exit structure', 'crashed', 'structure', null],
+    ['segfault attachments 3', 'crashed', 'attachments', 3],
+    ['throwLater body', 'crashed', 'body', null],
+    ['babble answer', 'crashed', 'answer', null],
+    ['flood answer', 'output_too_large', 'answer', null],
+    ['abort text', 'killed_memory', 'text', null],
+  ] as const)('%s: is a failure of that message, with the stage it had begun', async (words, failure, stage, part) => {
+    const content = await poolOf({ entry: HOSTILE });
+    const [before] = pidsOf(content);
+    expect(await tell(content, words)).toMatchObject({ ok: false, failure, stage, part });
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true, view: { deed: 'nothing' } });
+    expect(pidsOf(content)[0]).not.toBe(before);
+  });
+
+  it('is ended when it takes too long, in a loop or waiting for ever', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 300 } });
+    expect(await tell(content, 'loop headers')).toMatchObject({ failure: 'killed_time', stage: 'headers' });
+    expect(await tell(content, 'never body')).toMatchObject({ failure: 'killed_time', stage: 'body' });
+  });
+
+  it('has the time its caller gives it', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 60_000 } });
+    expect(await tell(content, 'loop body', 100)).toMatchObject({
+      failure: 'killed_time',
+      reason: 'not done after 100 ms',
+    });
+  });
+
+  it.each(['hogBuffers body', 'hogHeap body'])('%s: is ended when it takes too much memory', async (words) => {
+    const content = await poolOf({ entry: HOSTILE, limits: { memoryBytes: 160 * MEGABYTE, timeMs: 20_000 } });
+    expect(await tell(content, words)).toMatchObject({ ok: false, failure: 'killed_memory', stage: 'body' });
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+  });
+
+  it('leaves those beside it alone', async () => {
+    const content = await poolOf({ entry: HOSTILE, children: 2, limits: { timeMs: 1_000 } });
+    const bomb = tell(content, 'loop body');
+    const others = await Promise.all(Array.from({ length: 50 }, () => tell(content, 'nothing')));
+    expect(others.filter(({ ok }) => ok)).toHaveLength(50);
+    expect(await bomb).toMatchObject({ ok: false, failure: 'killed_time' });
+  });
+
+  it('is the only one that fails among many', async () => {
+    const content = await poolOf({ entry: HOSTILE, children: 2 });
+    const words = Array.from({ length: 60 }, (_, i) => (i % 20 === 7 ? 'exit body' : 'nothing'));
+    const results = await Promise.all(words.map((each) => tell(content, each)));
+    expect(results.map(({ ok }) => ok)).toEqual(words.map((each) => each === 'nothing'));
+  });
+});
+
+describe('a message that harms nobody', () => {
+  it('fails without a death when its parser throws', async () => {
+    const content = await poolOf({ entry: HOSTILE });
+    const before = pidsOf(content);
+    expect(await tell(content, 'throw text')).toMatchObject({
+      failure: 'crashed',
+      stage: 'text',
+      reason: 'RangeError: no such thing',
+    });
+    expect(pidsOf(content)).toEqual(before);
+  });
+
+  it('fails without a death when its view would be too large', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { outputBytes: 10_000 } });
+    const before = pidsOf(content);
+    expect(await tell(content, 'large')).toMatchObject({ failure: 'output_too_large', stage: 'answer' });
+    expect(pidsOf(content)).toEqual(before);
+  });
+
+  it('does not pay for what the one before it left in memory: a child that has grown is replaced', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { memoryBytes: 300 * MEGABYTE } });
+    const [before] = pidsOf(content);
+    expect(await tell(content, 'grow')).toMatchObject({ ok: true });
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+    expect(pidsOf(content)[0]).not.toBe(before);
+  });
+});
+
+describe('places of dead children', () => {
+  it('are filled at once after a first death, and later and later after more in a row', async () => {
+    const clock = settableClock();
+    let looks = 0;
+    const monotonic = () => {
+      looks++;
+      return clock.monotonic();
+    };
+    const watched: Clock = { now: clock.now, monotonic };
+    const content = await poolOf({ entry: HOSTILE, clock: watched });
+    expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
+    expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
+    const waiting = tell(content, 'nothing');
+    expect(content.children()).toEqual([{ state: 'resting', pid: null }]);
+    clock.advance(99);
+    const before = looks;
+    await until(() => looks > before + 2, 'the pool to look at its places');
+    expect(content.children()).toEqual([{ state: 'resting', pid: null }]);
+    clock.advance(1);
+    expect(await waiting).toMatchObject({ ok: true });
+    // What was read in between sets the count back.
+    expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+  });
+});
+
+describe('children that do not start', () => {
+  it('make the start fail, with what they complained of', async () => {
+    const entry = new URL('./no-such-child.mjs', import.meta.url);
+    const start = startContent({ children: 1, log: silent, clock: realClock, entry });
+    await expect(start).rejects.toThrow(ContentUnavailable);
+    await expect(start).rejects.toThrow(/no-such-child/);
+  });
+});
+
+describe('the queue', () => {
+  it('is bounded: what is too much is answered at once, and is not the message’s fault', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { queue: 2, timeMs: 500 } });
+    const busy = tell(content, 'loop body');
+    const waiting = [tell(content, 'nothing'), tell(content, 'nothing')];
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: false, failure: 'unavailable', stage: 'queued' });
+    await busy;
+    expect((await Promise.all(waiting)).every(({ ok }) => ok)).toBe(true);
+  });
+
+  it('lets people before the stream', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 500 } });
+    const order: string[] = [];
+    const busy = tell(content, 'loop body');
+    const stream = tell(content, 'nothing').then(() => order.push('stream'));
+    const person = content.safeHtml({ raw: Buffer.from('<p>hi') }).then(() => order.push('person'));
+    await Promise.all([busy, stream, person]);
+    expect(order).toEqual(['person', 'stream']);
+  });
+});
+
+describe('close', () => {
+  it('ends every child, idle, busy and starting, leaves no zombie, and rejects what is under way', async () => {
+    const content = await poolOf({ entry: HOSTILE, children: 3 });
+    const pids = pidsOf(content);
+    const busy = tell(content, 'loop body');
+    const dying = tell(content, 'exit body');
+    await dying;
+    const closed = content.close();
+    await expect(busy).rejects.toThrow(ContentClosed);
+    await closed;
+    expect(pids.filter(exists)).toEqual([]);
+    expect(content.children().map(({ state }) => state)).toEqual(['ended', 'ended', 'ended']);
+    await expect(tell(content, 'nothing')).rejects.toThrow(ContentClosed);
+    await expect(content.close()).resolves.toBeUndefined();
+  });
+
+  it('leaves no child behind when its parent is killed, not even one in an endless loop', async () => {
+    const parent = spawn(process.execPath, [fileURLToPath(new URL('./parent.mjs', import.meta.url)), HOSTILE.href], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void parent.kill('SIGKILL'));
+    const line = await new Promise<string>((resolve) => parent.stdout.once('data', (chunk) => resolve(String(chunk))));
+    const pids = JSON.parse(line) as number[];
+    expect(pids).toHaveLength(2);
+    expect(pids.every(isAlive)).toBe(true);
+    parent.kill('SIGKILL');
+    await until(() => !pids.some(isAlive), 'the orphans to end');
+  });
+});

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import { type EventMessage, eventView } from '../../src/content/event.js';
+import { readJson } from '../../src/content/json/read.js';
+import type { ParsedJson } from '../../src/message/arrival.js';
+
+function event(raw: string | Buffer, meta: object | null = null): EventMessage {
+  return { kind: 'event', raw: Buffer.from(raw), meta: meta && JSON.stringify(meta) };
+}
+
+function hook(raw: string | Buffer, contentType?: string): EventMessage {
+  const headers = contentType === undefined ? {} : { 'content-type': contentType };
+  return { kind: 'webhook', raw: Buffer.from(raw), meta: JSON.stringify({ headers }) };
+}
+
+function parsedOf({ raw }: EventMessage): ParsedJson {
+  const bytes = Buffer.from(raw);
+  const read = readJson(bytes, 0, bytes.length);
+  if (!read.ok) throw new Error(read.code);
+  return read.json;
+}
+
+const codes = (message: EventMessage) => eventView(message).defects.map(({ code }) => code);
+
+describe('the view of an event', () => {
+  const structured = event('{"specversion":"1.0","id":"1","data":{"amount":12.50}}');
+
+  it('has its data, with every digit', () => {
+    const view = eventView(structured);
+    expect(view).toMatchObject({ rung: 0, text: null, defects: [] });
+    expect(String((view.data as { amount: unknown }).amount)).toBe('12.50');
+  });
+
+  it('is the same whether it was read before or not', () => {
+    const messages = [
+      structured,
+      event('{"id":"1","data":null}'),
+      event('{"id":"1"}'),
+      event('{"data_base64":"AA=="}'),
+    ];
+    for (const message of messages) expect(eventView(message, parsedOf(message))).toEqual(eventView(message));
+    const binary = event('[1,2]', { datacontenttype: 'application/json', id: '1' });
+    expect(eventView(binary, parsedOf(binary))).toEqual(eventView(binary));
+  });
+
+  it('in binary mode has the body as its data, by the type it names', () => {
+    expect(eventView(event('{"a":1}', { datacontenttype: 'application/vnd.example+json' })).data).toEqual({ a: 1 });
+    expect(eventView(event('{"a":1}', {})).data).toEqual({ a: 1 });
+    expect(eventView(event('hello', { datacontenttype: 'text/plain' }))).toMatchObject({ text: 'hello', rung: 0 });
+    expect(codes(event(Buffer.from([0, 1]), { datacontenttype: 'image/png' }))).toEqual(['binary_data']);
+  });
+
+  it('notes data in base64', () => {
+    expect(codes(event('{"data_base64":"AA=="}'))).toEqual(['binary_data']);
+  });
+
+  it('says what is no UTF-8', () => {
+    expect(codes(event(Buffer.from('{"data":"\xe9"}', 'latin1')))).toEqual(['charset_wrong']);
+  });
+});
+
+describe('the view of a webhook delivery', () => {
+  it('has its JSON, whatever the type says', () => {
+    for (const type of ['application/json', 'application/json; charset=utf-8', 'text/plain', undefined]) {
+      expect(eventView(hook('{"a":1}', type))).toMatchObject({ rung: 0, data: { a: 1 }, defects: [] });
+    }
+  });
+
+  it('has the fields of a form, or the JSON in its payload', () => {
+    const form = 'application/x-www-form-urlencoded';
+    expect(eventView(hook('a=1&b=caf%C3%A9+au+lait', form)).data).toEqual({ a: '1', b: 'café au lait' });
+    expect(eventView(hook('payload=%7B%22a%22%3A1%7D&x=y', form)).data).toEqual({ a: 1 });
+    expect(eventView(hook('payload=no+json', form)).data).toEqual({ payload: 'no json' });
+    expect(Object.hasOwn(eventView(hook('__proto__=1', form)).data as object, '__proto__')).toBe(true);
+  });
+
+  it('has the text of what is text', () => {
+    expect(eventView(hook('<a/>', 'application/xml'))).toMatchObject({ rung: 0, text: '<a/>', defects: [] });
+    expect(eventView(hook('a\0b', 'text/plain'))).toMatchObject({ text: 'a\ufffdb', defects: [{ code: 'nul' }] });
+    const long = eventView(hook('x'.repeat(2 * 1024 * 1024), 'text/plain'));
+    expect(long.text).toHaveLength(1024 * 1024);
+    expect(long.defects).toMatchObject([{ code: 'too_large', where: 'text' }]);
+  });
+
+  it('is empty for an empty body', () => {
+    expect(eventView(hook(''))).toMatchObject({ rung: 0, text: null, defects: [] });
+  });
+
+  it.each([
+    ['{"a":', 'json_malformed'],
+    ['['.repeat(100_000), 'nesting_too_deep'],
+  ] as const)('is of rung 1 with a defect for a body that is no JSON', (raw, code) => {
+    const view = eventView(hook(raw, 'application/json'));
+    expect(view).toMatchObject({ rung: 1, defects: [{ code, severity: 'error' }] });
+    expect(view.data).toBeUndefined();
+  });
+});
+
+describe('lower rungs', () => {
+  it('set the body aside, and say so', () => {
+    expect(eventView(event('{"data":1}'), undefined, 1)).toMatchObject({
+      rung: 1,
+      defects: [{ code: 'body_set_aside' }],
+    });
+  });
+});

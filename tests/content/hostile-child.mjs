@@ -1,0 +1,73 @@
+/*
+ * A child whose rung 0 does what the message's body tells it, to see what the pool makes of it.
+ * Its other rungs are the real ones.
+ */
+import { writeSync } from 'node:fs';
+import { makeSafe } from '../../dist/src/content/html.js';
+import { read as readHeaders } from '../../dist/src/content/rungs/headers.js';
+import { read as readPoison } from '../../dist/src/content/rungs/poison.js';
+import { childSettings, serve } from '../../dist/src/content/serve.js';
+import { SOCKET_FD } from '../../dist/src/content/wire.js';
+
+const settings = childSettings();
+const hoard = [];
+
+const DEEDS = {
+  exit: () => process.exit(3),
+  segfault: () => process.kill(process.pid, 'SIGSEGV'),
+  abort: () => process.abort(),
+  throw: () => {
+    throw new RangeError('no such thing');
+  },
+  throwLater: () => {
+    setImmediate(() => {
+      throw new Error('nobody catches this');
+    });
+    return new Promise(() => undefined);
+  },
+  loop: () => {
+    for (;;);
+  },
+  never: () => new Promise(() => setInterval(() => undefined, 1_000)),
+  hogBuffers: () => {
+    for (;;) hoard.push(Buffer.alloc(1024 * 1024, hoard.length));
+  },
+  hogHeap: () => {
+    for (;;) hoard.push({ text: `${hoard.length}`.repeat(10) });
+  },
+  /** Grows, within its limit, and answers. */
+  grow: () => {
+    hoard.push(Buffer.alloc(200 * 1024 * 1024, 1));
+  },
+  large: () => ({ text: 'x'.repeat(settings.outputBytes) }),
+  /** An answer of no known kind. */
+  babble: () => {
+    writeSync(SOCKET_FD, Buffer.from([99, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    return new Promise(() => undefined);
+  },
+  /** An answer that says it is 4 GB long. */
+  flood: () => {
+    writeSync(SOCKET_FD, Buffer.alloc(64, 255));
+    return new Promise(() => undefined);
+  },
+  nothing: () => undefined,
+};
+
+const rung = {
+  async read(raw, tools) {
+    const [deed = '', stage = 'body', detail = '0'] = raw.toString().trim().split(' ');
+    tools.stage(stage, Number(detail));
+    const extra = await DEEDS[deed]?.();
+    return { pid: process.pid, deed, ...extra };
+  },
+};
+
+await serve(
+  {
+    rungs: [rung, { read: readHeaders }, { read: readPoison }],
+    part: async () => null,
+    html: async (raw) => makeSafe(raw.toString(), new Map(), 0),
+  },
+  settings,
+);
+process.exit(0);
