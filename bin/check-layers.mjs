@@ -30,6 +30,8 @@ const CONTENT_MAY = /^node:(child_process|worker_threads|fs)(\/.*)?$/;
 const ALLOWED = [
   // The door of an HTTP ingress is a route.
   { from: 'routes', to: 'src/ingress' },
+  // A call of the API is mostly one query; see docs/decisions/0013-routes-ask-storage.md.
+  { from: 'routes', to: 'src/storage' },
 ];
 
 /** @type {string[]} */

@@ -24,7 +24,7 @@ function writeAges() {
     const ms = Number(time.dataset.base) + passed;
     const [unit, length] = UNITS.find(([, least]) => ms >= least) ?? UNITS[3];
     const count = Math.floor(ms / length);
-    const text = count === 0 ? 'now' : `${count} ${unit}`;
+    const text = `${count} ${unit}`;
     if (time.textContent !== text) time.textContent = text;
   }
 }

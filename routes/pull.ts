@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
+import type { DeliveryPlace, Leased, PulledTarget, PullStore, Returned } from '../src/delivery/pull.js';
 import { type Target, targetNameSchema } from '../src/delivery/target.js';
 import { wireFields, wireMessageId, wireType } from '../src/delivery/wire.js';
 import type { Clock } from '../src/message/clock.js';
 import type { Outgoing } from '../src/message/delivery.js';
 import { deliveryId, parseDeliveryId } from '../src/message/id.js';
-import type { Leased, Place, PulledTarget, PullStore, Returned } from '../src/storage/pull.js';
 import { text, timeOut } from './fields.js';
 import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
@@ -129,7 +129,7 @@ export function pullRoutes(deps: PullDeps): Route[] {
       handler: async (request: ApiRequest<Named, unknown, z.infer<typeof ackBody>>) => {
         const { who, target } = pulledTarget(deps, request);
         const { ids, lease } = request.body;
-        const give = (places: Place[]) => deps.store.ack(pulled(target), places, { who, lease: lease ?? null });
+        const give = (places: DeliveryPlace[]) => deps.store.ack(pulled(target), places, { who, lease: lease ?? null });
         return { status: 200, body: { results: await givenBack(target, ids, 'acked', give) } };
       },
     },
@@ -150,7 +150,8 @@ export function pullRoutes(deps: PullDeps): Route[] {
         const nack = reject
           ? ({ do: 'reject', code: 'rejected', reason } as const)
           : ({ do: 'return', delaySeconds: delay, reason } as const);
-        const give = (places: Place[]) => deps.store.nack(pulled(target), places, { who, lease: lease ?? null }, nack);
+        const give = (places: DeliveryPlace[]) =>
+          deps.store.nack(pulled(target), places, { who, lease: lease ?? null }, nack);
         return { status: 200, body: { results: await givenBack(target, ids, reject ? 'rejected' : 'returned', give) } };
       },
     },
@@ -334,7 +335,7 @@ async function givenBack<T extends string>(
   target: Target,
   ids: readonly string[],
   done: T,
-  give: (places: Place[]) => Promise<Returned[]>,
+  give: (places: DeliveryPlace[]) => Promise<Returned[]>,
 ): Promise<{ id: string; result: T | 'lease_lost' | 'unknown' }[]> {
   const places = ids.map((id) => placeOf(target, id));
   const returned = await give(places.filter((place) => place !== undefined));
@@ -345,7 +346,7 @@ async function givenBack<T extends string>(
   });
 }
 
-function placeOf(target: Target, id: string): Place | undefined {
+function placeOf(target: Target, id: string): DeliveryPlace | undefined {
   const key = parseDeliveryId(id);
   return key?.target === target.name ? { channel: key.channel, epoch: key.epoch, number: key.number } : undefined;
 }

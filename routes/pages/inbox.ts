@@ -13,7 +13,7 @@ import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { address, given, listOf, readForm, reasonField, type Seen, seenField } from './form.js';
 import { countText, type Site, seeOther } from './show.js';
-import { count, kindLabel, senderOf, titleOf, when } from './words.js';
+import { count, kindLabel, subtitleOf, titleOf, when } from './words.js';
 
 const PAGE = 50;
 
@@ -167,7 +167,7 @@ function row(message: MessageSummary, back: string, failed: Failed | null, now: 
     href: address(`/messages/${id}`, { back }),
     kind: kindLabel(message.kind),
     title: titleOf(message),
-    sender: senderOf(message),
+    subtitle: subtitleOf(message),
     account: message.account,
     source: message.source,
     value: message.value,

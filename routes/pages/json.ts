@@ -26,6 +26,11 @@ export function showJson(value: unknown): ShownJson {
   return { pieces: piecesOf(shown), cut };
 }
 
+/** A text that stands for itself, without quotes. */
+export function asIs(text: string): ShownJson {
+  return { pieces: [{ kind: 'plain', text: text.slice(0, MOST_SHOWN) }], cut: text.length > MOST_SHOWN };
+}
+
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*)|\b(true|false|null)\b/g;
 
 function piecesOf(json: string): Piece[] {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
+import type { DeliveryState } from '../../src/message/delivery.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
@@ -14,10 +15,10 @@ import { showRules } from './explained.js';
 import { address, backField, given, listOf, readForm, reasonField } from './form.js';
 import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
-import { showJson } from './json.js';
+import { asIs, showJson } from './json.js';
 import { type Site, seeOther } from './show.js';
 import { timelineOf } from './timeline.js';
-import { addresses, deliveryBadge, kindLabel, messageBadge, senderOf, size, titleOf, when } from './words.js';
+import { addresses, deliveryBadge, kindLabel, messageBadge, size, subtitleOf, titleOf, when } from './words.js';
 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
 type Tab = (typeof TABS)[number];
@@ -206,7 +207,7 @@ function factsOf({ message, standing, view }: ReadMessage, now: number) {
     badge: messageBadge(standing.state),
     state: standing.state,
     stateReason: standing.reason,
-    sender: message.kind === 'mail' ? addresses(view?.from ?? []) || senderOf(standing) : null,
+    sender: message.kind === 'mail' ? addresses(view?.from ?? []) : null,
     to: message.kind === 'mail' ? addresses([...(view?.to ?? []), ...(view?.cc ?? [])]) : null,
     account: message.account,
     source: standing.source,
@@ -259,14 +260,19 @@ function tabsOf(id: string, query: PageQuery, read: ReadMessage) {
 /** Of raw bytes as much as anybody reads on a page. */
 const RAW_SHOWN = 64 * 1024;
 const TEXT_SHOWN = 200_000;
-/** Below so many characters a mail needs no tall frame. */
-const SHORT_HTML = 1_500;
+
+/** How tall a frame a mail needs, guessed by its text: nothing may look into the frame. */
+function heightOf(text: string): 'short' | 'medium' | 'tall' {
+  const lines = text.split('\n', 200).length + text.length / 90;
+  if (lines < 12) return 'short';
+  return lines < 30 ? 'medium' : 'tall';
+}
 
 function contentOf(id: string, tab: Tab, { message, view, envelope }: ReadMessage) {
   const raw = { href: `/v1/messages/${id}/raw`, size: size(message.raw.length) };
   switch (tab) {
     case 'html':
-      return { html: { src: `/messages/${id}/html`, short: (view?.html?.length ?? 0) < SHORT_HTML } };
+      return { html: { src: `/messages/${id}/html`, height: heightOf(view?.text ?? '') } };
     case 'text': {
       const shown = (view?.text ?? '').slice(0, TEXT_SHOWN);
       return { text: shown, cut: shown.length < (view?.text ?? '').length && raw };
@@ -278,7 +284,10 @@ function contentOf(id: string, tab: Tab, { message, view, envelope }: ReadMessag
     case 'headers':
       return {
         headers: view?.headers.map(([name, value]) => ({ name, value })),
-        envelope: Object.entries(envelope).map(([name, value]) => ({ name, json: showJson(value) })),
+        envelope: Object.entries(envelope).map(([name, value]) => ({
+          name,
+          json: typeof value === 'string' ? asIs(value) : showJson(value),
+        })),
       };
     case 'raw': {
       const bytes = Buffer.from(message.raw.subarray(0, RAW_SHOWN));
@@ -301,8 +310,13 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, now: number
     badge: deliveryBadge(one.state),
     reason: one.reason,
     at: when(one.settled ?? one.created, now),
-    retry: one.state !== 'pending' && permissions.has('deliveries.retry') && `/deliveries/${id}/retry`,
+    retry: mayRetry(one.state) && permissions.has('deliveries.retry') && `/deliveries/${id}/retry`,
   };
+}
+
+/** What was delivered is sent again on its own page: beside each of many it would only be pressed by mistake. */
+export function mayRetry(state: DeliveryState): boolean {
+  return state === 'failed' || state === 'cancelled';
 }
 
 /** The forms of what can be done with the message as it stands, with the version that was seen. */

@@ -12,7 +12,7 @@ import type { PageDeps } from './deps.js';
 import { address, given } from './form.js';
 import { sourceOptions } from './inbox.js';
 import type { Site } from './show.js';
-import { count, kindLabel, messageBadge, senderOf, titleOf, when } from './words.js';
+import { count, kindLabel, messageBadge, subtitleOf, titleOf, when } from './words.js';
 
 const PAGE = 50;
 
@@ -85,7 +85,7 @@ function row(message: MessageSummary, back: string, now: number) {
     href: address(`/messages/${id}`, { back }),
     kind: kindLabel(message.kind),
     title: titleOf(message),
-    sender: senderOf(message),
+    subtitle: subtitleOf(message),
     account: message.account,
     source: message.source,
     value: message.value,

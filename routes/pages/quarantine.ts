@@ -152,7 +152,7 @@ function summaryOf(entry: QuarantineEntry, now: number) {
     why: WHY[entry.cause],
     badge: BADGES[entry.state],
     of: entry.of,
-    title: entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`,
+    heading: entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`,
     account: entry.account,
     source: entry.source,
     type: entry.type,

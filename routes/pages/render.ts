@@ -13,6 +13,8 @@ export function openTemplates(directory: string): Fill {
     defaultLayout: 'main',
     layoutsDir: join(directory, 'layouts'),
     partialsDir: join(directory, 'partials'),
+    // Otherwise a partial's own lines, and those of what it shows, would be indented as far as it is: within <pre> that is seen.
+    compilerOptions: { preventIndent: true },
   });
   return async (template, context) => {
     const html = await engine.renderView(join(directory, 'pages', `${template}.hbs`), { ...context, cache: true });

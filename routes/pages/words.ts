@@ -31,8 +31,7 @@ export function when(at: Date, now: number): When {
 /** A length of time in its greatest unit. */
 function span(ms: number): string {
   const [unit, length] = UNITS.find(([, least]) => ms >= least) ?? ['s', 1_000];
-  const count = Math.floor(ms / length);
-  return count === 0 ? 'now' : `${count} ${unit}`;
+  return `${Math.floor(ms / length)} ${unit}`;
 }
 
 /** Bytes for people: `812 B`, `4.1 kB`, `3.2 MB`. */
@@ -98,8 +97,8 @@ export function titleOf(message: {
   return message.type ?? (message.kind === 'event' ? 'Event' : 'Webhook');
 }
 
-/** Whom it is from, shortly: a mail's sender by name, else whom it concerns. */
-export function senderOf(message: { readonly from: readonly Address[]; readonly account: string }): string {
+/** What tells it from others of its title: a mail's sender, else the id its sender gave it. */
+export function subtitleOf(message: { readonly from: readonly Address[]; readonly externalId: string | null }): string {
   const [first] = message.from;
-  return first ? first.name.trim() || first.address : message.account;
+  return first ? first.name.trim() || first.address : (message.externalId ?? '');
 }

@@ -32,7 +32,7 @@ export class ReservedName extends Error {
 }
 
 /** The dead-letter queue on this virtual host carries another installation's id. */
-export class ForeignBroker extends Error {
+class ForeignBroker extends Error {
   override readonly name = 'ForeignBroker';
   constructor(where: string) {
     super(

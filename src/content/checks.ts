@@ -87,7 +87,7 @@ function base64Classes(): Uint8Array {
 }
 
 /** Whether `raw[from, to)` is base64 to its end: only its characters, whole groups, padding at the end alone. */
-export function isBase64(raw: Buffer, from: number, to: number): boolean {
+function isBase64(raw: Buffer, from: number, to: number): boolean {
   let chars = 0;
   let padding = 0;
   for (let at = from; at < to; at++) {

@@ -36,7 +36,7 @@ import { type ChildEnd, WarmChild } from './warm-child.js';
 import type { Answer, Operation, Trace } from './wire.js';
 
 /** The compiled entry of children: beside this module, or in `dist` when this module runs as TypeScript. */
-export function childEntry(): URL {
+function childEntry(): URL {
   const built = import.meta.url.endsWith('.ts') ? '../../dist/src/content/child.js' : './child.js';
   return new URL(built, import.meta.url);
 }

@@ -14,7 +14,7 @@ const EVENT_TYPE = 'application/cloudevents+json';
 const UNKNOWN_TYPE = 'application/octet-stream';
 
 /** Parts up to this size go into the message itself where a target asks for that, in bytes. */
-export const INLINE_PART_LIMIT = 65_536;
+const INLINE_PART_LIMIT = 65_536;
 
 /** What a target's definition says about bodies. */
 export interface BodyChoice {

@@ -205,7 +205,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
-    while (!stopping || outcomes.length > 0) {
+    while (!stopping || sending.size > 0 || outcomes.length > 0) {
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
           looked = clock.monotonic();

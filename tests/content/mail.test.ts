@@ -234,9 +234,9 @@ describe('the rung of headers', () => {
 
 describe('mails of other projects', () => {
   it.each<[string, string, string[], string[]]>([
-    ['enmime/low-quality__bad-header-wrap.raw', 'A text section', ['header_malformed@2'], ['test.html']],
-    ['enmime/low-quality__malformed-base64-attach.raw', 'A text section', ['base64_broken@2'], ['test.html']],
-    ['enmime/low-quality__unk-charset-part.raw', 'A text section', ['charset_unknown@1'], ['test.html']],
+    ['enmime/low-quality__bad-header-wrap.raw', 'A text section', ['header_malformed@2'], ['7DDA4_foo_9E5D72.zip']],
+    ['enmime/low-quality__malformed-base64-attach.raw', 'A text section', ['base64_broken@2'], ['some.doc']],
+    ['enmime/low-quality__unk-charset-part.raw', 'A text section', ['charset_unknown@1'], ['foo_9E5D72.zip']],
     ['enmime/mail__html-mime-inline.raw', 'Test of text section', [], ['favicon.png']],
     ['enmime/mail__mime-alternative.raw', 'Section one\n\nSection two', [], []],
     ['enmime/mail__mime-mixed.raw', 'Section one\n\nSection two', [], []],
@@ -271,7 +271,7 @@ describe('mails of other projects', () => {
       'MIME UTF8 Test \u00a2 More Text',
     );
     expect((await readMail(fixture('mikel/rfc2822__example14.eml'))).subject).toBe(
-      'Re: TEST \u30c6\u30b9\u30c8\u30c6\u30b9\u30c8',
+      'Re: TEST  \u30c6\u30b9\u30c8\u30c6\u30b9\u30c8',
     );
   });
 });

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import type { Pool } from 'pg';
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { Registry } from 'prom-client';
 import { expect } from 'vitest';
 import { Authentication } from '../../routes/authentication.js';
@@ -48,7 +48,10 @@ export interface TestSite {
   /** A one-time link. */
   linkFor(name: string, role?: Role): Promise<string>;
   /** A browser of its own in which somebody has signed in. */
-  signedIn(browser: Browser, options?: BrowserContextOptions & { readonly role?: Role; readonly name?: string }): Promise<BrowserContext>;
+  signedIn(
+    browser: Browser,
+    options?: BrowserContextOptions & { readonly role?: Role; readonly name?: string },
+  ): Promise<BrowserContext>;
   close(): Promise<void>;
 }
 
@@ -122,10 +125,23 @@ export async function startSite(): Promise<TestSite> {
   };
 
   return {
-    pool, origin, tenant, sources, targets, notices, linkFor,
+    pool,
+    origin,
+    tenant,
+    sources,
+    targets,
+    notices,
+    linkFor,
     addMail: async (raw, account = 'invoices@example.com') => {
       const view = await read(Buffer.from(raw), RUNG);
-      const place = await addMessage(pool, tenant, { source: sources.mail, kind: 'mail', type: 'mail', account, raw, view });
+      const place = await addMessage(pool, tenant, {
+        source: sources.mail,
+        kind: 'mail',
+        type: 'mail',
+        account,
+        raw,
+        view,
+      });
       await plan(pool, tenant, place, { mode: 'wait' });
       return place;
     },
@@ -133,7 +149,9 @@ export async function startSite(): Promise<TestSite> {
       const raw = `{"specversion":"1.0","id":"x-1","source":"/shop","type":"${type}","subject":"${account}","data":${data}}`;
       const place = await addMessage(pool, tenant, { source: sources.billing, kind: 'event', type, account, raw });
       await pool.query('update message set meta = null where tenant = $1 and channel = $2 and sequence = $3', [
-        tenant.id, place.channel, place.sequence,
+        tenant.id,
+        place.channel,
+        place.sequence,
       ]);
       await plan(pool, tenant, place, { mode: 'wait' });
       return place;
@@ -167,7 +185,13 @@ export async function expectAccessible(page: Page): Promise<void> {
     const { violations } = await (globalThis as any).axe.run(document, { resultTypes: ['violations'], iframes: false });
     return (violations as { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[])
       .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-      .map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html} ${node.failureSummary}`).join('; ')}`);
+      .map(
+        ({ id, nodes }) =>
+          `${id}: ${nodes
+            .slice(0, 3)
+            .map((node) => `${node.html} ${node.failureSummary}`)
+            .join('; ')}`,
+      );
   });
   expect(found, `${page.url()} as axe sees it`).toEqual([]);
 }

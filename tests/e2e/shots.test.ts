@@ -71,6 +71,7 @@ test('shots', async () => {
   await pool.query(`update message set value = '2409.60' where tenant = $1 and channel = $2 and sequence = $3`, [tenant.id, event.channel, event.sequence]);
   for (let i = 0; i < 9; i++) await site.addEvent(`{"amount":${i * 100}.00}`, { type: ['invoice.disputed','customer.merged','payment.unmatched'][i % 3]!, account: `customer-${1000 + i}` });
   await pool.query(`update standing set since = now() - make_interval(mins => (sequence * sequence * 3)::int)`);
+  await pool.query(`update plan set runs = replace(runs::text, '"set":1,"rules":["orders"]', '"set":3,"rules":[]')::json`);
   const rd = { by: 'rules' as const, set: 3, rules: ['orders'] };
   for (let i = 0; i < 12; i++) {
     const place = await addMessage(pool, tenant, { source: site.sources.billing, type: 'order.placed', account: `shop-${i}`, raw: '{"specversion":"1.0","id":"x","source":"/s","type":"order.placed","data":{"a":1}}', arrivedAt: new Date(Date.now() - i * 900_000) });

@@ -48,8 +48,7 @@ test(
     const ledger = new Ledger();
     const events: SentEvent[] = [];
     const mails: Buffer[] = [];
-    const t0 = performance.now(); const T = (l: string) => console.log(l, Math.round(performance.now() - t0));
-    let waybill = await site.start();T("started");
+    let waybill = await site.start();
     const erp = await consumeQueue(site.vhost);
 
     for (let round = 0; round < KILLS; round++) {
@@ -64,19 +63,19 @@ test(
       ]);
       await killSometime(waybill, sending, random);
       if (random.below(3) === 0) await rotateGeneration(site.databaseUrl);
-      T("killed"); waybill = await site.start(); T("restarted");
+      waybill = await site.start();
     }
 
     // What was acknowledged before is a duplicate now, what was not is new: nobody needs to know which is which.
     await sendAll(waybill, random.shuffled(events), ledger, random);
     await sendMails(waybill, mails);
-    T("sent"); await untilSettled(site.databaseUrl, { mayWait: ['default/archive'] });
-    T("settled"); const archived = await pullAll(waybill, 'archive');
+    await untilSettled(site.databaseUrl, { mayWait: ['default/archive'] });
+    const archived = await pullAll(waybill, 'archive');
     await untilSettled(site.databaseUrl);
 
-    T("pulled"); const books = await check(site.databaseUrl);
+    const books = await check(site.databaseUrl);
     expect(books.violations).toEqual([]);
-    T("checked"); expect(ledger.violations).toEqual([]);
+    expect(ledger.violations).toEqual([]);
     const stored = [...books.messages.values()];
     expect(ids(stored.filter(({ kind }) => kind === 'event').map((one) => one.externalId as string))).toEqual(
       ids(events.map(({ key }) => key)),

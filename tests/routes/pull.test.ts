@@ -1,10 +1,11 @@
 import { request } from 'node:http';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type PullDeps, pullRoutes } from '../../routes/pull.js';
+import type { PullStore } from '../../src/delivery/pull.js';
 import type { PullTarget, Target, TargetDefinition } from '../../src/delivery/target.js';
 import type { Outgoing } from '../../src/message/delivery.js';
 import type { Tenant } from '../../src/message/tenant.js';
-import { createPullStore, type PullStore } from '../../src/storage/pull.js';
+import { createPullStore } from '../../src/storage/pull.js';
 import { outgoing } from '../delivery/sample.js';
 import { realClock } from '../support/clock.js';
 import { until } from '../support/until.js';

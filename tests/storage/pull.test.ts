@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import type { Pool } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { DeliveryPlace, Leased, PulledTarget, PullStore } from '../../src/delivery/pull.js';
 import type { Tenant } from '../../src/message/tenant.js';
-import { createPullStore, type Leased, type Place, type PulledTarget, type PullStore } from '../../src/storage/pull.js';
+import { createPullStore } from '../../src/storage/pull.js';
 import { createTenant } from '../../src/storage/tenants.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -73,7 +74,7 @@ const failed = (of: PulledTarget, channel: number, number: number) =>
 const lease = (max = 100, who = 'token a', id = '00000000000000aa', of = target) =>
   store.lease(of, { who, lease: id }, max);
 const by = (who = 'token a', id: string | null = null) => ({ who, lease: id });
-const place = (channel: number, number: number): Place => ({ channel, epoch: 1, number });
+const place = (channel: number, number: number): DeliveryPlace => ({ channel, epoch: 1, number });
 const ids = (leased: readonly Leased[]) => leased.map(({ channel, number }) => `${channel}-${number}`);
 
 async function row(channel: number, number: number) {

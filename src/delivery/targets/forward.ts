@@ -46,7 +46,7 @@ export function forwardedMail(outgoing: Outgoing, raw: Uint8Array, by: Forwarder
 }
 
 /** `Name: value` with its line end; folded, since a line of mail may be no longer than 998 bytes. White space within is folding. */
-export function mailField(name: string, value: string): string {
+function mailField(name: string, value: string): string {
   return `${name}: ${foldedValue(value)}\r\n`;
 }
 

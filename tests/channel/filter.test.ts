@@ -1,0 +1,85 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FilterSet } from '../../src/channel/filter-set.js';
+import { FingerprintFilter, filterShape, GrowingFilter } from '../../src/channel/filter.js';
+import { settableClock } from '../support/clock.js';
+
+const fingerprint = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes));
+
+describe('a filter of fingerprints', () => {
+  it('never denies what was added, also after it has been saved and loaded', () => {
+    fc.assert(
+      fc.property(fc.array(fingerprint, { maxLength: 300 }), fc.integer({ min: 1, max: 300 }), (keys, expected) => {
+        const filter = new FingerprintFilter(filterShape(expected));
+        for (const key of keys) filter.add(key);
+        const loaded = new FingerprintFilter(filter.shape, Uint8Array.from(filter.bytes), filter.keys);
+        for (const key of keys) {
+          expect(filter.has(key)).toBe(true);
+          expect(loaded.has(key)).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it('errs for at most 0.02 % of keys at 2.3 bytes a key', () => {
+    const count = 50_000;
+    const filter = new FingerprintFilter(filterShape(count));
+    for (let i = 0; i < count; i++) filter.add(randomBytes(16));
+    let wrong = 0;
+    for (let i = 0; i < 200_000; i++) if (filter.has(randomBytes(16))) wrong++;
+    expect(filter.bytes.length / count).toBeLessThan(2.3);
+    // 40 expected; three standard deviations above.
+    expect(wrong).toBeLessThan(60);
+  });
+
+  it('refuses bytes that do not fit its shape', () => {
+    expect(() => new FingerprintFilter(filterShape(10), new Uint8Array(3))).toThrow(RangeError);
+  });
+});
+
+describe('a growing filter', () => {
+  it('keeps everything when it grows beyond what was expected', () => {
+    const filter = new GrowingFilter(1000);
+    const keys = Array.from({ length: 5000 }, () => randomBytes(16));
+    for (const key of keys) filter.add(key);
+    expect(keys.every((key) => filter.has(key))).toBe(true);
+    expect(filter.keys).toBe(5000);
+  });
+});
+
+describe('the filters of a window', () => {
+  it('look up whatever has no ready filter, and what a ready one calls maybe', () => {
+    const filters = new FilterSet(3, 1000, settableClock());
+    const [old, fresh] = [randomBytes(16), randomBytes(16)];
+    const sealed = new FingerprintFilter(filterShape(10));
+    sealed.add(old);
+    filters.seal(1, sealed);
+    filters.seal(2, null);
+    expect(filters.lookUps(old)).toEqual([1, 2, 3]);
+    filters.ready();
+    filters.drop(2);
+    expect(filters.lookUps(old)).toEqual([1]);
+    expect(filters.lookUps(fresh)).toEqual([]);
+    filters.remember([fresh]);
+    expect(filters.lookUps(fresh)).toEqual([3]);
+  });
+
+  it('ask the store for a while after another process was first with a key', () => {
+    const clock = settableClock();
+    const filters = new FilterSet(1, 1000, clock);
+    filters.ready();
+    filters.distrust();
+    expect(filters.lookUps(randomBytes(16))).toEqual([1]);
+    clock.advance(10_000);
+    expect(filters.lookUps(randomBytes(16))).toEqual([]);
+  });
+
+  it('look up the generation before until its filter is there', () => {
+    const filters = new FilterSet(1, 1000, settableClock());
+    filters.ready();
+    filters.advance(2);
+    expect(filters.lookUps(randomBytes(16))).toEqual([1, 2]);
+    expect(filters.missing()).toEqual([1]);
+  });
+});

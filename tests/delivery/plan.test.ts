@@ -1,0 +1,89 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Decided, deliveriesOf, nextChain, planRuns } from '../../src/delivery/plan.js';
+
+const decided = fc.record({
+  rung: fc.constantFrom(0, 0, 0, 1),
+  mode: fc.constantFrom('deliver' as const, 'deliver' as const, 'close' as const, 'wait' as const),
+  decider: fc.constantFrom(
+    { by: 'rules', set: 1, rules: ['a'] } as const,
+    { by: 'rules', set: 1, rules: ['a'] } as const,
+    { by: 'person', who: 'x', version: 2 } as const,
+  ),
+  targets: fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }),
+  late: fc.boolean(),
+  replay: fc.constant(false),
+  why: fc.constantFrom(null, null, 'reason'),
+});
+
+function inStream(messages: readonly Omit<Decided, 'sequence'>[], first = 1): Decided[] {
+  return messages.map((message, i) => ({ ...message, sequence: first + i }));
+}
+
+describe('planRuns', () => {
+  it('says of every message exactly what was decided, whatever it puts together', () => {
+    fc.assert(
+      fc.property(fc.array(decided, { maxLength: 60 }), (given) => {
+        const messages = inStream(given);
+        const runs = planRuns(messages, new Map(), (target) => (target % 2 === 0 ? 'now' : 'later'));
+        const told = runs.flatMap((run) =>
+          Array.from({ length: run.n }, (_, i) => ({
+            sequence: run.s + i,
+            rung: run.r,
+            mode: run.m,
+            decider: run.d,
+            targets: run.t.map(([target]) => target),
+            late: run.late ?? false,
+            replay: run.replay ?? false,
+            why: run.why ?? null,
+          })),
+        );
+        expect(told).toEqual(messages);
+      }),
+    );
+  });
+
+  it('numbers the deliveries of each target without a gap from where its line stood', () => {
+    fc.assert(
+      fc.property(fc.array(decided, { maxLength: 60 }), fc.nat(1000), (given, stood) => {
+        const lines = new Map([[1, stood]]);
+        const runs = planRuns(inStream(given), lines, () => 'now');
+        const byTarget = new Map<number, number[]>();
+        for (const { target, number } of deliveriesOf(runs)) {
+          byTarget.set(target, [...(byTarget.get(target) ?? []), number]);
+        }
+        for (const [target, numbers] of byTarget) {
+          const first = target === 1 ? stood : 0;
+          expect(numbers).toEqual(numbers.map((_, i) => first + i + 1));
+          expect(lines.get(target)).toBe(first + numbers.length);
+        }
+      }),
+    );
+  });
+
+  it('makes one run of a thousand messages under one rule', () => {
+    const rule = { by: 'rules', set: 7, rules: ['all'] } as const;
+    const message = { rung: 0, mode: 'deliver', decider: rule, targets: [3], late: false, replay: false, why: null } as const;
+    const runs = planRuns(inStream(Array.from({ length: 1000 }, () => message), 501), new Map([[3, 9]]), () => 'now');
+    expect(runs).toEqual([{ s: 501, n: 1000, r: 0, m: 'deliver', d: rule, t: [[3, 10, 'now']] }]);
+  });
+});
+
+describe('nextChain', () => {
+  const message = (sequence: number, fill: number) => ({ sequence, sha256: Buffer.alloc(32, fill) });
+
+  it('changes with every message, its number and its place', () => {
+    const start = Buffer.alloc(32);
+    const chain = nextChain(start, [message(1, 1), message(2, 2)]);
+    expect(nextChain(start, [message(1, 1), message(2, 2)])).toEqual(chain);
+    for (const other of [
+      [message(2, 2), message(1, 1)],
+      [message(1, 1), message(3, 2)],
+      [message(1, 1), message(2, 3)],
+      [message(1, 1)],
+    ]) {
+      expect(nextChain(start, other)).not.toEqual(chain);
+    }
+    expect(nextChain(chain, [message(1, 1), message(2, 2)])).not.toEqual(chain);
+  });
+});
