@@ -39,6 +39,8 @@ setInterval(writeAges, 10_000);
 
 /* Live updates: the page says that there is something new, and changes only when asked to. */
 
+const FULL_PAGE = 50;
+
 const triage = one('[data-triage]');
 const changedBar = one('[data-changed]');
 const freshBar = one('[data-fresh]') ?? changedBar;
@@ -81,14 +83,12 @@ async function look() {
 
 function announce(page) {
   const rows = all('.row[data-id]', page);
-  const now = new Map(rows.map((row) => [row.dataset.id, row.dataset.seen]));
+  const now = new Set(rows.map((row) => row.dataset.id));
   const shown = shownIds();
   const added = rows.filter((row) => !shown.has(row.dataset.id)).length;
-  const firstPage = !new URLSearchParams(location.search).has('cursor');
   for (const row of all('.row[data-id]')) {
-    // On further pages a row may only have moved on.
-    const gone = firstPage && rows.length < 50 && !now.has(row.dataset.id);
-    row.classList.toggle('gone', gone);
+    // Beyond a full page it may only have moved on.
+    row.classList.toggle('gone', rows.length < FULL_PAGE && !now.has(row.dataset.id));
   }
   fresh = page;
   const button = one('[data-load]', freshBar);
@@ -135,17 +135,30 @@ function onChange(change) {
     }
     return;
   }
-  if (!triage) return;
+  // Further pages of a list stay as they are.
+  if (!triage?.dataset.list) return;
   const shown = shownIds();
   const concerns = change.inbox !== inbox || change.more || change.messages.some((id) => shown.has(id));
   inbox = change.inbox;
   if (concerns) look();
 }
 
+let stream = null;
+
+/** Only pages that are seen listen: browsers open few connections to one server, and each tab would hold one. */
+function listen() {
+  if (document.hidden) {
+    stream?.close();
+    stream = null;
+  } else if (!stream) {
+    stream = new EventSource('/v1/stream');
+    stream.addEventListener('change', (event) => onChange(JSON.parse(event.data)));
+  }
+}
+
 if (one('[data-inbox-count]') && 'EventSource' in window) {
-  const stream = new EventSource('/v1/stream');
-  stream.addEventListener('change', (event) => onChange(JSON.parse(event.data)));
-  addEventListener('pagehide', () => stream.close());
+  document.addEventListener('visibilitychange', listen);
+  listen();
 }
 all('[data-load]').forEach((button) => {
   button.addEventListener('click', load);

@@ -11,6 +11,11 @@ export class Notices {
     for (const listener of this.#listeners.get(tenant) ?? []) listener(ids.slice(0, MOST_IDS));
   }
 
+  /** Whether anybody would hear of a tenant's messages. */
+  listening(tenant: number): boolean {
+    return this.#listeners.has(tenant);
+  }
+
   /** Answers how to stop listening. */
   subscribe(tenant: number, listener: Listener): () => void {
     const listeners = this.#listeners.get(tenant) ?? new Set();

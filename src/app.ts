@@ -9,7 +9,7 @@ import { Authentication } from '../routes/authentication.js';
 import { eventRoutes } from '../routes/events.js';
 import { hookRoutes } from '../routes/hooks.js';
 import { pullRoutes } from '../routes/pull.js';
-import { Notices } from '../routes/notices.js';
+import { MOST_IDS, Notices } from '../routes/notices.js';
 import type { Route } from '../routes/route.js';
 import { createServer, type WaybillServer } from '../routes/server.js';
 import { createAfterTry } from './app/after-try.js';
@@ -186,7 +186,12 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       maxUnconfirmed: 5000,
     },
     observe: {
-      planned: () => undefined,
+      planned: (tenant, channel, first, last) => {
+        if (!notices.listening(tenant)) return;
+        const count = Math.min(last - first + 1, MOST_IDS);
+        const ids = Array.from({ length: count }, (_, i) => messageId({ channel, sequence: last - i }));
+        notices.publish(tenant, ids);
+      },
       pending: (tenant, target) => pendingNotices.publish(tenant, target),
       paused: (target, code) => {
         metrics?.paused.inc({ tenant: target.tenant.name, target: target.name, code });

@@ -18,7 +18,7 @@ import { targetChoices } from './inbox.js';
 import { asIs, showJson } from './json.js';
 import { type Site, seeOther } from './show.js';
 import { timelineOf } from './timeline.js';
-import { addresses, deliveryBadge, kindLabel, messageBadge, size, subtitleOf, titleOf, when } from './words.js';
+import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
 type Tab = (typeof TABS)[number];

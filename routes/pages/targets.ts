@@ -13,6 +13,7 @@ import { recoverTarget, targetsWithHealth, targetWithHealth } from '../targets.j
 import type { PageDeps } from './deps.js';
 import { address, given, readForm, reasonField } from './form.js';
 import { showJson } from './json.js';
+import { mayRetry } from './message.js';
 import { countText, type Site, seeOther } from './show.js';
 import { type Badge, count, deliveryBadge, when } from './words.js';
 
@@ -209,7 +210,6 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, back: strin
     code: one.code,
     created: when(one.created, now),
     next: one.next && one.attempts > 0 && when(one.next, now),
-    retry:
-      one.state !== 'pending' && permissions.has('deliveries.retry') && address(`/deliveries/${id}/retry`, { back }),
+    retry: mayRetry(one.state) && permissions.has('deliveries.retry') && address(`/deliveries/${id}/retry`, { back }),
   };
 }

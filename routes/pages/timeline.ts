@@ -48,10 +48,10 @@ function dated(at: Date, now: number, happening: Omit<Happening, 'at'>): Dated {
 function accepted({ message, standing }: ReadMessage, now: number): Dated {
   const { channel, sequence, peer, sha256, eventTime } = message;
   return dated(standing.received, now, {
-    title: `Accepted by ${standing.source} and sequenced`,
+    title: `Accepted: number ${sequence} of channel ${channel}`,
     tone: 'plain',
     lines: [
-      `Number ${sequence} of channel ${channel}, account ${message.account}, from ${peer}.`,
+      `Source ${standing.source}, account ${message.account}, from ${peer}.`,
       `${size(standing.size)}, SHA-256 ${Buffer.from(sha256).toString('hex')}`,
       ...(eventTime === null ? [] : [`It says it happened at ${eventTime}.`]),
     ],

@@ -19,6 +19,9 @@ export interface LinkSettings {
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 
+/** Certificates are checked whatever the environment says. */
+const CONNECTING = { noDelay: true, keepAlive: true, timeout: CONNECT_TIMEOUT_MS, rejectUnauthorized: true };
+
 /**
  * One connection to RabbitMQ that is made again whenever it is lost. A broker that isn't there is no error here:
  * the link is `down` until it is.
@@ -91,7 +94,7 @@ export class Link {
   private async connect(): Promise<void> {
     let connection: ChannelModel | undefined;
     try {
-      connection = await connect(this.url, { noDelay: true, keepAlive: true, timeout: CONNECT_TIMEOUT_MS });
+      connection = await connect(this.url, CONNECTING);
       const lost = this.watch(connection);
       await Promise.race([this.prepare(connection), lost]);
     } catch (error) {

@@ -38,6 +38,9 @@ const PUBLISH = 40;
 /** How long messages may stay unconfirmed on a channel before it is replaced. */
 const STUCK_AFTER_MS = 30_000;
 
+/** How often to look whether a broker that was away is back. */
+const RESTING_MS = 1_000;
+
 /**
  * Publishes to one route over one channel, with confirms and mandatory, in the order given. Each target has its own, so
  * that a missing exchange (which ends the channel) or a queue in trouble is its own trouble alone.
@@ -69,6 +72,11 @@ export class Publisher {
     const attempt = this.attempt(publications, unconfirmedMs);
     this.underWay.add(attempt);
     return await attempt.finally(() => this.underWay.delete(attempt));
+  }
+
+  /** Milliseconds for which publishing makes no sense; 0 when it does. The broker's `onUp` may come sooner. */
+  resting(): number {
+    return this.link.state() !== 'up' || this.open?.confirms.leftOver() ? RESTING_MS : 0;
   }
 
   /** Waits for what is under way, at most its own time limit, and gives the channel back. */

@@ -53,6 +53,11 @@ export type SendResult =
  */
 export interface Sender {
   send(batch: readonly Outgoing[]): Promise<SendResult[]>;
+  /**
+   * Milliseconds for which there is no point in sending: the broker is away, or the target failed again and again.
+   * 0 when there is. Whoever has much to send asks first, since every entry sent all the same is only interrupted.
+   */
+  resting?(): number;
   /** Settles what is under way and releases connections. */
   close(): Promise<void>;
 }

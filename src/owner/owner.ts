@@ -15,7 +15,7 @@ import {
   type PlanOutcome,
   type Settled,
 } from './ports.js';
-import { type Drawn, drawExtra, drawStream, type Item, itemsOf, newDelivery, readyOf } from './planning.js';
+import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
 import {
   type Canonical,
@@ -65,7 +65,8 @@ export interface OwnerDeps {
 
 /** What others in this process want to hear of: metrics, live pages, long polls. */
 export interface OwnerObserver {
-  planned(count: number, waiting: number): void;
+  /** Messages of a channel, by their sequences, have been decided. */
+  planned(tenant: number, channel: number, first: number, last: number): void;
   /** Deliveries of a target wait: somebody may fetch them. */
   pending(tenant: number, target: number): void;
   paused(target: Target, code: string, reason: string): void;
@@ -373,27 +374,25 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function decisionPlan(state: ChannelState, decision: DueDecision, directory: OwnerDirectory): Promise<Drawn | null> {
     const [found] = await store.readWithViews(decision.tenant, decision.channel, [decision.sequence]);
-    const carried = [{ sequence: decision.sequence, version: decision.version }];
+    const carried = [decision];
     const drawing = { state, directory, how: howOf(state, directory) };
     const decider = { by: 'person', who: decision.who, version: decision.version } as const;
     const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
     const ready = found && view ? readyOf({ message: found.message, parsed: undefined }, view, directory, deps.canonical) : null;
     const base = { sequence: decision.sequence, rung: view?.rung ?? 0, decider, late: false, why: null };
-    const standing = { sequence: decision.sequence, version: decision.version, reason: null, rung: null };
     switch (decision.action) {
       case 'assign':
       case 'replay': {
-        const replay = decision.action === 'replay';
-        const decided = { ...base, mode: 'deliver', targets: ready ? decision.targets : [], replay } as const;
-        const item: Item = { decided, standing: replay ? null : { ...standing, state: 'routed' }, ready };
-        return drawExtra(drawing, [item], { decisions: carried });
+        const targets = ready ? decision.targets : [];
+        const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay' } as const;
+        // Where the message stands was written with the decision, and later ones may have moved it on.
+        return drawExtra(drawing, [{ decided, standing: null, ready }], { decisions: carried });
       }
       case 'unassign': {
         const pending = await store.pendingOf(state.held, decision.sequence);
-        const cancelled = pending.filter((each) => !isUnderWay(decision, each));
+        const cancelled = pending.filter((each) => decision.targets.includes(each.target) && !isUnderWay(decision, each));
         const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
-        const item: Item = { decided, standing: { ...standing, state: 'waiting' }, ready: null };
-        return drawExtra(drawing, [item], { decisions: carried, cancelled });
+        return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: carried, cancelled });
       }
       default: {
         const never: never = decision.action;
@@ -431,8 +430,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     if (state) for (const waiting of plan.pending) countPending(state, waiting.target, 1);
     for (const target of new Set(plan.pending.map((each) => each.target))) deps.observe.pending(plan.held.tenant, target);
     if (plan.pending.length > 0) dispatchBell.ring();
-    const waits = plan.standings.filter((standing) => standing.state === 'waiting').length;
-    deps.observe.planned(plan.lastSequence - plan.firstSequence + 1, waits);
+    deps.observe.planned(plan.held.tenant, plan.held.channel, plan.firstSequence, plan.lastSequence);
     if (plan.open) {
       const sent = sendNow(drawn, directory).finally(() => sending.delete(sent));
       sending.add(sent);

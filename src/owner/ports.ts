@@ -18,6 +18,14 @@ export class FencedOut extends Error {
   }
 }
 
+/** A person took a decision back while it was being planned: nothing was written; read and plan anew. */
+export class DecisionMoved extends Error {
+  override readonly name = 'DecisionMoved';
+  constructor() {
+    super('a decision was taken back while it was being planned');
+  }
+}
+
 /** Where a channel's reader stands, as its new owner finds it. */
 export interface ReaderState {
   readonly planned: number;
@@ -53,8 +61,8 @@ export interface NewPlan {
   readonly attempts: readonly EndedAttempt[];
   /** Attempts of batches of events that went through; they leave none. */
   readonly doneBatches: readonly number[];
-  /** Versions of people's decisions it carries out, by sequence. */
-  readonly decisions: readonly { readonly sequence: number; readonly version: number }[];
+  /** People's decisions it carries out, as they were read: one that has changed since undoes the whole writing. */
+  readonly decisions: readonly Pick<DueDecision, 'sequence' | 'version' | 'targets'>[];
   readonly cancelled: readonly { readonly target: number; readonly epoch: number; readonly number: number }[];
   readonly poison: readonly number[];
 }

@@ -131,7 +131,8 @@ function untrusted(name: string): string {
   return `untrusted-${name}`;
 }
 
-function isForgery(name: string, value: string, hostname: string): boolean {
+/** Whether a field of an incoming message could pass for one of ours. The value may still be folded. */
+export function isForgery(name: string, value: string, hostname: string): boolean {
   if (/^(x-)?waybill-/i.test(name)) return true;
   return name.toLowerCase() === 'authentication-results' && sameHost(authservId(value), hostname);
 }

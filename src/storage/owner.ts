@@ -5,6 +5,7 @@ import type { StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
 import { newDelivery } from '../owner/planning.js';
 import {
+  DecisionMoved,
   type DueDecision,
   type DueDelivery,
   type EndedAttempt,
@@ -369,17 +370,21 @@ async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Prom
   }
   await endAttempts(client, plan.attempts);
   if (plan.decisions.length > 0) {
-    await client.query(
-      `update decision d set plan = $3 from unnest($4::bigint[], $5::int[]) as i(sequence, version)
-       where d.tenant = $1 and d.channel = $2 and d.sequence = i.sequence and d.version = i.version`,
+    const { rowCount } = await client.query(
+      `update decision d set plan = $3
+       from unnest($4::bigint[], $5::int[], $6::text[]) as i(sequence, version, targets)
+       where d.tenant = $1 and d.channel = $2 and d.sequence = i.sequence and d.version = i.version
+         and d.plan is null and d.targets = i.targets::int[]`,
       [
         tenant,
         channel,
         plan.number,
         arrayOf(plan.decisions.map((each) => each.sequence)),
         arrayOf(plan.decisions.map((each) => each.version)),
+        textArray(plan.decisions.map((each) => arrayOf(each.targets))),
       ],
     );
+    if (rowCount !== plan.decisions.length) throw new DecisionMoved();
   }
   if (plan.cancelled.length > 0) {
     await client.query(
@@ -411,7 +416,7 @@ async function quarantinePoison(client: PoolClient, held: Held, sequence: number
      from message m, number n
      where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
      on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
-       last_at = excluded.last_at`,
+       state = 'held', last_at = excluded.last_at`,
     [held.tenant, held.channel, sequence],
   );
 }

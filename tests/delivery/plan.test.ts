@@ -63,8 +63,23 @@ describe('planRuns', () => {
 
   it('makes one run of a thousand messages under one rule', () => {
     const rule = { by: 'rules', set: 7, rules: ['all'] } as const;
-    const message = { rung: 0, mode: 'deliver', decider: rule, targets: [3], late: false, replay: false, why: null } as const;
-    const runs = planRuns(inStream(Array.from({ length: 1000 }, () => message), 501), new Map([[3, 9]]), () => 'now');
+    const message = {
+      rung: 0,
+      mode: 'deliver',
+      decider: rule,
+      targets: [3],
+      late: false,
+      replay: false,
+      why: null,
+    } as const;
+    const runs = planRuns(
+      inStream(
+        Array.from({ length: 1000 }, () => message),
+        501,
+      ),
+      new Map([[3, 9]]),
+      () => 'now',
+    );
     expect(runs).toEqual([{ s: 501, n: 1000, r: 0, m: 'deliver', d: rule, t: [[3, 10, 'now']] }]);
   });
 });

@@ -107,7 +107,7 @@ test('shots', async () => {
       await page.screenshot({ path: `/tmp/shots/${name}-${colorScheme}-${width}.png`, fullPage: width === 400 || !['inbox'].includes(name) });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       if (wide > 0) bad.push(`${name} ${width} is ${wide} px too wide`);
-      await expectAccessible(page).catch((e) => bad.push(e.message.slice(0, 1500)));
+      await expectAccessible(page).catch((e) => bad.push(e.message.slice(0,200) + JSON.stringify(e.actual).slice(0, 1500)));
     }
     await context.close();
   }

@@ -401,9 +401,40 @@ describe('the owner', () => {
     );
     process.owner.wake();
     await until(() => process.sent.length === 2, 'both targets');
-    const { rows } = await database.pool.query('select state, version from standing');
-    expect(rows).toEqual([{ state: 'routed', version: 2 }]);
     const { rows: taken } = await database.pool.query('select plan from decision');
     expect(taken).toEqual([{ plan: 2 }]);
+  });
+
+  it('sends nothing of what a person takes back while it is being planned', async () => {
+    const process = await startProcess({ route: () => [] });
+    await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
+    const place = await until(
+      async () =>
+        (await database.pool.query<{ channel: number; sequence: number }>('select channel, sequence from standing')).rows[0],
+      'the inbox',
+    );
+    // The row is locked by the one who takes it back, while the owner has read it and waits to write.
+    const client = await database.pool.connect();
+    await client.query(
+      `insert into decision (tenant, channel, sequence, version, who, action, targets)
+       values ($1, $2, $3, 2, 'anna', 'assign', $4)`,
+      [tenant.id, place.channel, place.sequence, `{${targets.map((t) => t.id).join(',')}}`],
+    );
+    await client.query('begin');
+    await client.query("update decision set targets = '{}', plan = 0 where version = 2");
+    process.owner.wake();
+    const waits = `select from pg_stat_activity where wait_event_type = 'Lock' and query like 'update decision%'
+      and datname = current_database()`;
+    await until(async () => (await database.pool.query(waits)).rowCount === 1, 'the owner to wait for the row');
+    await client.query('commit');
+    client.release();
+    await process.accepter.accept([eventArrival(tenant, { id: 'after' })]);
+    await until(
+      async () => (await database.pool.query('select sum(planned)::int as n from reader')).rows[0].n === 2,
+      'the next message to be planned',
+    );
+    expect(process.sent).toEqual([]);
+    expect((await database.pool.query('select from delivery')).rowCount).toBe(0);
+    expect((await database.pool.query('select from line')).rowCount).toBe(0);
   });
 });

@@ -26,12 +26,16 @@ export class Breaker {
 
   /** Asks for leave to try. 0: go ahead, and tell the outcome; else milliseconds to stay away. */
   ask(): number {
-    if (this.openUntil === null) return 0;
-    const left = this.openUntil - this.clock.monotonic();
-    if (left > 0) return left;
+    const left = this.restMs();
+    if (left > 0 || this.openUntil === null) return left;
     if (this.probing) return PROBING_MS;
     this.probing = true;
     return 0;
+  }
+
+  /** Milliseconds until a try makes sense; unlike `ask` it promises nothing. */
+  restMs(): number {
+    return this.openUntil === null ? 0 : Math.max(0, this.openUntil - this.clock.monotonic());
   }
 
   /** The target answered like something that works, whatever it thought of the message. */

@@ -31,6 +31,8 @@ const PATIENCE = 5;
 export function createEmailSender(target: Target<EmailTarget>, deps: EmailSenderDeps): Sender {
   const { definition } = target;
   const transport = createTransport(transportOptions(definition, deps.host));
+  // Each mail's own failure comes with its promise; without a listener the same would end the process.
+  transport.on('error', () => undefined);
   const slots = new Slots(definition.connections);
   const breaker = new Breaker(deps.clock);
   const by: Forwarder = { host: deps.host, loopToken: loopToken(deps.installation, target.tenant.name, target.name) };
@@ -52,6 +54,7 @@ export function createEmailSender(target: Target<EmailTarget>, deps: EmailSender
 
   return {
     send: (batch) => sendInLines(batch, slots, sendOne),
+    resting: () => breaker.restMs(),
     async close() {
       closing = true;
       await slots.settled();

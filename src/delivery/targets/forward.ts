@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Outgoing } from '../../message/delivery.js';
 import { deliveryId } from '../../message/id.js';
+import { isForgery } from '../../routing/canonical.js';
 import { headerFields } from '../wire.js';
 import { type MailField, readMailHeader } from './mailfields.js';
 
@@ -62,16 +63,8 @@ function isLooping(fields: readonly MailField[], token: string): boolean {
   );
 }
 
-function passesForOurs(field: MailField, host: string): boolean {
-  if (field.name === LOOP_FIELD.toLowerCase()) return false;
-  if (/^(?:x-)?waybill-/.test(field.name)) return true;
-  return field.name === 'authentication-results' && authority(field.value) === host.toLowerCase();
-}
-
-/** The authserv-id an Authentication-Results field speaks for (RFC 8601, 2.2), comments before it aside. */
-function authority(value: string): string {
-  const id = /^(?:\s|\([^()]*\))*"?([^\s";(]+)/.exec(value)?.[1];
-  return id?.toLowerCase() ?? '';
+function passesForOurs({ name, value }: MailField, host: string): boolean {
+  return name !== LOOP_FIELD.toLowerCase() && isForgery(name, value, host);
 }
 
 function ourFields(outgoing: Outgoing, fields: readonly MailField[], by: Forwarder, now: number): string {

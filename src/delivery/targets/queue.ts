@@ -11,6 +11,8 @@ export interface QueueBroker {
 export interface QueuePublisher {
   /** One result per message, in order; never rejects. */
   publish(publications: readonly QueuePublication[], unconfirmedMs: number): Promise<QueueAnswer[]>;
+  /** Milliseconds for which publishing makes no sense; 0 when it does. */
+  resting(): number;
   close(): Promise<void>;
 }
 
@@ -47,6 +49,7 @@ export function createQueueSender(target: Target<QueueTarget>, deps: QueueSender
       const answers = await publisher.publish(batch.map(publicationOf), deps.unconfirmedMs);
       return inLines(batch, answers.map(resultOf));
     },
+    resting: () => publisher.resting(),
     close: () => publisher.close(),
   };
 }

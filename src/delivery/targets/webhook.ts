@@ -53,6 +53,7 @@ export function createWebhookSender(target: Target<WebhookTarget>, deps: Webhook
 
   return {
     send: (batch) => sendInLines(batch, slots, sendOne),
+    resting: () => breaker.restMs(),
     async close() {
       closing = true;
       await slots.settled();

@@ -250,7 +250,7 @@ describe('forwarding', () => {
         '\tevil4',
         'X-Waybill-Loop: 0123',
         'Authentication-Results: Waybill.Example.COM; spf=pass evil5',
-        'Authentication-Results: (c) waybill.example.com 1; dkim=pass evil6',
+        'Authentication-Results: ((c) d) "waybill.example.com" 1; dkim=pass evil6',
         'Authentication-Results: mx.example.org; spf=fail kept',
         'Subject: kept',
         '',

@@ -72,6 +72,7 @@ function failing(broker: Broker, fails: () => ReadonlySet<number> | undefined): 
           const [goods, bads] = [good.values(), bad.values()];
           return chosen.map((isBad) => (isBad ? bads : goods).next().value as (typeof good)[number]);
         },
+        resting: () => real.resting(),
         close: async () => void (await Promise.all([real.close(), full.close()])),
       };
       return publisher;
@@ -273,6 +274,7 @@ describe('where it goes', () => {
     });
     away.start();
     const sender = createQueueSender(target(), { broker: away, unconfirmedMs: 1_000 });
+    expect(sender.resting?.()).toBe(1_000);
     expect(await sender.send([outgoing(1)])).toMatchObject([{ result: 'interrupted' }]);
     await sender.close();
     await away.close();

@@ -365,7 +365,9 @@ describe('a target that fails again and again', () => {
       afterMs: 10_000,
     });
     expect(receiver.requests).toHaveLength(5);
+    expect(sender.resting?.()).toBe(10_000);
     clock.advance(10_000);
+    expect(sender.resting?.()).toBe(0);
     const [probe, others] = await Promise.all([one(sender), one(sender)]);
     expect([probe?.result, others?.result]).toEqual(['retry', 'interrupted']);
     expect(await one(sender)).toMatchObject({ result: 'interrupted', afterMs: 20_000 });
