@@ -123,8 +123,8 @@ function load() {
   freshBar.hidden = true;
 }
 
-/** What came of the stream last: how full the inbox was. */
-let inbox = null;
+/** How full the inbox was when last heard of; the page itself is the first to say. */
+let inbox = Number(one('[data-inbox-count]')?.textContent.replace(/\D/g, ''));
 
 function onChange(change) {
   showCount(change.inbox);

@@ -317,9 +317,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     made.start();
     made.onUp(() => owner.wake());
     made.onDead(async (dead) => {
-      const known = await noteDead(pool, dead);
-      log.warn({ dead, known }, 'a consumer gave a delivery up');
-      owner.wake();
+      const noted = await noteDead(pool, dead);
+      log.warn({ dead, noted: noted.noted }, 'a consumer gave a delivery up');
+      if (noted.noted === 'voided') owner.voided(noted.line);
     });
     return made;
   }

@@ -14,10 +14,16 @@ export function checkHead(head: Head, defects: DefectList): void {
 }
 
 /**
- * Looks through a mail's bytes and structure for damage that parsers pass over in silence. Each check reads every byte
- * once at most.
+ * Looks through a mail's bytes and structure for damage that parsers pass over in silence. `broken`: the leaves whose
+ * base64 is none. Each check reads every byte once at most.
  */
-export function checkBody(raw: Buffer, head: Head, structure: Structure, defects: DefectList): void {
+export function checkBody(
+  raw: Buffer,
+  head: Head,
+  structure: Structure,
+  broken: ReadonlySet<Leaf>,
+  defects: DefectList,
+): void {
   for (const { code, path } of structure.flaws) {
     if (code === 'boundary_missing' && path !== 'body') defects.add(code, path, 'its body is in the raw message only');
     else defects.add(code, path);
@@ -26,12 +32,12 @@ export function checkBody(raw: Buffer, head: Head, structure: Structure, defects
   const nul = raw.indexOf(0);
   if (nul !== -1 && !isBinaryAt(structure, nul)) defects.add('nul', nul < head.bodyStart ? 'header' : 'body');
   if (mixesNewlines(raw, structure)) defects.add('bare_newline', 'message');
-  for (const leaf of structure.leaves) checkLeaf(raw, leaf, defects);
+  for (const leaf of broken) defects.add('base64_broken', leaf.path);
+  for (const leaf of structure.leaves) checkLeaf(leaf, defects);
 }
 
-function checkLeaf(raw: Buffer, leaf: Leaf, defects: DefectList): void {
+function checkLeaf(leaf: Leaf, defects: DefectList): void {
   if (leaf.encoding === 'unknown') defects.add('encoding_unknown', leaf.path);
-  if (leaf.encoding === 'base64' && !isBase64(raw, leaf.start, leaf.end)) defects.add('base64_broken', leaf.path);
   if (isText(leaf) && leaf.charset !== null && !isKnownCharset(leaf.charset)) defects.add('charset_unknown', leaf.path);
   if (isTnef(leaf)) defects.add('tnef', leaf.path);
 }
@@ -72,34 +78,4 @@ function hasOtherNewline(raw: Buffer, from: number, to: number, wantsCr: boolean
     if (byte === LF ? (raw[at - 1] === CR) !== wantsCr : byte === CR && raw[at + 1] !== LF) return true;
   }
   return false;
-}
-
-/** 1: a character of base64; 2: `=`; 3: white space. */
-const BASE64_CLASS = base64Classes();
-
-function base64Classes(): Uint8Array {
-  const classes = new Uint8Array(256);
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-  for (const char of alphabet) classes[char.charCodeAt(0)] = 1;
-  classes['='.charCodeAt(0)] = 2;
-  for (const char of ' \t\r\n') classes[char.charCodeAt(0)] = 3;
-  return classes;
-}
-
-/** Whether `raw[from, to)` is base64 to its end: only its characters, whole groups, padding at the end alone. */
-function isBase64(raw: Buffer, from: number, to: number): boolean {
-  let chars = 0;
-  let padding = 0;
-  for (let at = from; at < to; at++) {
-    const kind = BASE64_CLASS[raw[at] as number];
-    if (kind === 1) {
-      if (padding > 0) return false;
-      chars++;
-    } else if (kind === 2) {
-      padding++;
-    } else if (kind === 0) {
-      return false;
-    }
-  }
-  return padding <= 2 && (chars + padding) % 4 === 0;
 }

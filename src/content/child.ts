@@ -3,6 +3,7 @@ import { RUNGS, type RungName } from './index.js';
 import { MAIL_LIMITS } from './limits.js';
 import { readHtml, readPart } from './rungs/full.js';
 import { childSettings, serve } from './serve.js';
+import { isNestedTooDeep } from './text.js';
 
 /*
  * A child process of the pool: reads one message at a time, and may die of it. It has no network, no database and no
@@ -32,7 +33,8 @@ await serve(
     async html(raw, tools) {
       const { html, pictures } = await readHtml(raw, tools);
       tools.stage('html');
-      return html === null ? { html: null, blocked: 0 } : makeSafe(html, pictures, tools.limits.pictureBytes);
+      if (html === null || isNestedTooDeep(html)) return { html: null, blocked: 0 };
+      return makeSafe(html, pictures, tools.limits.pictureBytes);
     },
   },
   settings,

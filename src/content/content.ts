@@ -67,7 +67,7 @@ export type PartResult = { readonly ok: true; readonly part: Part; readonly byte
 export type HtmlResult =
   | {
       readonly ok: true;
-      /** Null where the mail has no HTML. For a sandboxed frame. */
+      /** Null where the mail has no HTML that could be shown. For a sandboxed frame. */
       readonly html: string | null;
       /** How many things it would have fetched from elsewhere. */
       readonly blocked: number;

@@ -34,27 +34,51 @@ export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung
 
 /** The raw bytes are the whole event, its data a member of it. */
 function structuredView(message: EventMessage, parsed: ParsedJson | undefined): View {
-  if (parsed !== undefined) return eventData(parsed.value, []);
+  if (parsed !== undefined) return eventData(parsed.value, NONE);
   const raw = bytesOf(message);
   const read = readJson(raw, 0, raw.length);
   return read.ok ? eventData(read.json.value, charsetDefects(raw)) : unreadable(CODES[read.code]);
 }
 
-function eventData(value: unknown, defects: Defect[]): View {
+function eventData(value: unknown, defects: readonly Defect[]): View {
   const event = value as { readonly data?: unknown; readonly data_base64?: unknown };
-  if (event.data !== undefined) return { ...EMPTY_VIEW, data: event.data, defects };
+  if (event.data !== undefined) return dataView(event.data, defects);
   if (event.data_base64 === undefined) return { ...EMPTY_VIEW, defects };
   return { ...EMPTY_VIEW, defects: [...defects, defect('binary_data', '/data_base64')] };
 }
 
+/** Written out, since it is made for every event: spreading EMPTY_VIEW takes ten times as long. */
+function dataView(data: unknown, defects: readonly Defect[]): View {
+  return {
+    rung: 0,
+    headers: NONE,
+    subject: null,
+    from: NONE,
+    to: NONE,
+    cc: NONE,
+    replyTo: NONE,
+    date: null,
+    messageId: null,
+    inReplyTo: NONE,
+    references: NONE,
+    text: null,
+    html: null,
+    parts: NONE,
+    defects,
+    data,
+  };
+}
+
+const NONE: readonly never[] = [];
+
 /** The raw bytes are the data, of the type that a header names. */
 function bodyView(message: EventMessage, parsed: ParsedJson | undefined, type: string | null): View {
-  if (parsed !== undefined) return { ...EMPTY_VIEW, data: parsed.value };
+  if (parsed !== undefined) return dataView(parsed.value, NONE);
   const raw = bytesOf(message);
   if (raw.length === 0) return EMPTY_VIEW;
   switch (formOf(type)) {
     case 'form':
-      return { ...EMPTY_VIEW, data: formData(raw), defects: charsetDefects(raw) };
+      return dataView(formData(raw), charsetDefects(raw));
     case 'json':
       return jsonView(raw);
     case 'text': {

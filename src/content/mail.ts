@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { type AttachmentStream, MailParser, type MailParserOptions, type MessageText } from 'mailparser';
 import { firstField, type Head } from './head.js';
 import type { Leaf, Structure } from './scan.js';
@@ -39,19 +40,92 @@ interface Options extends MailParserOptions {
 
 /**
  * Reads body and attachments with mailparser. The header is not its business: it is given the fields that say how the
- * body is made, and nothing else, so that what is in the others can neither stop it nor cost its time. Rejects with
- * what mailparser fails with; it may also never settle, and its caller must be ready for that.
+ * body is made, and nothing else, so that what is in the others can neither stop it nor cost its time. Nor are the
+ * bytes of attachments that are sound: it finds them empty, and they are decoded here (most of a mail's bytes are
+ * theirs, and its streams take ten times as long). Rejects with what mailparser fails with; it may also never settle,
+ * and its caller must be ready for that.
  */
-export function parseMail(raw: Buffer, head: Head, structure: Structure, tools: ParseTools): Promise<ParsedMail> {
+export async function parseMail(
+  raw: Buffer,
+  { head, structure, broken, longestText }: Anatomy,
+  tools: ParseTools,
+): Promise<ParsedMail> {
+  const leaves = structure.leaves.filter((leaf) => !isBodyText(leaf));
+  const own = new Set(leaves.filter((leaf) => isOwn(leaf, structure, broken)));
+  const left = structure.leaves.flatMap((leaf) => leftOut(leaf, own, longestText));
+  const fields = contentFields(raw, head, structure);
+  const emptied = await runParser(fields, bodyWithout(raw, head, left), structure, tools);
+  if (own.size === 0) return emptied;
+  // It sees other parts than we do: then its own reading of the whole counts.
+  if (emptied.attachments.length !== leaves.length) {
+    return runParser(fields, raw.subarray(head.bodyStart), structure, tools);
+  }
+  const attachments = emptied.attachments.map((attachment, i) => {
+    const leaf = leaves[i] as Leaf;
+    return own.has(leaf) ? filled(attachment, raw, leaf, tools.keep(i + 1, attachment)) : attachment;
+  });
+  return { ...emptied, attachments };
+}
+
+/** A mail's header and parts as our own reader found them. */
+export interface Anatomy {
+  readonly head: Head;
+  readonly structure: Structure;
+  /** Leaves whose base64 is broken. */
+  readonly broken: ReadonlySet<Leaf>;
+  /** Bytes of a body text, still encoded, that are read. */
+  readonly longestText: number;
+}
+
+function isOwn(leaf: Leaf, structure: Structure, broken: ReadonlySet<Leaf>): boolean {
+  const isDecodable = leaf.encoding === 'identity' || (leaf.encoding === 'base64' && !broken.has(leaf));
+  return structure.flaws.length === 0 && isDecodable;
+}
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What of a leaf the parser is not given. */
+function leftOut(leaf: Leaf, own: ReadonlySet<Leaf>, longestText: number): Range[] {
+  if (own.has(leaf)) return [leaf];
+  return isTooLong(leaf, longestText) ? [{ start: leaf.start + longestText, end: leaf.end }] : [];
+}
+
+/** Whether a body text goes beyond what is read of it. */
+export function isTooLong(leaf: Leaf, longestText: number): boolean {
+  return isBodyText(leaf) && leaf.end - leaf.start > longestText;
+}
+
+/** The body without some ranges of it. */
+function bodyWithout(raw: Buffer, head: Head, ranges: readonly Range[]): Buffer {
+  if (ranges.length === 0) return raw.subarray(head.bodyStart);
+  const pieces: Buffer[] = [];
+  let from = head.bodyStart;
+  for (const { start, end } of ranges) {
+    pieces.push(raw.subarray(from, start));
+    from = end;
+  }
+  return Buffer.concat([...pieces, raw.subarray(from)]);
+}
+
+function filled(attachment: ParsedAttachment, raw: Buffer, leaf: Leaf, keep: boolean): ParsedAttachment {
+  const written = raw.subarray(leaf.start, leaf.end);
+  const bytes = leaf.encoding === 'base64' ? Buffer.from(written.toString('latin1'), 'base64') : written;
+  return { ...attachment, size: bytes.length, sha256: hash('sha256', bytes), bytes: keep ? bytes : null };
+}
+
+function runParser(fields: Buffer, body: Buffer, structure: Structure, tools: ParseTools): Promise<ParsedMail> {
   return new Promise((resolve, reject) => {
     const parser = new MailParser(optionsFor(structure));
     const attachments: ParsedAttachment[] = [];
-    let body: MessageText = { type: 'text' };
+    let text: MessageText = { type: 'text' };
     let begun = 0;
     parser.on('error', reject);
     parser.on('data', (data: AttachmentStream | MessageText) => {
       if (data.type === 'text') {
-        body = data;
+        text = data;
         return;
       }
       begun++;
@@ -62,10 +136,10 @@ export function parseMail(raw: Buffer, head: Head, structure: Structure, tools: 
       });
     });
     parser.on('end', () => {
-      resolve({ text: body.text ?? null, html: typeof body.html === 'string' ? body.html : null, attachments });
+      resolve({ text: text.text ?? null, html: typeof text.html === 'string' ? text.html : null, attachments });
     });
-    parser.write(contentFields(raw, head, structure));
-    parser.end(raw.subarray(head.bodyStart));
+    parser.write(fields);
+    parser.end(body);
   });
 }
 

@@ -21,7 +21,8 @@ const NEVER_NESTED =
   /^(?:area|base|br|col|dd|dt|embed|hr|img|input|li|link|meta|option|p|param|source|tbody|td|tfoot|th|thead|tr|track|wbr)$/;
 const TAG = /<(\/?)([a-z][a-z0-9:-]{0,30})/gi;
 
-function isNestedTooDeep(html: string): boolean {
+/** Whether HTML is nested so deep that what reads it recursively, or searches its own stack, takes for ever. */
+export function isNestedTooDeep(html: string): boolean {
   let depth = 0;
   for (const [, slash, name] of html.matchAll(TAG)) {
     if (NEVER_NESTED.test((name as string).toLowerCase())) continue;

@@ -1,7 +1,7 @@
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
-import type { DueDelivery, Held, OwnerStore, Settled } from './ports.js';
+import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import { type Canonical, type ChannelState, channelKey, countPending, type OwnerDirectory, type Ready, type Render, type SenderOf } from './state.js';
 import { readyOf } from './planning.js';
 
@@ -25,6 +25,8 @@ export interface DispatchDeps {
   /** Reads an event's view in place; mail's views are stored. */
   readonly viewInPlace: (message: Ready['message'], rung: number) => Ready['view'];
   readonly states: ReadonlyMap<string, ChannelState>;
+  /** Whether something of a line was sent at once and is not written down: it may yet have to go before what waits. */
+  readonly inFlight: (line: WaitingLine) => boolean;
   readonly onPaused: (target: Target, code: string, reason: string) => void;
   readonly onSettled: (target: Target, settled: readonly Settled[]) => void;
 }
@@ -38,9 +40,11 @@ const LINE_BATCH = 1000;
  */
 export async function dispatchTarget(deps: DispatchDeps, target: Target, underWay: Set<string>): Promise<boolean> {
   const sender = deps.senderOf(target);
-  const held = heldOf(deps.states, target.tenant.id);
-  if (!sender || target.paused || held.length === 0 || !hasPending(deps.states, target)) return false;
   const inLine = target.definition.order === 'channel';
+  const held = heldOf(deps.states, target.tenant.id).filter(
+    ({ tenant, channel }) => !inLine || !deps.inFlight({ tenant, channel, target: target.id }),
+  );
+  if (!sender || target.paused || held.length === 0 || !hasPending(deps.states, target)) return false;
   const room = roomOf(target, underWay);
   if (room <= 0) return false;
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };

@@ -14,6 +14,7 @@ import {
   type OwnerStore,
   type PlanOutcome,
   type Settled,
+  type WaitingLine,
 } from './ports.js';
 import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
@@ -81,6 +82,8 @@ export interface Owner {
   sequenced(rows: readonly SequencedRow[]): void;
   /** A decision was made, or a target changed: look at once. */
   wake(): void;
+  /** A delivery ended without the owner's doing, and the notice of its number is due. */
+  voided(line: WaitingLine): void;
   /** Channels held, for the status page. */
   held(): readonly { readonly tenant: number; readonly channel: number; readonly planned: number }[];
   /** Ends what is under way, writes its outcome, gives the leases back. */
@@ -105,6 +108,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   const resolved: Resolved[] = [];
   let outcomes: PlanOutcome[] = [];
   const sending = new Set<Promise<void>>();
+  // Plans of a line that were sent at once and whose outcome is not written yet, by line.
+  const inFlight = new Map<string, number>();
   let unconfirmed = 0;
   const trying = new Map<string, Set<number>>();
   const dispatching = new Map<string, Set<string>>();
@@ -133,6 +138,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     clock,
     viewInPlace: (message, rung) => deps.content.inPlace(message, undefined, rung),
     states,
+    inFlight: (line) => inFlight.has(lineKey(line)),
     onPaused: (target, code, reason) => {
       log.warn({ tenant: target.tenant.name, target: target.name, code, reason }, 'target paused');
       deps.observe.paused(target, code, reason);
@@ -204,6 +210,8 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  let recounted = Number.NEGATIVE_INFINITY;
+
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
     while (!stopping || sending.size > 0 || outcomes.length > 0) {
@@ -228,13 +236,46 @@ export function createOwner(deps: OwnerDeps): Owner {
       const state = states.get(key);
       if (state && last > state.known) state.known = last;
     }
+    if (clock.monotonic() - recounted >= RECOUNT_MS) {
+      recounted = clock.monotonic();
+      await recount(held);
+    }
     dispatchBell.ring();
     suspectBell.ring();
+  }
+
+  /**
+   * What waits is counted in memory. What others did to it shows only in the database: a notice that is due because of a
+   * dead letter another process read, deliveries that consumers fetched. Counts that are missing are taken from there,
+   * and those of which nothing is left are dropped, unless something that was sent may yet have to wait.
+   */
+  async function recount(held: readonly ChannelState['held'][]): Promise<void> {
+    const resting = sending.size === 0 && outcomes.length === 0;
+    const counted = new Set(countedLines().map(({ key }) => key));
+    const waiting = await store.waitingLines(held);
+    for (const line of waiting) {
+      const state = states.get(channelKey(line.tenant, line.channel));
+      if (!state || counted.has(lineKey(line)) || state.pending.has(line.target)) continue;
+      const count = await store.countWaiting(line);
+      if (!state.pending.has(line.target)) countPending(state, line.target, count);
+    }
+    if (!resting) return;
+    const left = new Set(waiting.map(lineKey));
+    for (const { state, target, key } of countedLines()) {
+      if (counted.has(key) && !left.has(key)) state.pending.delete(target);
+    }
+  }
+
+  function countedLines(): { state: ChannelState; target: number; key: string }[] {
+    return [...states.values()].flatMap((state) =>
+      [...state.pending.keys()].map((target) => ({ state, target, key: lineKey({ ...state.held, target }) })),
+    );
   }
 
   /** After a failed round: everything in memory may be wrong, the database is right. */
   async function recover(): Promise<void> {
     outcomes = [];
+    inFlight.clear();
     resolved.length = 0;
     trying.clear();
     for (const [key, state] of states) drop(key, state);
@@ -260,6 +301,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     );
     // Until it is written, a resolved message still stands as parked and must not be tried again.
     for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
+    for (const outcome of closing) for (const target of outcome.targets) landed({ ...outcome.held, target });
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
     for (const drawn of drawings) afterWriting(drawn, directory);
     while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
@@ -448,26 +490,43 @@ export function createOwner(deps: OwnerDeps): Owner {
       if (group) group.push(each);
       else byTarget.set(each.target, [each]);
     }
+    for (const target of byTarget.keys()) tookOff({ ...held, target });
     const unsent = await Promise.all(
-      [...byTarget].map(([id, deliveries]) => sendTo(directory.target(held.tenant, id), drawn.ready, deliveries)),
+      [...byTarget].map(async ([id, deliveries]) => {
+        const waiting = await sendTo(held, directory.target(held.tenant, id), drawn.ready, deliveries);
+        const state = states.get(channelKey(held.tenant, held.channel));
+        // Nothing overtakes them from here on, though their rows come with the next plan.
+        if (state) countPending(state, id, waiting.length);
+        return waiting;
+      }),
     );
     unconfirmed -= now.length;
-    const waiting = unsent.flat();
-    const state = states.get(channelKey(held.tenant, held.channel));
-    // Nothing overtakes them from here on, though their rows come with the next plan.
-    if (state) for (const each of waiting) countPending(state, each.target, 1);
-    outcomes.push({ held, plan: number, unsent: waiting });
+    outcomes.push({ held, plan: number, targets: [...byTarget.keys()], unsent: unsent.flat() });
     bell.ring();
+  }
+
+  function tookOff(line: WaitingLine): void {
+    inFlight.set(lineKey(line), (inFlight.get(lineKey(line)) ?? 0) + 1);
+  }
+
+  function landed(line: WaitingLine): void {
+    const left = (inFlight.get(lineKey(line)) ?? 0) - 1;
+    if (left > 0) inFlight.set(lineKey(line), left);
+    else inFlight.delete(lineKey(line));
   }
 
   /** What was not confirmed, in order: everything of an ordered line from the first such one on. */
   async function sendTo(
+    held: ChannelState['held'],
     target: Target | undefined,
     ready: ReadonlyMap<number, Ready>,
     deliveries: readonly PlannedDelivery[],
   ): Promise<NewDelivery[]> {
     const sender = target && deps.senderOf(target);
     if (!target || !sender) return deliveries.map(newDelivery);
+    const inLine = target.definition.order === 'channel';
+    // An earlier plan's delivery of this line has failed since these were planned.
+    if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id)) return deliveries.map(newDelivery);
     const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
     const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
     const results = await sender.send(outgoing);
@@ -477,10 +536,9 @@ export function createOwner(deps: OwnerDeps): Owner {
       results.map((result) => result.result),
     );
     if (failed === -1) return [];
-    const lost =
-      target.definition.order === 'channel'
-        ? deliveries.slice(failed)
-        : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
+    const lost = inLine
+      ? deliveries.slice(failed)
+      : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
     return lost.map(newDelivery);
   }
 
@@ -604,6 +662,11 @@ export function createOwner(deps: OwnerDeps): Owner {
       dispatchBell.ring();
       suspectBell.ring();
     },
+    voided({ tenant, target, channel }) {
+      const state = states.get(channelKey(tenant, channel));
+      if (state) countPending(state, target, 1);
+      dispatchBell.ring();
+    },
     held: () =>
       [...states.values()].map(({ held, planned }) => ({ tenant: held.tenant, channel: held.channel, planned })),
     async stop() {
@@ -617,6 +680,13 @@ export function createOwner(deps: OwnerDeps): Owner {
 
 function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
   return !(outgoing instanceof Promise);
+}
+
+/** How long a count of what waits may be wrong because of what another process did, in ms. */
+const RECOUNT_MS = 2_000;
+
+function lineKey({ tenant, target, channel }: WaitingLine): string {
+  return `${tenant}/${target}/${channel}`;
 }
 
 /** Something to wait for that others ring; a ring while nobody waits is not lost. */

@@ -101,6 +101,8 @@ export interface EndedAttempt {
 export interface PlanOutcome {
   readonly held: Held;
   readonly plan: number;
+  /** Ids of the targets it was sent to at once. */
+  readonly targets: readonly number[];
   readonly unsent: readonly NewDelivery[];
 }
 
@@ -150,6 +152,13 @@ export interface DueDecision {
   readonly targets: readonly number[];
 }
 
+/** A target's deliveries of one channel. */
+export interface WaitingLine {
+  readonly tenant: number;
+  readonly target: number;
+  readonly channel: number;
+}
+
 export interface ParkedMessage {
   readonly sequence: number;
   readonly rung: Rung;
@@ -192,6 +201,9 @@ export interface OwnerStore {
   dueDecisions(held: Held, max: number): Promise<DueDecision[]>;
   /** Pending deliveries of a message that nobody is sending: by target and number. */
   pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
+  /** Lines of the channels held in which a delivery or a notice waits, whoever wrote it. */
+  waitingLines(held: readonly Held[]): Promise<WaitingLine[]>;
+  countWaiting(line: WaitingLine): Promise<number>;
   /** Sequences that are parked and may be tried, oldest first. */
   parked(held: Held, max: number): Promise<number[]>;
   /** One of them as it stands now; null when it is no longer parked. */

@@ -12,18 +12,25 @@ export interface GivenUp {
   readonly cause: string;
 }
 
+/** What became of a dead letter: `voided` when a notice of its number is due now, in this line. */
+export type Noted =
+  | { readonly noted: 'voided'; readonly line: { readonly tenant: number; readonly target: number; readonly channel: number } }
+  | { readonly noted: 'refused' }
+  | { readonly noted: 'unknown' };
+
 /**
  * Writes down that a target's consumer refused a delivery for good: it is `failed` with the reason, and its number's
- * void is due. One that was sent at once lives in its plan alone and gets its row now. False when nobody knows it.
+ * void is due. One that was sent at once lives in its plan alone and gets its row now.
  */
-export function noteDead(pool: Pool, dead: GivenUp): Promise<boolean> {
+export function noteDead(pool: Pool, dead: GivenUp): Promise<Noted> {
   return inTransaction(pool, async (client) => {
     const { rows } = await client.query<{ tenant: number; target: number }>(
       'select n.id as tenant, t.id as target from tenant n join target t on t.tenant = n.id where n.name = $1 and t.name = $2',
       [dead.tenant, dead.target],
     );
     const [owner] = rows;
-    if (!owner) return false;
+    if (!owner) return UNKNOWN;
+    const voided: Noted = { noted: 'voided', line: { ...owner, channel: dead.channel } };
     const key = [owner.tenant, owner.target, dead.channel, dead.epoch, dead.number];
     if (dead.what === 'void') {
       const refused = await client.query(
@@ -31,7 +38,7 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<boolean> {
          and number = $5 and void is not null`,
         key,
       );
-      return refused.rowCount === 1;
+      return refused.rowCount === 1 ? { noted: 'refused' } : UNKNOWN;
     }
     const reason = `the consumer gave it up (${dead.cause})`;
     const known = await client.query(
@@ -39,7 +46,7 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<boolean> {
        where tenant = $1 and target = $2 and channel = $3 and epoch = $4 and number = $5 and state <> 'failed'`,
       [...key, dead.cause, reason],
     );
-    if (known.rowCount === 1) return true;
+    if (known.rowCount === 1) return voided;
     const made = await client.query(
       `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state,
          void, attempts, first_attempt_at, settled_at, code, reason)
@@ -53,6 +60,8 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<boolean> {
        on conflict do nothing`,
       [...key, dead.cause, reason],
     );
-    return made.rowCount === 1;
+    return made.rowCount === 1 ? voided : UNKNOWN;
   });
 }
+
+const UNKNOWN: Noted = { noted: 'unknown' };

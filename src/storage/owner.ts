@@ -18,6 +18,7 @@ import {
   type PlanOutcome,
   type ReaderState,
   type Settled,
+  type WaitingLine,
 } from '../owner/ports.js';
 import { arrayOf, textArray } from './array.js';
 import { inTransaction } from './pool.js';
@@ -138,6 +139,25 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
         [held.tenant, held.channel, sequence],
       );
       return rows;
+    },
+    async waitingLines(held) {
+      // One probe of an index a line, however much waits in it.
+      const { rows } = await pool.query<WaitingLine>(
+        `select t.tenant, t.id as target, w.channel from unnest($1::int[], $2::smallint[]) as w(tenant, channel)
+         join target t on t.tenant = w.tenant
+         cross join lateral (select from delivery d where d.tenant = t.tenant and d.target = t.id
+           and d.channel = w.channel and (d.state = 'pending' or d.void = 'due') limit 1) d`,
+        [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel))],
+      );
+      return rows;
+    },
+    async countWaiting({ tenant, target, channel }) {
+      const { rows } = await pool.query<{ count: number }>(
+        `select count(*) as count from delivery where tenant = $1 and target = $2 and channel = $3
+         and (state = 'pending' or void = 'due')`,
+        [tenant, target, channel],
+      );
+      return rows[0]?.count ?? 0;
     },
     async parked(held, max) {
       const { rows } = await pool.query<{ sequence: number }>(

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { brokenBase64 } from '../../src/content/base64.js';
 import { checkBody, checkHead } from '../../src/content/checks.js';
 import { DefectList } from '../../src/content/defects.js';
 import { readFields } from '../../src/content/fields.js';
@@ -20,7 +21,8 @@ function readAll(raw: Buffer): void {
   const head = readHead(raw, NO_LIMITS);
   checkHead(head, defects);
   readFields(head, defects);
-  checkBody(raw, head, scanStructure(raw, head, NO_LIMITS), defects);
+  const structure = scanStructure(raw, head, NO_LIMITS);
+  checkBody(raw, head, structure, brokenBase64(raw, structure), defects);
 }
 
 /** The least processor time of some runs, in microseconds: others share the machine. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFECTS, MAX_DEFECTS } from '../../src/content/defects.js';
 import { readHtml, readPart } from '../../src/content/rungs/full.js';
@@ -53,6 +54,39 @@ describe('a clean mail', () => {
     expect(second).toMatchObject({ part: { n: 2, name: 'b.pdf', size: 5 } });
     expect(second?.bytes.toString()).toBe('hello');
     expect(await readPart(raw, 3, toolsWith())).toBeNull();
+  });
+
+  it('gives back the bytes of every attachment, however they were written', async () => {
+    const written = {
+      base64: (bytes: Buffer) => bytes.toString('base64').replace(/.{76}/g, '$&\r\n'),
+      binary: (bytes: Buffer) => bytes.toString('latin1'),
+      'quoted-printable': (bytes: Buffer) =>
+        [...bytes].map((byte) => `=${byte.toString(16).padStart(2, '0').toUpperCase()}=\r\n`).join(''),
+    };
+    const encodings = fc.constantFrom(...(Object.keys(written) as (keyof typeof written)[]));
+    const attachments = fc.array(fc.tuple(encodings, fc.uint8Array({ maxLength: 3_000, size: 'max' })), {
+      minLength: 1,
+      maxLength: 4,
+    });
+    await fc.assert(
+      fc.asyncProperty(attachments, async (parts) => {
+        const bodies = parts.map(
+          ([encoding, bytes]) =>
+            `--x-no-such-text\r\nContent-Type: application/pdf\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n` +
+            `${written[encoding](Buffer.from(bytes))}\r\n`,
+        );
+        const head = MIXED.replace('boundary=x', 'boundary=x-no-such-text');
+        const raw = Buffer.from(`${head}${bodies.join('')}--x-no-such-text--\r\n`, 'latin1');
+        const view = await readMail(raw);
+        expect(view.parts.map(({ size }) => size)).toEqual(parts.map(([, bytes]) => bytes.length));
+        for (const [i, [, bytes]] of parts.entries()) {
+          const part = await readPart(raw, i + 1, toolsWith());
+          expect(part?.bytes.equals(Buffer.from(bytes))).toBe(true);
+          expect(view.parts[i]?.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+        }
+      }),
+      { numRuns: 50 },
+    );
   });
 
   it('of HTML alone gets a plain text too', async () => {
@@ -175,6 +209,17 @@ describe('limits', () => {
     });
     expect(view.html).toHaveLength(2_000);
     expect(defectsOf(view)).toEqual(['too_large@html', 'too_large@text']);
+  });
+
+  it('give the parser no more of a text than could be shown', async () => {
+    const view = await readMail(
+      `${HEAD}Content-Transfer-Encoding: quoted-printable\r\n\r\n${'=\r\n'.repeat(3_000)}end`,
+      {
+        textBytes: 1_000,
+      },
+    );
+    expect(view.text).toBeNull();
+    expect(defectsOf(view)).toEqual(['too_large@1']);
   });
 
   it('cut a long header', async () => {

@@ -26,7 +26,8 @@ import { createTenant } from '../../src/storage/tenants.js';
 import { addMessage, addSource, addTarget, plan } from '../routes/seed.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
-import { freshDatabase } from '../support/postgres.js';
+import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { until } from '../support/until.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -165,14 +166,16 @@ export async function startSite(): Promise<TestSite> {
       await context.addCookies([{ name: SESSION_COOKIE, value: cookie, url: origin, httpOnly: true, sameSite: 'Lax' }]);
       return context;
     },
-    close: () => closeAll(server, stopping, db.drop),
+    close: () => closeAll(server, stopping, db),
   };
 }
 
-async function closeAll(server: WaybillServer, stopping: AbortController, drop: () => Promise<void>): Promise<void> {
+async function closeAll(server: WaybillServer, stopping: AbortController, db: TestDatabase): Promise<void> {
   stopping.abort();
   await server.close(1000);
-  await drop();
+  // A request whose browser has gone still ends by itself.
+  await until(() => db.pool.totalCount === db.pool.idleCount, 'the last requests to end');
+  await db.drop();
 }
 
 const RUNG: RungTools = { rung: 0, limits: MAIL_LIMITS, stage: () => undefined };

@@ -1,10 +1,19 @@
 import type { Part, View } from '../../message/view.js';
+import { brokenBase64 } from '../base64.js';
 import { checkBody, checkHead } from '../checks.js';
 import { cleanFileName, cleanLine, cleanText, cutText } from '../clean.js';
 import { DefectList } from '../defects.js';
 import { readFields } from '../fields.js';
 import { type Head, readHead } from '../head.js';
-import { isBodyText, type ParsedAttachment, type ParsedMail, type ParseTools, parseMail } from '../mail.js';
+import {
+  type Anatomy,
+  isBodyText,
+  isTooLong,
+  type ParsedAttachment,
+  type ParsedMail,
+  type ParseTools,
+  parseMail,
+} from '../mail.js';
 import { type Leaf, type Structure, scanStructure } from '../scan.js';
 import { textOfHtml } from '../text.js';
 import { Refused, type RungTools } from './rung.js';
@@ -15,8 +24,10 @@ export async function read(raw: Buffer, tools: RungTools): Promise<View> {
   const head = readHeader(raw, tools, defects);
   const fields = readFields(head, defects);
   const structure = readStructure(raw, head, tools);
-  checkBody(raw, head, structure, defects);
-  const parsed = await readParts(raw, head, structure, tools);
+  const anatomy = anatomyOf(raw, head, structure, tools);
+  checkBody(raw, head, structure, anatomy.broken, defects);
+  checkLengths(anatomy, defects);
+  const parsed = await readParts(raw, anatomy, tools);
   comparePartCounts(structure, parsed, defects);
   const html = bodyText(parsed.html, 'html', tools, defects);
   const text = bodyText(parsed.text, 'text', tools, defects) ?? derivedText(html, tools, defects);
@@ -51,7 +62,8 @@ export async function readHtml(
 
 async function readAll(raw: Buffer, tools: RungTools, keep: ParseTools['keep']): Promise<ParsedMail> {
   const head = readHeader(raw, tools, new DefectList());
-  return readParts(raw, head, readStructure(raw, head, tools), tools, keep);
+  const structure = readStructure(raw, head, tools);
+  return readParts(raw, anatomyOf(raw, head, structure, tools), tools, keep);
 }
 
 function readHeader(raw: Buffer, tools: RungTools, defects: DefectList): Head {
@@ -85,17 +97,25 @@ function readStructure(raw: Buffer, head: Head, tools: RungTools): Structure {
   }
 }
 
+/** No transfer encoding makes four bytes of less than one: what lies beyond would be cut from the text in any case. */
+const LONGEST_ENCODING = 4;
+
+function anatomyOf(raw: Buffer, head: Head, structure: Structure, { limits }: RungTools): Anatomy {
+  const longestText = LONGEST_ENCODING * limits.textBytes;
+  return { head, structure, broken: brokenBase64(raw, structure), longestText };
+}
+
+function checkLengths({ structure, longestText }: Anatomy, defects: DefectList): void {
+  for (const leaf of structure.leaves) {
+    if (isTooLong(leaf, longestText)) defects.add('too_large', leaf.path, 'only its beginning was read');
+  }
+}
+
 const KEEP_NONE: ParseTools['keep'] = () => false;
 
-function readParts(
-  raw: Buffer,
-  head: Head,
-  structure: Structure,
-  { stage }: RungTools,
-  keep = KEEP_NONE,
-): Promise<ParsedMail> {
+function readParts(raw: Buffer, anatomy: Anatomy, { stage }: RungTools, keep = KEEP_NONE): Promise<ParsedMail> {
   stage('body');
-  return parseMail(raw, head, structure, { onAttachment: (n) => stage('attachments', n), keep });
+  return parseMail(raw, anatomy, { onAttachment: (n) => stage('attachments', n), keep });
 }
 
 function comparePartCounts(structure: Structure, parsed: ParsedMail, defects: DefectList): void {
