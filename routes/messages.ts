@@ -314,7 +314,7 @@ function download(bytes: Uint8Array, type: string, name: string): Reply {
 }
 
 /** The whole story of a message, as `/explain` gives it. Throws Problem: 404, 410. */
-export async function explanationOf(
+async function explanationOf(
   deps: MessageDeps,
   principal: Principal,
   place: Place,

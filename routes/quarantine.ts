@@ -53,7 +53,7 @@ const entrySchema = z.object({
 });
 
 /** An entry as it is given out. */
-export function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof entrySchema> {
+function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof entrySchema> {
   return { ...one, id: quarantineId(number), received: one.received.toISOString(), lastAt: one.lastAt.toISOString() };
 }
 

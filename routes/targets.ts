@@ -46,7 +46,7 @@ const targetSchema = storedSchema.extend({
 });
 
 /** A target as it is given out. */
-export function targetEntry(target: StoredTarget, health: TargetHealth | undefined): z.input<typeof targetSchema> {
+function targetEntry(target: StoredTarget, health: TargetHealth | undefined): z.input<typeof targetSchema> {
   const { paused } = target;
   return {
     ...storedEntry(target),

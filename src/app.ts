@@ -1,8 +1,11 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { pageRoutes } from '../routes/pages/index.js';
+import { problemPage } from '../routes/pages/problem.js';
 import { allRoutes, auditRefusals } from '../routes/table.js';
 import { applyRoutes } from '../routes/apply.js';
 import { Authentication } from '../routes/authentication.js';
@@ -34,7 +37,9 @@ import { DEFAULT_LADDER } from './content/index.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
 import { messageId } from './message/id.js';
+import type { StoredMessage } from './message/message.js';
 import { type Accept, Unavailable } from './message/verdict.js';
+import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
 import { createOwner } from './owner/owner.js';
 import type { Canonical } from './owner/state.js';
@@ -273,8 +278,37 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     admin: { token: adminToken, tenant: defaultTenant },
   });
   const stopping = new AbortController();
+  const api = {
+    pool,
+    hostname: host,
+    contentOf: async (message: StoredMessage) => contentPort.inPlace(message, undefined, 0),
+    partOf: async (message: StoredMessage, _view: View, n: number) => {
+      const read = await content.part({ raw: message.raw, n });
+      return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
+    },
+    safeHtml: async (message: StoredMessage) => {
+      const read = await content.safeHtml({ raw: message.raw });
+      return read.ok && read.html !== null ? { html: read.html, blocked: read.blocked } : null;
+    },
+    notices,
+    wake: () => owner.wake(),
+    configurationChanged: async () => {
+      await directory.refresh();
+      owner.wake();
+    },
+    filters: async () => filterStates(),
+    now: clock.now,
+    release: createRelease({ pool, accept, now: clock.now }),
+    random: randomBytes,
+    publicUrl: settings.http.publicUrl ?? null,
+    authentication,
+    templates: fileURLToPath(new URL('templates', ROOT)),
+    assets: fileURLToPath(new URL('public', ROOT)),
+  };
   const server = createServer({
     routes: routesOf(),
+    assets: [{ path: '/assets', directory: api.assets }],
+    ...(has('web') && { problemPage: problemPage(api) }),
     authentication,
     refused: auditRefusals(pool, clock.monotonic, (error) => log.warn({ err: error }, 'a refusal was not audited')),
     log,
@@ -408,33 +442,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       stopping: stopping.signal,
     });
     return allRoutes(
-      {
-        pool,
-        hostname: host,
-        contentOf: async (message) => contentPort.inPlace(message, undefined, 0),
-        partOf: async (message, _view, n) => {
-          const read = await content.part({ raw: message.raw, n });
-          return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
-        },
-        notices,
-        wake: () => owner.wake(),
-        configurationChanged: async () => {
-          await directory.refresh();
-          owner.wake();
-        },
-        filters: async () => filterStates(),
-        now: clock.now,
-        release: createRelease({ pool, accept, now: clock.now }),
-        random: randomBytes,
-        publicUrl: settings.http.publicUrl ?? null,
-        authentication,
-        health: async () => health(),
-        metrics: told.registry,
-        stopping: stopping.signal,
-        version: VERSION,
-      },
+      { ...api, health: async () => health(), metrics: told.registry, stopping: stopping.signal, version: VERSION },
       [...ingress, ...pulling, ...applyRoutes({ reapply })],
-      [],
+      has('web') ? pageRoutes(api) : [],
     );
   }
 
@@ -504,9 +514,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 /** Parts up to this size go into the message itself where a target asks for that. */
 const INLINE_PART_BYTES = 65_536;
 
-const VERSION = (
-  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
+/** The project's own directory, seen from where this file is built to. */
+const ROOT = new URL('../../', import.meta.url);
+const VERSION = (JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8')) as { version: string }).version;
 
 function problemOf(broker: Broker): string {
   const problem = broker.problem();

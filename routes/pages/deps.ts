@@ -7,7 +7,7 @@ import type { ConfigurationDeps } from '../sources.js';
 import type { TokenDeps } from '../tokens.js';
 
 /** What the pages need beyond the API: their files, and mail's HTML made safe. */
-export interface PageOwnDeps {
+interface PageOwnDeps {
   /** Directory of the templates. */
   readonly templates: string;
   /** Directory of what is served under /assets. */

@@ -4,7 +4,7 @@ import { messageId, type Place } from '../../src/message/id.js';
 import { listSources, listTargets } from '../../src/storage/definitions.js';
 import { countInbox, oldestWaiting } from '../../src/storage/inbox.js';
 import type { MessageSummary } from '../../src/storage/messages.js';
-import { countHeld } from '../../src/storage/quarantine.js';
+import { countHeld, HELD_COUNTED } from '../../src/storage/quarantine.js';
 import { cursorSchema, text } from '../fields.js';
 import { messagePage } from '../messages.js';
 import { caller } from '../problem.js';
@@ -187,7 +187,7 @@ async function heldLinks({ pool }: PageDeps, { tenant }: Principal) {
   const held = await countHeld(pool, tenant.id);
   return [...held].map(([cause, number]) => ({
     href: address('/quarantine', { cause }),
-    label: `${countText(number)} ${cause === 'conflict' && number > 1 ? 'conflicts' : cause}`,
+    label: `${countText(number, HELD_COUNTED)} ${cause === 'conflict' && number > 1 ? 'conflicts' : cause}`,
   }));
 }
 

@@ -12,7 +12,7 @@ import { signInPages } from './sign-in.js';
 import { targetPages } from './targets.js';
 import { tokenPages } from './tokens.js';
 
-export type { PageDeps, PageOwnDeps } from './deps.js';
+export type { PageDeps } from './deps.js';
 export { problemPage } from './problem.js';
 
 /** Everything that browsers see, for `allRoutes`. */

@@ -171,7 +171,7 @@ test('shots', async () => {
   const only = process.env.SHOTS?.split(',');
   const bad: string[] = [];
   for (const colorScheme of ['light', 'dark'] as const)
-    for (const width of [1280, 400]) {
+    for (const width of (process.env.WIDTHS ?? '1280,400').split(',').map(Number)) {
       const context = await site.signedIn(browser, { colorScheme, viewport: { width, height: 860 } });
       const page = await context.newPage();
       page.on('console', (m) => {
@@ -193,6 +193,14 @@ test('shots', async () => {
           bad.push(e.message.slice(0, 200) + JSON.stringify(e.actual).slice(0, 1500)),
         );
       }
+    if (!only || only.includes('act')) {
+      await page.goto('/inbox'); await page.keyboard.press('j'); await page.keyboard.press('j'); await page.keyboard.press('1'); await page.keyboard.press('3');
+      await page.screenshot({ path: `/tmp/shots/act1-${colorScheme}-${width}.png` });
+      await page.keyboard.press('Enter'); await page.getByRole('status').waitFor();
+      site.announce(await site.addEvent('{"x":1}', { type: 'payment.chargeback', account: 'globex' })); await page.getByRole('button', { name: '1 new' }).waitFor();
+      await page.screenshot({ path: `/tmp/shots/act2-${colorScheme}-${width}.png` });
+      await page.keyboard.press('?'); await page.screenshot({ path: `/tmp/shots/act3-${colorScheme}-${width}.png` });
+    }
       await context.close();
     }
   expect([...new Set(bad)]).toEqual([]);

@@ -278,6 +278,32 @@ describe('the owner', () => {
     expect((await failed()).rows).toEqual([{ code: 'http_422', void: 'taken' }]);
   });
 
+  it('lets nothing overtake what one target did not take while another is still being sent to', async () => {
+    targets.push(await insertTarget('wms', { kind: 'queue' }));
+    let slowIsBack = (): void => undefined;
+    const slow = new Promise<void>((resolve) => {
+      slowIsBack = resolve;
+    });
+    let refused = false;
+    const process = await startProcess({
+      route: () => ['erp', 'wms'],
+      answer: async (target, outgoing) => {
+        if (target === 'wms' && outgoing.number === 1) await slow;
+        if (target === 'wms' || outgoing.number > 1 || refused) return DELIVERED;
+        refused = true;
+        return { result: 'retry', code: 'queue_full', reason: 'full' };
+      },
+    });
+    await process.accepter.accept([eventArrival(tenant, { id: 'first' })]);
+    await until(() => refused, 'the first to be refused');
+    await process.accepter.accept([eventArrival(tenant, { id: 'second' })]);
+    const planned = () => database.pool.query<{ planned: number }>('select max(planned) as planned from reader');
+    await until(async () => (await planned()).rows[0]?.planned === 2, 'the second to be planned');
+    slowIsBack();
+    await until(() => process.sent.length === 4, 'both to be sent to both');
+    expect(process.sent.filter((each) => each.target === 'erp').map((each) => each.number)).toEqual([1, 2]);
+  });
+
   it('pauses a target that can take nothing, and keeps what waits', async () => {
     const process = await startProcess({
       route: () => ['crm'],

@@ -1,0 +1,83 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { check, compareReceipts, untilSettled } from '../support/checker.js';
+import { consumeQueue } from '../support/consumers.js';
+import { inLanes, Ledger, type SentEvent, sendEvents } from '../support/sending.js';
+import { until } from '../support/until.js';
+import { install, type Waybill } from '../support/waybill.js';
+
+/** A beat that stood still for 4 s, seen by beats 1 s apart, and what is then read and sent; with room for a busy machine. */
+const TAKEN_OVER_MS = 8_000;
+
+test('a second process accepts beside the first, and takes over its channels when it is killed', async () => {
+  const site = await install({
+    config: { sources: { feed: { kind: 'events' } }, targets: { erp: { kind: 'queue' } } },
+    rules: 'rules:\n  - { name: all, when: { kind: event }, then: { targets: erp } }\n',
+    broker: true,
+  });
+  const first = await site.start();
+  const second = await site.start({ WAYBILL_DATA: join(site.directory, 'data-2') });
+  const erp = await consumeQueue(site.vhost);
+  const ledger = new Ledger();
+  const events = numbered(1_200);
+
+  // Both accept, also the same, at the same time; one of them reads everything onward.
+  await Promise.all([send(first, events.slice(0, 400), ledger), send(second, events.slice(200, 600), ledger)]);
+  expect(ledger.tally).toEqual({ sequenced: 600, duplicate: 200, conflict: 0 });
+  await until(() => erp.receipts.length >= 600, 'what both accepted to be delivered');
+  expect(await owners(second)).toHaveLength(1);
+
+  // Killed while both are being sent to.
+  const sending = [send(first, events.slice(600, 900), ledger), send(second, events.slice(900, 1_200), ledger)];
+  await until(() => ledger.tally.sequenced >= 700, 'some more to be accepted');
+  await first.kill();
+  const killedAt = performance.now();
+  await Promise.allSettled(sending);
+  const marker: SentEvent = { key: 'after', account: 'customer-1', type: 'usage' };
+  ledger.note([marker], await sendEvents(second, [marker]));
+  await until(() => erp.receipts.some(({ externalId }) => externalId === 'after'), 'the second to take over', 30_000);
+  const tookMs = performance.now() - killedAt;
+  expect(tookMs).toBeLessThan(TAKEN_OVER_MS);
+  console.info(`taken over ${Math.round(tookMs)} ms after the kill`);
+
+  // Whoever got no answer sends again, to the one that is left.
+  await send(second, events, ledger);
+  await untilSettled(site.databaseUrl);
+  const books = await check(site.databaseUrl);
+  expect(books.violations).toEqual([]);
+  expect(ledger.violations).toEqual([]);
+  expect(books.messages.size).toBe(events.length + 1);
+  await until(() => new Set(erp.receipts.map(({ externalId }) => externalId)).size > events.length, 'everything to be delivered');
+  expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({
+    violations: [],
+    distinct: events.length + 1,
+  });
+
+  // Started again, the first stands by in its turn, and a stop hands over without waiting for a death.
+  const third = await site.start();
+  expect(await second.stop()).toMatchObject({ code: 0 });
+  const late: SentEvent = { key: 'late', account: 'customer-1', type: 'usage' };
+  await sendEvents(third, [late]);
+  await until(() => erp.receipts.some(({ externalId }) => externalId === 'late'), 'the third to go on', 5_000);
+  await untilSettled(site.databaseUrl);
+  expect((await check(site.databaseUrl)).violations).toEqual([]);
+}, 90_000);
+
+function numbered(count: number): SentEvent[] {
+  return Array.from({ length: count }, (_, i) => ({ key: `e-${i}`, account: `customer-${i % 60}`, type: 'usage' }));
+}
+
+async function send(waybill: Waybill, events: readonly SentEvent[], ledger: Ledger): Promise<void> {
+  const tasks: (() => Promise<void>)[] = [];
+  for (let at = 0; at < events.length; at += 20) {
+    const batch = events.slice(at, at + 20);
+    tasks.push(async () => ledger.note(batch, await sendEvents(waybill, batch)));
+  }
+  await inLanes(2, tasks);
+}
+
+/** Who holds channels, as one of the processes sees it. */
+async function owners(waybill: Waybill): Promise<string[]> {
+  const { channels } = (await waybill.call('GET', '/v1/channels')).json as { channels: { owner: string | null }[] };
+  return [...new Set(channels.flatMap(({ owner }) => owner ?? []))];
+}
