@@ -156,6 +156,12 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     (error) => log.warn({ err: error }, 'a sender could not be closed'),
   );
   running.onStop(() => senders.close());
+  // A queue is there before its first message, so that its consumer can be.
+  const openQueues = () => {
+    for (const target of directory.current().targets()) if (target.definition.kind === 'queue') senders.of(target);
+  };
+  openQueues();
+  directory.onChange(openQueues);
 
   const notices = new Notices();
   const pendingNotices = new PendingNotices();

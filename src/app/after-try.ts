@@ -3,10 +3,10 @@ import type { AfterTry } from '../owner/dispatch.js';
 
 /** What follows from one try, by the retry schedule. `random` is in [0, 1). */
 export function createAfterTry(random: () => number): AfterTry {
-  return (due, result, target, now) => {
+  return (due, result, target, startedAt, now) => {
     if (result.result === 'delivered') return { then: { state: 'delivered' }, pause: null };
     const { kind } = target.definition;
-    const tried = { kind, what: due.what, firstAttemptAt: due.firstAttemptAt ?? now, startedAt: now };
+    const tried = { kind, what: due.what, firstAttemptAt: due.firstAttemptAt ?? startedAt, startedAt };
     const taken = { lastTakenAt: due.targetTakenAt, resumedAt: due.targetResumedAt };
     const after = afterFailure(tried, result, taken, now, random);
     switch (after.next) {

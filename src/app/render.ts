@@ -34,7 +34,9 @@ export function createRender(baseUrl: () => string, inlineParts: InlineParts): R
     };
     if (delivery.what === 'void') return { ...base, ...voidBody(base) };
     const choice = target.definition;
-    const source = { message: canonical, decider: delivery.decision, raw: message.raw, baseUrl: baseUrl() };
+    // In binary mode an event's bytes are its data, and its attributes came as headers.
+    const rawIsData = message.kind === 'event' && message.meta !== null;
+    const source = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData, baseUrl: baseUrl() };
     if (!choice.inlineParts || ready.view.parts.length === 0) return { ...base, ...renderBody(choice, source) };
     return inlineParts(ready).then((parts) => ({
       ...base,

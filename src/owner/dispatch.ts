@@ -10,6 +10,8 @@ export type AfterTry = (
   due: DueDelivery,
   result: SendResult,
   target: Target,
+  /** When the try began and ended, milliseconds since 1970. */
+  startedAt: number,
   now: number,
 ) => { readonly then: Settled['then']; readonly pause: { readonly code: string; readonly reason: string } | null };
 
@@ -31,8 +33,19 @@ export interface DispatchDeps {
   readonly onSettled: (target: Target, settled: readonly Settled[]) => void;
 }
 
-/** How many waiting deliveries of a target in line are taken at a time. */
+/** How many waiting deliveries of a target in line are taken at a time, and how many bytes: they are in memory at once. */
 const LINE_BATCH = 1000;
+const BATCH_BYTES = 32 * 1024 * 1024;
+
+/** As many from the front as fit; the first one always goes. */
+function withinBytes(due: readonly DueDelivery[]): DueDelivery[] {
+  let bytes = 0;
+  const end = due.findIndex((each, i) => {
+    bytes += each.size;
+    return i > 0 && bytes > BATCH_BYTES;
+  });
+  return due.slice(0, end === -1 ? due.length : end);
+}
 
 /**
  * Sends what waits for one target, as far as it may go now. Answers true when there may be more at once.
@@ -44,12 +57,14 @@ export async function dispatchTarget(deps: DispatchDeps, target: Target, underWa
   const held = heldOf(deps.states, target.tenant.id).filter(
     ({ tenant, channel }) => !inLine || !deps.inFlight({ tenant, channel, target: target.id }),
   );
-  if (!sender || target.paused || held.length === 0 || !hasPending(deps.states, target)) return false;
+  // A sender that has given its target up for a while is left alone: asking it would only rewrite the rows.
+  if (!sender || (sender.resting?.() ?? 0) > 0) return false;
+  if (target.paused || held.length === 0 || !hasPending(deps.states, target)) return false;
   const room = roomOf(target, underWay);
   if (room <= 0) return false;
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };
   const found = await deps.store.due(wanted, held, room + underWay.size);
-  const due = found.filter((each) => !underWay.has(keyOf(each))).slice(0, room);
+  const due = withinBytes(found.filter((each) => !underWay.has(keyOf(each))).slice(0, room));
   if (due.length === 0) return false;
   for (const each of due) underWay.add(keyOf(each));
   try {
@@ -134,7 +149,7 @@ async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonl
   prepared.forEach(({ due }, i) => {
     const result = results[i];
     if (!result) return;
-    const after = deps.afterTry(due, result, target, deps.clock.now());
+    const after = deps.afterTry(due, result, target, startedAt, deps.clock.now());
     pause ??= after.pause;
     settled.push({ due, result, startedAt, tookMs, then: after.then });
   });

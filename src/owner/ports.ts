@@ -121,6 +121,8 @@ export interface DueDelivery {
   readonly replay: boolean;
   readonly what: 'message' | 'void';
   readonly attempts: number;
+  /** Bytes of its message as it came; 0 where that is gone. */
+  readonly size: number;
   /** Milliseconds since 1970; null before the first. */
   readonly firstAttemptAt: number | null;
   readonly reason: string | null;

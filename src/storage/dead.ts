@@ -42,7 +42,7 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<Noted> {
     }
     const reason = `the consumer gave it up (${dead.cause})`;
     const known = await client.query(
-      `update delivery set state = 'failed', void = 'due', next_at = now(), settled_at = now(), code = $6, reason = $7
+      `update delivery set state = 'failed', void = 'due', next_at = now(), first_attempt_at = null, settled_at = now(), code = $6, reason = $7
        where tenant = $1 and target = $2 and channel = $3 and epoch = $4 and number = $5 and state <> 'failed'`,
       [...key, dead.cause, reason],
     );

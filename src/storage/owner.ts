@@ -408,7 +408,7 @@ async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Prom
   }
   if (plan.cancelled.length > 0) {
     await client.query(
-      `update delivery d set state = 'cancelled', settled_at = now(), next_at = now(),
+      `update delivery d set state = 'cancelled', settled_at = now(), next_at = now(), first_attempt_at = null,
          void = case when t.kind = 'email' then null else 'due' end, reason = 'taken back by a person'
        from unnest($3::int[], $4::bigint[], $5::bigint[]) as i(target, epoch, number), target t
        where d.tenant = $1 and d.channel = $2 and d.target = i.target and d.epoch = i.epoch and d.number = i.number
@@ -520,13 +520,17 @@ interface DueRow {
   first_attempt_at: Date | null;
   reason: string | null;
   ready: boolean;
+  size: number;
   last_taken_at: Date | null;
   resumed_at: Date | null;
 }
 
 const DUE_COLUMNS = `d.tenant, d.target, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
   d.replay, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
-  t.last_taken_at, t.resumed_at`;
+  t.last_taken_at, t.resumed_at, coalesce(octet_length(m.raw), 0) as size`;
+const DUE_FROM = `delivery d join target t on t.tenant = d.tenant and t.id = d.target
+  left join message m on m.generation = generation_of(d.tenant, d.channel, d.sequence) and m.tenant = d.tenant
+    and m.channel = d.channel and m.sequence = d.sequence`;
 
 async function due(
   pool: Pool,
@@ -540,14 +544,14 @@ async function due(
     const perLine = Math.max(64, Math.ceil(max / 16));
     const { rows } = await pool.query<DueRow>(
       `select l.* from unnest($3::smallint[]) as w(channel), lateral (
-         select ${DUE_COLUMNS} from delivery d join target t on t.tenant = d.tenant and t.id = d.target
+         select ${DUE_COLUMNS} from ${DUE_FROM}
          where d.tenant = $1 and d.target = $2 and d.channel = w.channel and (d.state = 'pending' or d.void = 'due') order by d.epoch, d.number limit $4) l`,
       [target.tenant, target.id, channels, perLine],
     );
     return readyHeads(rows).slice(0, max).map(dueDelivery);
   }
   const { rows } = await pool.query<DueRow>(
-    `select ${DUE_COLUMNS} from delivery d join target t on t.tenant = d.tenant and t.id = d.target
+    `select ${DUE_COLUMNS} from ${DUE_FROM}
      where d.tenant = $1 and d.target = $2 and d.channel = any($3::smallint[])
        and (d.state = 'pending' or d.void = 'due') and d.next_at <= now() order by d.next_at limit $4`,
     [target.tenant, target.id, channels, max],
@@ -638,7 +642,8 @@ async function settleMessages(client: PoolClient, settled: readonly Settled[]): 
        state = i.state,
        void = case when i.voided then 'due' else d.void end,
        attempts = d.attempts + i.tried,
-       first_attempt_at = case when i.tried > 0 then coalesce(d.first_attempt_at, now()) else d.first_attempt_at end,
+       -- A notice begins its own schedule.
+       first_attempt_at = case when i.voided then null when i.tried > 0 then coalesce(d.first_attempt_at, now()) else d.first_attempt_at end,
        next_at = coalesce(to_timestamp(i.next_at / 1000.0), now()),
        settled_at = case when i.state = 'pending' then null else now() end,
        code = i.code, reason = i.reason
@@ -663,6 +668,7 @@ async function settleVoids(client: PoolClient, settled: readonly Settled[]): Pro
     `update delivery d set
        void = case i.state when 'delivered' then 'taken' when 'failed' then 'refused' else d.void end,
        attempts = d.attempts + i.tried,
+       first_attempt_at = case when i.tried > 0 then coalesce(d.first_attempt_at, now()) else d.first_attempt_at end,
        next_at = coalesce(to_timestamp(i.next_at / 1000.0), now())
      from ${KEYS}, $6::text[], $7::int[], $8::float8[])
        as i(tenant, target, channel, epoch, number, state, tried, next_at)

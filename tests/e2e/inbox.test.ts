@@ -242,10 +242,12 @@ describe('live', () => {
     await site.addMail(mail('was here'));
     await open('/inbox');
     await page.keyboard.press('j');
+    const at = await page.locator('.row').boundingBox();
     const place = await site.addMail(mail('has just come'));
     site.announce(place);
     const bar = page.getByRole('button', { name: '1 new' });
     await bar.waitFor();
+    expect(await page.locator('.row').boundingBox()).toEqual(at);
     expect(await page.locator('.row').count()).toBe(1);
     expect(await page.locator('[data-inbox-count]').textContent()).toBe('2');
     await page.keyboard.press('r');

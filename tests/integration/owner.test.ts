@@ -123,7 +123,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     }),
     canonical: (message, names, view, parsed) =>
       canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
-    afterTry: (_due, result, _target, now) => {
+    afterTry: (_due, result, _target, _startedAt, now) => {
       switch (result.result) {
         case 'delivered':
           return { then: { state: 'delivered' }, pause: null };

@@ -28,11 +28,14 @@ test('a second process accepts beside the first, and takes over its channels whe
   expect(await owners(second)).toHaveLength(1);
 
   // Killed while both are being sent to.
-  const sending = [send(first, events.slice(600, 900), ledger), send(second, events.slice(900, 1_200), ledger)];
+  const sending = Promise.allSettled([
+    send(first, events.slice(600, 900), ledger),
+    send(second, events.slice(900, 1_200), ledger),
+  ]);
   await until(() => ledger.tally.sequenced >= 700, 'some more to be accepted');
   await first.kill();
   const killedAt = performance.now();
-  await Promise.allSettled(sending);
+  await sending;
   const marker: SentEvent = { key: 'after', account: 'customer-1', type: 'usage' };
   ledger.note([marker], await sendEvents(second, [marker]));
   await until(() => erp.receipts.some(({ externalId }) => externalId === 'after'), 'the second to take over', 30_000);
@@ -78,6 +81,6 @@ async function send(waybill: Waybill, events: readonly SentEvent[], ledger: Ledg
 
 /** Who holds channels, as one of the processes sees it. */
 async function owners(waybill: Waybill): Promise<string[]> {
-  const { channels } = (await waybill.call('GET', '/v1/channels')).json as { channels: { owner: string | null }[] };
-  return [...new Set(channels.flatMap(({ owner }) => owner ?? []))];
+  const { items } = (await waybill.call('GET', '/v1/channels')).json as { items: { owner: string | null }[] };
+  return [...new Set(items.flatMap(({ owner }) => owner ?? []))];
 }

@@ -53,6 +53,7 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   wire.socket.end();
 
   // One whose target is paused and whose consumer has given up blocks nobody else.
+  await until(() => queues.acme.receipts.length >= EVENTS + 2, 'what came before the pause');
   expect((await waybill.call('POST', '/v1/targets/erp/pause', { token: acme, json: {} })).status).toBe(200);
   const more = numbered(EVENTS, EVENTS + 50);
   await Promise.all([send('acme', more), send('default', more)]);
@@ -86,8 +87,8 @@ test('two tenants with equal names and ids neither see, count nor block each oth
     (await waybill.call('GET', path, { token: tokens[tenant] })).json;
   expect((await shown('default', '/v1/quarantine')).items).toEqual([]);
   expect((await shown('acme', '/v1/quarantine')).items).toHaveLength(5);
-  const channels = (await shown('default', '/v1/channels')) as { channels: { duplicates: number; conflicts: number }[] };
-  expect(channels.channels.map(({ duplicates, conflicts }) => duplicates + conflicts)).toEqual(Array(16).fill(0));
+  const channels = (await shown('default', '/v1/channels')) as { items: { duplicates: number; conflicts: number }[] };
+  expect(channels.items.map(({ duplicates, conflicts }) => duplicates + conflicts)).toEqual(Array(16).fill(0));
   // The same id names another message with each; one that only the other has is not there.
   const own = [...books.messages.values()].find((one) => one.tenant === 'acme' && one.kind === 'event');
   expect(await shown('acme', `/v1/messages/${own?.id}`)).toMatchObject({ externalId: own?.externalId, peer: 'token sender' });
@@ -114,9 +115,11 @@ async function addAcme(site: Installation, waybill: Waybill): Promise<string> {
   const signedIn = await waybill.call('POST', link.pathname, { token: null });
   expect(signedIn.status).toBe(303);
   const cookie = signedIn.headers.get('set-cookie')?.split(';')[0] as string;
+  const page = await waybill.call('GET', '/tokens', { token: null, headers: { cookie, accept: 'text/html' } });
+  const csrf = /name="_csrf" value="([^"]+)"/.exec(page.bytes.toString())?.[1] ?? '';
   const token = await waybill.call('POST', '/v1/tokens', {
     token: null,
-    headers: { cookie, origin: waybill.http },
+    headers: { cookie, origin: waybill.http, 'x-csrf-token': csrf },
     json: {
       name: 'sender',
       permissions: [
