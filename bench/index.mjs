@@ -44,7 +44,11 @@ function table(rows) {
     '| --- | --- | --- | --- | --- | --- |',
     ...rows.map(({ row, unit, figure, limit, limitIs, ratio, goal, least, also }) => {
       const short = ratio < goal || (least && figure < least) ? 'short' : 'held';
-      const more = also ? ` ${Object.entries(also).map(([key, value]) => `${key} ${value}`).join(', ')}` : '';
+      const more = also
+        ? ` ${Object.entries(also)
+            .map(([key, value]) => `${key} ${value}`)
+            .join(', ')}`
+        : '';
       return `| ${row} | ${rounded(figure)} ${unit} | ${rounded(limit)} (${limitIs}) | ${ratio.toFixed(2)} | ${goal} | ${short};${more} |`;
     }),
   ];

@@ -1,33 +1,38 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import { pageRoutes } from '../routes/pages/index.js';
-import { problemPage } from '../routes/pages/problem.js';
-import { allRoutes, auditRefusals } from '../routes/table.js';
 import { applyRoutes } from '../routes/apply.js';
 import { Authentication } from '../routes/authentication.js';
 import { eventRoutes } from '../routes/events.js';
 import { hookRoutes } from '../routes/hooks.js';
-import { pullRoutes } from '../routes/pull.js';
 import { MOST_IDS, Notices } from '../routes/notices.js';
+import { pageRoutes } from '../routes/pages/index.js';
+import { problemPage } from '../routes/pages/problem.js';
+import { pullRoutes } from '../routes/pull.js';
 import type { Route } from '../routes/route.js';
 import { createServer, type WaybillServer } from '../routes/server.js';
+import { allRoutes, auditRefusals } from '../routes/table.js';
+import { newToken } from './access/secret.js';
 import { createAfterTry } from './app/after-try.js';
-import { applyConfiguration, type Configuration, ConfigurationInvalid, readConfiguration } from './app/configuration.js';
 import { writeClientFile } from './app/client-file.js';
+import {
+  applyConfiguration,
+  type Configuration,
+  ConfigurationInvalid,
+  readConfiguration,
+} from './app/configuration.js';
 import { createContentPort } from './app/content.js';
 import { type Database, filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
+import { verifyLogin } from './app/login.js';
+import { createPullRender, PendingNotices } from './app/pull.js';
 import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
-import { createPullRender, PendingNotices } from './app/pull.js';
 import { createSenders } from './app/senders.js';
-import { verifyLogin } from './app/login.js';
-import { newToken } from './access/secret.js';
 import { Broker } from './broker/broker.js';
 import { type Accepter, createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
@@ -45,9 +50,9 @@ import { createOwner } from './owner/owner.js';
 import type { Canonical } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
+import { firstOwnerLink } from './storage/access.js';
 import { noteDead } from './storage/dead.js';
 import { type Directory, openDirectory } from './storage/directory.js';
-import { firstOwnerLink } from './storage/access.js';
 import { openGenerations } from './storage/generations.js';
 import { loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
@@ -180,7 +185,8 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     leases: createLeaseStore(pool, process),
     content: contentPort,
     directory: () => directory.current(),
-    senderOf: (target) => (target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target)),
+    senderOf: (target) =>
+      target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target),
     render,
     canonical,
     afterTry: createAfterTry(Math.random),
@@ -364,7 +370,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     return made;
   }
 
-  async function inlineParts(ready: Parameters<Parameters<typeof createRender>[1]>[0]): Promise<Map<number, Uint8Array>> {
+  async function inlineParts(
+    ready: Parameters<Parameters<typeof createRender>[1]>[0],
+  ): Promise<Map<number, Uint8Array>> {
     const parts = new Map<number, Uint8Array>();
     for (const { n, size } of ready.view.parts) {
       if (size > INLINE_PART_BYTES) continue;
@@ -529,11 +537,7 @@ function problemOf(broker: Broker): string {
   return problem === null ? '' : ` (${problem})`;
 }
 
-function countVerdicts(
-  metrics: Metrics,
-  arrivals: Parameters<Accept>[0],
-  verdicts: Awaited<ReturnType<Accept>>,
-): void {
+function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdicts: Awaited<ReturnType<Accept>>): void {
   const counts = new Map<string, { labels: { tenant: string; source: string; verdict: string }; count: number }>();
   verdicts.forEach(({ verdict }, i) => {
     const arrival = arrivals[i];

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
-import { type App, startApp } from './app.js';
 import { ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { type App, startApp } from './app.js';
 import { DataDirectoryInUse, EmbeddedFailed } from './storage/embedded.js';
 import { MigrationRefused } from './storage/migrate.js';
 import { UnsafeDatabase } from './storage/pool.js';
@@ -54,7 +54,8 @@ function explained(error: unknown): string {
   const known = [ConfigurationInvalid, DataDirectoryInUse, EmbeddedFailed, MigrationRefused, UnsafeDatabase];
   if (known.some((kind) => error instanceof kind)) return (error as Error).message;
   if (error instanceof Error && 'code' in error && 'port' in error) {
-    if (error.code === 'EADDRINUSE') return `port ${error.port} is in use; choose another by WAYBILL_HTTP or WAYBILL_SMTP`;
+    if (error.code === 'EADDRINUSE')
+      return `port ${error.port} is in use; choose another by WAYBILL_HTTP or WAYBILL_SMTP`;
     if (error.code === 'EACCES') return `port ${error.port} is not for us; choose one above 1023`;
   }
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -45,7 +45,14 @@ function mail() {
 }
 
 async function send(port, count, waits) {
-  const transport = createTransport({ host: '127.0.0.1', port, pool: true, maxConnections: CONNECTIONS, maxMessages: Infinity, ignoreTLS: true });
+  const transport = createTransport({
+    host: '127.0.0.1',
+    port,
+    pool: true,
+    maxConnections: CONNECTIONS,
+    maxMessages: Infinity,
+    ignoreTLS: true,
+  });
   const mails = Array.from({ length: count }, (_, i) => ({ to: `user${i % 500}@example.com`, raw: mail() }));
   const begun = performance.now();
   await abreast(

@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
-import { formatProblem } from '../config/problem.js';
 import { type LoadFrom, loadSettings } from '../config/load.js';
+import { formatProblem } from '../config/problem.js';
 import type { Settings } from '../config/schema.js';
 import type { TenantDefinitions } from '../routing/definitions.js';
 import { type Applied, applyDefinitions, formatApplyProblem } from '../storage/apply.js';

@@ -40,7 +40,10 @@ async function readyByPlace(
     const found = await deps.store.readWithViews(target.tenant.id, channel, [...new Set(sequences)]);
     for (const { message, view } of found) {
       const seen = view ?? deps.viewInPlace(message);
-      ready.set(`${channel}/${message.sequence}`, readyOf({ message, parsed: undefined }, seen, deps.directory(), deps.canonical));
+      ready.set(
+        `${channel}/${message.sequence}`,
+        readyOf({ message, parsed: undefined }, seen, deps.directory(), deps.canonical),
+      );
     }
   }
   return ready;
@@ -64,4 +67,3 @@ export class PendingNotices {
     for (const listener of this.#listeners.get(`${tenant}/${target}`) ?? []) listener();
   }
 }
-

@@ -1,5 +1,5 @@
-import { createSender, type SenderDeps } from '../delivery/targets/index.js';
 import type { Target } from '../delivery/target.js';
+import { createSender, type SenderDeps } from '../delivery/targets/index.js';
 import type { Sender } from '../message/delivery.js';
 
 export interface Senders {

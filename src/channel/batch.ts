@@ -1,6 +1,6 @@
+import { hash } from 'node:crypto';
 import type { Arrival } from '../message/arrival.js';
 import type { Tenant } from '../message/tenant.js';
-import { hash } from 'node:crypto';
 import { fingerprint } from './fingerprint.js';
 import { accountHash, channelOf } from './partition.js';
 

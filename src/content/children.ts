@@ -120,7 +120,7 @@ class Pool implements Content {
     this.settings = {
       ladder: options.ladder ?? DEFAULT_LADDER,
       limits: this.limits,
-      outputBytes: this.limits.outputBytes,
+      answerBytes: { parse: this.limits.outputBytes, html: this.limits.htmlBytes, part: ANSWER_ROOM / 2 },
       retireBytes: Math.floor(this.limits.memoryBytes * RETIRE_AT),
     };
     this.places = Array.from({ length: options.children }, () => ({ state: { is: 'ended' } }));
@@ -159,8 +159,8 @@ class Pool implements Content {
   }
 
   safeHtml({ raw }: { raw: Uint8Array }): Promise<HtmlResult> {
-    const { timeMs, outputBytes } = this.limits;
-    const maxAnswerBytes = outputBytes + ANSWER_ROOM;
+    const { timeMs, htmlBytes } = this.limits;
+    const maxAnswerBytes = htmlBytes + ANSWER_ROOM;
     return this.submit(this.urgent, { operation: 'html', raw, rung: 0, n: 0, timeMs, maxAnswerBytes }, (answer) => ({
       ok: true,
       ...(answer.json as { html: string | null; blocked: number }),
@@ -275,9 +275,7 @@ class Pool implements Content {
         job.failed(failure('crashed', child.trace(), reasonIn(answer)));
         return;
       case 'too_large':
-        job.failed(
-          failure('output_too_large', child.trace(), `its view has more than ${this.limits.outputBytes} bytes`),
-        );
+        job.failed(failure('output_too_large', child.trace(), `its answer has more than ${job.maxAnswerBytes} bytes`));
         return;
       case 'ready':
         return;

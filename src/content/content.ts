@@ -11,6 +11,8 @@ export interface ContentLimits extends MailLimits {
   readonly memoryBytes: number;
   /** Bytes of a view as JSON. */
   readonly outputBytes: number;
+  /** Bytes of safe HTML as JSON, pictures included. */
+  readonly htmlBytes: number;
   /** Messages that wait for a child. */
   readonly queue: number;
 }
@@ -20,6 +22,7 @@ export const CONTENT_LIMITS: ContentLimits = {
   timeMs: 3_000,
   memoryBytes: 256 * 1024 * 1024,
   outputBytes: 4 * 1024 * 1024,
+  htmlBytes: 12 * 1024 * 1024,
   queue: 1_000,
 };
 

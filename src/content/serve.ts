@@ -6,6 +6,7 @@ import {
   type AnswerKind,
   decodeRequestHead,
   encodeAnswerHead,
+  type Operation,
   REQUEST_HEAD_BYTES,
   type RequestHead,
   SOCKET_FD,
@@ -18,9 +19,12 @@ import {
 export interface ChildSettings {
   readonly ladder: readonly string[];
   readonly limits: MailLimits;
-  /** Bytes of an answer's JSON. */
-  readonly outputBytes: number;
-  /** A child whose memory has grown to this many bytes retires after its answer, before an innocent message pays for it. */
+  /** Bytes of JSON in the answers to each kind of request. */
+  readonly answerBytes: Readonly<Record<Operation, number>>;
+  /**
+   * A child whose memory has grown to this many bytes retires after its answer, before an innocent message pays for
+   * it; not before it has grown by half, however little it is given.
+   */
   readonly retireBytes: number;
 }
 
@@ -42,10 +46,11 @@ export function childSettings(): ChildSettings {
  */
 export async function serve(readers: Readers, settings: ChildSettings): Promise<void> {
   watchParent();
+  const retireBytes = Math.max(settings.retireBytes, GROWN * process.memoryUsage.rss());
   send({ kind: 'ready', json: NO_BYTES, bytes: NO_BYTES }, false);
   for (let request = nextRequest(); request !== null; request = nextRequest()) {
     const outcome = await attempt(request, readers, settings);
-    const retires = process.memoryUsage.rss() >= settings.retireBytes;
+    const retires = process.memoryUsage.rss() >= retireBytes;
     send(outcome, retires);
     if (retires) return;
   }
@@ -57,6 +62,7 @@ function watchParent(): void {
   new Worker(watchdog, { workerData: process.ppid, resourceLimits: WATCHDOG_MEMORY }).unref();
 }
 
+const GROWN = 1.5;
 const WATCHDOG_MEMORY = { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1 };
 const NO_BYTES = Buffer.alloc(0);
 
@@ -77,7 +83,7 @@ async function attempt(request: Request, readers: Readers, settings: ChildSettin
     const { result, bytes } = await perform(request, readers, tools);
     leaveTrace('answer');
     const json = jsonOf(result);
-    return json.length > settings.outputBytes ? TOO_LARGE : { kind: 'done', json, bytes };
+    return json.length > settings.answerBytes[request.operation] ? TOO_LARGE : { kind: 'done', json, bytes };
   } catch (error) {
     if (error instanceof Refused) return { kind: 'refused', json: jsonOf({ reason: error.message }), bytes: NO_BYTES };
     return { kind: 'failed', json: jsonOf({ reason: reasonOf(error) }), bytes: NO_BYTES };

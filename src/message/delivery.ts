@@ -34,7 +34,13 @@ export interface Outgoing {
 export type SendResult =
   | { readonly result: 'delivered'; readonly answer: string | null }
   /** Not taken this time: stays pending, tried again after the schedule, or after `afterMs` where the target named a time. */
-  | { readonly result: 'retry'; readonly code: string; readonly reason: string; readonly afterMs?: number; readonly answer?: string }
+  | {
+      readonly result: 'retry';
+      readonly code: string;
+      readonly reason: string;
+      readonly afterMs?: number;
+      readonly answer?: string;
+    }
   /** Refused for good: failed, and its number is void. */
   | { readonly result: 'refused'; readonly code: string; readonly reason: string; readonly answer?: string }
   /** The target as a whole can't take anything (401, 403, 404, 410, unroutable): paused with an alarm, the delivery stays pending. */

@@ -56,6 +56,19 @@ export interface View {
 }
 
 export const EMPTY_VIEW: View = {
-  rung: 0, headers: [], subject: null, from: [], to: [], cc: [], replyTo: [], date: null, messageId: null,
-  inReplyTo: [], references: [], text: null, html: null, parts: [], defects: [],
+  rung: 0,
+  headers: [],
+  subject: null,
+  from: [],
+  to: [],
+  cc: [],
+  replyTo: [],
+  date: null,
+  messageId: null,
+  inReplyTo: [],
+  references: [],
+  text: null,
+  html: null,
+  parts: [],
+  defects: [],
 };

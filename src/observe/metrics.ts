@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /** What the gauges show when somebody asks; read from the database or from memory at that moment. */
 export interface Readings {
@@ -117,7 +117,8 @@ function gauges(registry: Registry, readings: Readings): void {
     registers,
     collect() {
       this.reset();
-      for (const { generation, ready } of readings.filters()) this.set({ generation: String(generation) }, ready ? 1 : 0);
+      for (const { generation, ready } of readings.filters())
+        this.set({ generation: String(generation) }, ready ? 1 : 0);
     },
   });
   new Gauge({

@@ -1,9 +1,18 @@
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
-import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
-import { type Canonical, type ChannelState, channelKey, countPending, type OwnerDirectory, type Ready, type Render, type SenderOf } from './state.js';
 import { readyOf } from './planning.js';
+import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
+import {
+  type Canonical,
+  type ChannelState,
+  channelKey,
+  countPending,
+  type OwnerDirectory,
+  type Ready,
+  type Render,
+  type SenderOf,
+} from './state.js';
 
 /** What a result of one try leads to (delivery/retry.ts). */
 export type AfterTry = (
@@ -13,7 +22,10 @@ export type AfterTry = (
   /** When the try began and ended, milliseconds since 1970. */
   startedAt: number,
   now: number,
-) => { readonly then: Settled['then']; readonly pause: { readonly code: string; readonly reason: string } | null };
+) => {
+  readonly becomes: Settled['becomes'];
+  readonly pause: { readonly code: string; readonly reason: string } | null;
+};
 
 export interface DispatchDeps {
   readonly store: OwnerStore;
@@ -125,7 +137,10 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
     for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const seen = view ?? deps.viewInPlace(message, 0);
-      ready.set(channelKey(channel, message.sequence), readyOf({ message, parsed: undefined }, seen, directory, deps.canonical));
+      ready.set(
+        channelKey(channel, message.sequence),
+        readyOf({ message, parsed: undefined }, seen, directory, deps.canonical),
+      );
     }
   }
   const prepared: Prepared[] = [];
@@ -151,7 +166,7 @@ async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonl
     if (!result) return;
     const after = deps.afterTry(due, result, target, startedAt, deps.clock.now());
     pause ??= after.pause;
-    settled.push({ due, result, startedAt, tookMs, then: after.then });
+    settled.push({ due, result, startedAt, tookMs, becomes: after.becomes });
   });
   await settleByChannel(deps, target, settled);
   if (pause !== null) await pauseTarget(deps, target, pause);
@@ -174,16 +189,16 @@ async function settleByChannel(deps: DispatchDeps, target: Target, settled: read
 }
 
 /** Whether the delivery's row is still to be sent: as it was, or as the notice that its number is void. */
-function stillWaits({ due, then }: Settled): boolean {
-  switch (then.state) {
+function stillWaits({ due, becomes }: Settled): boolean {
+  switch (becomes.state) {
     case 'delivered':
       return false;
     case 'pending':
       return true;
     case 'failed':
-      return due.what === 'message' && then.voided;
+      return due.what === 'message' && becomes.voided;
     default: {
-      const never: never = then;
+      const never: never = becomes;
       throw never;
     }
   }

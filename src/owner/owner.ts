@@ -1,12 +1,13 @@
 import type { Logger } from 'pino';
+import type { SequencedRow } from '../channel/accept.js';
 import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
-import type { SequencedRow } from '../channel/accept.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
+import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
 import {
   type DueDecision,
   FencedOut,
@@ -16,14 +17,13 @@ import {
   type Settled,
   type WaitingLine,
 } from './ports.js';
-import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
 import {
   type Canonical,
   type ChannelState,
+  type ContentPort,
   channelKey,
   channelState,
-  type ContentPort,
   countPending,
   type OwnerDirectory,
   type Ready,
@@ -196,7 +196,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     const last = await store.lastSequences([held]);
     state.known = last.get(channelKey(held.tenant, held.channel)) ?? state.planned;
     states.set(channelKey(held.tenant, held.channel), state);
-    if (adopted > 0) log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
+    if (adopted > 0)
+      log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
   }
 
   /** Held but not begun: its tenant was unknown, or a fault of the surroundings made us forget where it stood. */
@@ -315,7 +316,9 @@ export function createOwner(deps: OwnerDeps): Owner {
     const ids = await store.beginAttempts(wanted);
     return Promise.all(
       batches.map(async ({ state, taken }) => {
-        const mine = wanted.map((attempt, i) => ({ ...attempt, id: ids[i] as number })).filter((a) => a.held === state.held);
+        const mine = wanted
+          .map((attempt, i) => ({ ...attempt, id: ids[i] as number }))
+          .filter((a) => a.held === state.held);
         const singles = new Map(mine.filter((a) => !a.batch).map((a) => [a.first, a.id]));
         const readings = await readBatch({
           state,
@@ -414,13 +417,18 @@ export function createOwner(deps: OwnerDeps): Owner {
     return true;
   }
 
-  async function decisionPlan(state: ChannelState, decision: DueDecision, directory: OwnerDirectory): Promise<Drawn | null> {
+  async function decisionPlan(
+    state: ChannelState,
+    decision: DueDecision,
+    directory: OwnerDirectory,
+  ): Promise<Drawn | null> {
     const [found] = await store.readWithViews(decision.tenant, decision.channel, [decision.sequence]);
     const carried = [decision];
     const drawing = { state, directory, how: howOf(state, directory) };
     const decider = { by: 'person', who: decision.who, version: decision.version } as const;
     const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
-    const ready = found && view ? readyOf({ message: found.message, parsed: undefined }, view, directory, deps.canonical) : null;
+    const ready =
+      found && view ? readyOf({ message: found.message, parsed: undefined }, view, directory, deps.canonical) : null;
     const base = { sequence: decision.sequence, rung: view?.rung ?? 0, decider, late: false, why: null };
     switch (decision.action) {
       case 'assign':
@@ -432,7 +440,9 @@ export function createOwner(deps: OwnerDeps): Owner {
       }
       case 'unassign': {
         const pending = await store.pendingOf(state.held, decision.sequence);
-        const cancelled = pending.filter((each) => decision.targets.includes(each.target) && !isUnderWay(decision, each));
+        const cancelled = pending.filter(
+          (each) => decision.targets.includes(each.target) && !isUnderWay(decision, each),
+        );
         const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
         return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: carried, cancelled });
       }
@@ -470,7 +480,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     const { plan } = drawn;
     const state = states.get(channelKey(plan.held.tenant, plan.held.channel));
     if (state) for (const waiting of plan.pending) countPending(state, waiting.target, 1);
-    for (const target of new Set(plan.pending.map((each) => each.target))) deps.observe.pending(plan.held.tenant, target);
+    for (const target of new Set(plan.pending.map((each) => each.target)))
+      deps.observe.pending(plan.held.tenant, target);
     if (plan.pending.length > 0) dispatchBell.ring();
     deps.observe.planned(plan.held.tenant, plan.held.channel, plan.firstSequence, plan.lastSequence);
     if (plan.open) {
@@ -526,7 +537,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     if (!target || !sender) return deliveries.map(newDelivery);
     const inLine = target.definition.order === 'channel';
     // An earlier plan's delivery of this line has failed since these were planned.
-    if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id)) return deliveries.map(newDelivery);
+    if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id))
+      return deliveries.map(newDelivery);
     const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
     const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
     const results = await sender.send(outgoing);
@@ -536,9 +548,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       results.map((result) => result.result),
     );
     if (failed === -1) return [];
-    const lost = inLine
-      ? deliveries.slice(failed)
-      : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
+    const lost = inLine ? deliveries.slice(failed) : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
     return lost.map(newDelivery);
   }
 

@@ -94,7 +94,14 @@ const NOT_DECIDED: Decider = { by: 'rules', set: 0, rules: [] };
 /** A message set aside: it takes its place in the stream's plan, and its deliveries come later. */
 export function parkedItem(sequence: number, rung: number, why: string): Item {
   const decided: Decided = {
-    sequence, rung, mode: 'park', decider: NOT_DECIDED, targets: [], late: false, replay: false, why,
+    sequence,
+    rung,
+    mode: 'park',
+    decider: NOT_DECIDED,
+    targets: [],
+    late: false,
+    replay: false,
+    why,
   };
   return { decided, standing: standingOf(decided, { late: false, version: 1 }), ready: null };
 }
@@ -102,21 +109,27 @@ export function parkedItem(sequence: number, rung: number, why: string): Item {
 /** A message no rung could read. */
 export function poisonItem(sequence: number, rung: number, why: string): Item {
   const decided: Decided = {
-    sequence, rung, mode: 'quarantine', decider: NOT_DECIDED, targets: [], late: true, replay: false, why,
+    sequence,
+    rung,
+    mode: 'quarantine',
+    decider: NOT_DECIDED,
+    targets: [],
+    late: true,
+    replay: false,
+    why,
   };
   return { decided, standing: standingOf(decided, { late: true, version: 1 }), ready: null };
 }
 
 /** What follows from the readings of a batch. */
-export function itemsOf(
-  readings: readonly Reading[],
-  directory: OwnerDirectory,
-  canonical: Canonical,
-): Item[] {
+export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory, canonical: Canonical): Item[] {
   return readings.map((reading) => {
     const { message } = reading.taken;
     if (reading.read === 'parked') return parkedItem(message.sequence, reading.rung, reading.reason);
-    return decideByRules(readyOf(reading.taken, reading.view, directory, canonical), directory, { late: false, version: 1 });
+    return decideByRules(readyOf(reading.taken, reading.view, directory, canonical), directory, {
+      late: false,
+      version: 1,
+    });
   });
 }
 
@@ -167,7 +180,11 @@ function draw(
   items: readonly Item[],
   rest: Pick<NewPlan, 'kind' | 'chain'> & Partial<NewPlan>,
 ): Drawn {
-  const runs = planRuns(items.map((item) => item.decided), state.lines, how);
+  const runs = planRuns(
+    items.map((item) => item.decided),
+    state.lines,
+    how,
+  );
   const ready = new Map(items.flatMap((item) => (item.ready ? [[item.decided.sequence, item.ready] as const] : [])));
   const sequences = items.map((item) => item.decided.sequence);
   state.lastPlan++;

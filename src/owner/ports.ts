@@ -137,7 +137,7 @@ export interface Settled {
   readonly result: SendResult;
   readonly startedAt: number;
   readonly tookMs: number;
-  readonly then:
+  readonly becomes:
     | { readonly state: 'delivered' }
     | { readonly state: 'pending'; readonly nextAt: number }
     | { readonly state: 'failed'; readonly code: string; readonly reason: string; readonly voided: boolean };

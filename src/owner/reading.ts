@@ -90,10 +90,7 @@ export async function readBatch(deps: {
   );
 }
 
-async function readMail(
-  deps: Parameters<typeof readBatch>[0],
-  taken: Taken,
-): Promise<Reading> {
+async function readMail(deps: Parameters<typeof readBatch>[0], taken: Taken): Promise<Reading> {
   const attemptId = deps.attempts.get(taken.message.sequence) ?? null;
   const done = await deps.slot.run(async () => {
     const running = deps.content.parse(taken.message.raw, 0);

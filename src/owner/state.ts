@@ -1,10 +1,9 @@
 import type { Decider, Lines } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
-import type { CanonicalMessage, StoredMessage } from '../message/message.js';
-import type { Outcome } from '../message/decision.js';
-import type { SendResult } from '../message/delivery.js';
-import type { Outgoing, Sender } from '../message/delivery.js';
 import type { ParsedJson } from '../message/arrival.js';
+import type { Outcome } from '../message/decision.js';
+import type { Outgoing, Sender, SendResult } from '../message/delivery.js';
+import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Rung, View } from '../message/view.js';
 import type { Held, ReaderState } from './ports.js';

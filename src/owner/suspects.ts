@@ -1,5 +1,5 @@
-import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
 import { decideByRules, type Item, poisonItem, readyOf } from './planning.js';
+import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
 import { failedAttempt } from './reading.js';
 import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome, Taken } from './state.js';
 
@@ -25,11 +25,7 @@ export interface SuspectDeps {
  * Tries one parked message, alone, on the rung it has come down to. Answers what an extra plan is to say of it;
  * null when it is to be tried again, lower or as before.
  */
-export async function trySuspect(
-  deps: SuspectDeps,
-  state: ChannelState,
-  sequence: number,
-): Promise<Resolved | null> {
+export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequence: number): Promise<Resolved | null> {
   const parked = await deps.store.parkedOne(state.held, sequence);
   if (!parked) return null;
   const [found] = await deps.store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
@@ -72,7 +68,8 @@ export async function concludeSuspect(
   if (outcome.ok) {
     const ready = readyOf(taken, outcome.view, deps.directory(), deps.canonical);
     const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
-    const attempts: EndedAttempt[] = tried.attempt === null ? [] : [{ id: tried.attempt, outcome: 'processed', reason: null }];
+    const attempts: EndedAttempt[] =
+      tried.attempt === null ? [] : [{ id: tried.attempt, outcome: 'processed', reason: null }];
     return { state, item, attempts, poison: [] };
   }
   const ended = failedAttempt(tried.attempt, outcome);

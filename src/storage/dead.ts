@@ -14,7 +14,10 @@ export interface GivenUp {
 
 /** What became of a dead letter: `voided` when a notice of its number is due now, in this line. */
 export type Noted =
-  | { readonly noted: 'voided'; readonly line: { readonly tenant: number; readonly target: number; readonly channel: number } }
+  | {
+      readonly noted: 'voided';
+      readonly line: { readonly tenant: number; readonly target: number; readonly channel: number };
+    }
   | { readonly noted: 'refused' }
   | { readonly noted: 'unknown' };
 

@@ -652,10 +652,10 @@ async function settleMessages(client: PoolClient, settled: readonly Settled[]): 
      where ${SAME} and d.state = 'pending'`,
     [
       ...keyParameters(settled),
-      textArray(settled.map((each) => each.then.state)),
-      arrayOf(settled.map((each) => each.then.state === 'failed' && each.then.voided)),
+      textArray(settled.map((each) => each.becomes.state)),
+      arrayOf(settled.map((each) => each.becomes.state === 'failed' && each.becomes.voided)),
       arrayOf(settled.map((each) => (each.result.result === 'interrupted' ? 0 : 1))),
-      textArray(settled.map((each) => (each.then.state === 'pending' ? String(each.then.nextAt) : null))),
+      textArray(settled.map((each) => (each.becomes.state === 'pending' ? String(each.becomes.nextAt) : null))),
       textArray(settled.map(codeOf)),
       textArray(settled.map(reasonOf)),
     ],
@@ -675,9 +675,9 @@ async function settleVoids(client: PoolClient, settled: readonly Settled[]): Pro
      where ${SAME} and d.void = 'due'`,
     [
       ...keyParameters(settled),
-      textArray(settled.map((each) => each.then.state)),
+      textArray(settled.map((each) => each.becomes.state)),
       arrayOf(settled.map((each) => (each.result.result === 'interrupted' ? 0 : 1))),
-      textArray(settled.map((each) => (each.then.state === 'pending' ? String(each.then.nextAt) : null))),
+      textArray(settled.map((each) => (each.becomes.state === 'pending' ? String(each.becomes.nextAt) : null))),
     ],
   );
 }
@@ -687,5 +687,5 @@ function codeOf(each: Settled): string | null {
 }
 
 function reasonOf(each: Settled): string | null {
-  return each.then.state === 'failed' ? each.then.reason : 'reason' in each.result ? each.result.reason : null;
+  return each.becomes.state === 'failed' ? each.becomes.reason : 'reason' in each.result ? each.result.reason : null;
 }

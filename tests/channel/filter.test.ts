@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FilterSet } from '../../src/channel/filter-set.js';
 import { FingerprintFilter, filterShape, GrowingFilter } from '../../src/channel/filter.js';
+import { FilterSet } from '../../src/channel/filter-set.js';
 import { settableClock } from '../support/clock.js';
 
 const fingerprint = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes));

@@ -86,6 +86,22 @@ describe('mails made to stop parsers', () => {
 });
 
 describe('people’s requests', () => {
+  it('get HTML with its pictures, though they are larger than a view may be', async () => {
+    const content = await poolOf();
+    const picture = Buffer.alloc(4 * MEGABYTE - 1_000, 'p')
+      .toString('base64')
+      .replace(/.{76}/g, '$&\r\n');
+    const raw = Buffer.from(
+      `${HEAD}Content-Type: multipart/related; boundary=x\r\n\r\n--x\r\nContent-Type: text/html\r\n\r\n` +
+        '<img src="cid:a@example.com">\r\n' +
+        '--x\r\nContent-Type: image/png\r\nContent-ID: <a@example.com>\r\nContent-Transfer-Encoding: base64\r\n\r\n' +
+        `${picture}\r\n--x--\r\n`,
+    );
+    const safe = await content.safeHtml({ raw });
+    expect(safe).toMatchObject({ ok: true, blocked: 0 });
+    expect(safe.ok && safe.html?.slice(0, 32)).toBe('<img src="data:image/png;base64,');
+  });
+
   it('get parts and safe HTML from the children', async () => {
     const content = await poolOf();
     const raw = Buffer.from(

@@ -117,6 +117,14 @@ describe('a message that harms nobody', () => {
     expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
     expect(pidsOf(content)[0]).not.toBe(before);
   });
+
+  it('does not cost a warm child where children have little memory', async () => {
+    const content = await poolOf({ limits: { memoryBytes: 140 * MEGABYTE } });
+    const before = pidsOf(content);
+    const raw = Buffer.from('Subject: hi\r\n\r\nhello');
+    for (let i = 0; i < 5; i++) expect(await content.parse({ raw, rung: 0 })).toMatchObject({ ok: true });
+    expect(pidsOf(content)).toEqual(before);
+  });
 });
 
 describe('places of dead children', () => {

@@ -39,7 +39,7 @@ const DEEDS = {
   grow: () => {
     hoard.push(Buffer.alloc(200 * 1024 * 1024, 1));
   },
-  large: () => ({ text: 'x'.repeat(settings.outputBytes) }),
+  large: () => ({ text: 'x'.repeat(settings.answerBytes.parse) }),
   /** An answer of no known kind. */
   babble: () => {
     writeSync(SOCKET_FD, Buffer.from([99, 0, 0, 0, 0, 0, 0, 0, 0, 0]));

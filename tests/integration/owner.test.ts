@@ -10,10 +10,10 @@ import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
 import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
+import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
-import { canonicalMessage } from '../../src/routing/canonical.js';
 import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
@@ -29,7 +29,10 @@ const running: Process[] = [];
 beforeEach(async () => {
   database = await freshDatabase({ max: 16 });
   tenant = await insertTenant(database.pool, 'one', 2);
-  targets = [await insertTarget('erp', { kind: 'queue' }), await insertTarget('crm', { kind: 'webhook', url: 'https://crm.example.com/' })];
+  targets = [
+    await insertTarget('erp', { kind: 'queue' }),
+    await insertTarget('crm', { kind: 'webhook', url: 'https://crm.example.com/' }),
+  ];
 });
 afterEach(async () => {
   for (const each of running.splice(0)) await each.stop();
@@ -41,7 +44,13 @@ async function insertTarget(name: string, definition: object): Promise<Target> {
     `insert into target (tenant, name, kind, definition, managed_by) values ($1, $2, $3, $4, 'api') returning id`,
     [tenant.id, name, (definition as { kind: string }).kind, definition],
   );
-  return { id: rows[0]?.id as number, name, tenant, definition: targetDefinitionSchema.parse(definition), paused: null };
+  return {
+    id: rows[0]?.id as number,
+    name,
+    tenant,
+    definition: targetDefinitionSchema.parse(definition),
+    paused: null,
+  };
 }
 
 interface Process {
@@ -126,13 +135,13 @@ async function startProcess(script: Script = {}): Promise<Process> {
     afterTry: (_due, result, _target, _startedAt, now) => {
       switch (result.result) {
         case 'delivered':
-          return { then: { state: 'delivered' }, pause: null };
+          return { becomes: { state: 'delivered' }, pause: null };
         case 'refused':
-          return { then: { state: 'failed', code: result.code, reason: result.reason, voided: true }, pause: null };
+          return { becomes: { state: 'failed', code: result.code, reason: result.reason, voided: true }, pause: null };
         case 'pause':
-          return { then: { state: 'pending', nextAt: now }, pause: { code: result.code, reason: result.reason } };
+          return { becomes: { state: 'pending', nextAt: now }, pause: { code: result.code, reason: result.reason } };
         default:
-          return { then: { state: 'pending', nextAt: now + 50 }, pause: null };
+          return { becomes: { state: 'pending', nextAt: now + 50 }, pause: null };
       }
     },
     clock: realClock,
@@ -151,7 +160,9 @@ async function startProcess(script: Script = {}): Promise<Process> {
       planned: () => undefined,
       pending: () => undefined,
       paused: (target, code, reason) => {
-        targets = targets.map((each) => (each.id === target.id ? { ...each, paused: { by: 'waybill', code, reason } } : each));
+        targets = targets.map((each) =>
+          each.id === target.id ? { ...each, paused: { by: 'waybill', code, reason } } : each,
+        );
       },
       settled: () => undefined,
       attempt: () => undefined,
@@ -192,11 +203,18 @@ async function startProcess(script: Script = {}): Promise<Process> {
 }
 
 function events(count: number, prefix = 'e'): Arrival[] {
-  return Array.from({ length: count }, (_, i) => eventArrival(tenant, { id: `${prefix}${i}`, account: `account ${i % 7}` }));
+  return Array.from({ length: count }, (_, i) =>
+    eventArrival(tenant, { id: `${prefix}${i}`, account: `account ${i % 7}` }),
+  );
 }
 
 function mail(id: string, body = 'hello'): Arrival {
-  return { ...eventArrival(tenant, { id, account: 'anna' }), kind: 'mail', type: null, raw: Buffer.from(`Subject: ${id}\r\n\r\n${body}`) };
+  return {
+    ...eventArrival(tenant, { id, account: 'anna' }),
+    kind: 'mail',
+    type: null,
+    raw: Buffer.from(`Subject: ${id}\r\n\r\n${body}`),
+  };
 }
 
 /** Numbers of a target, per channel: each 1, 2, 3 … up to their count. */
@@ -271,7 +289,12 @@ describe('the owner', () => {
     await process.accepter.accept(Array.from({ length: 4 }, (_, i) => eventArrival(tenant, { id: `x${i}` })));
     await until(() => process.sent.length === 8, 'everything but the refused one, and its void');
     const crm = process.sent.filter((s) => s.target === 'crm');
-    expect(crm.filter((s) => s.what === 'message').map((s) => s.number).sort()).toEqual([1, 3, 4]);
+    expect(
+      crm
+        .filter((s) => s.what === 'message')
+        .map((s) => s.number)
+        .sort(),
+    ).toEqual([1, 3, 4]);
     expect(crm.filter((s) => s.what === 'void').map((s) => s.number)).toEqual([2]);
     const failed = () => database.pool.query("select code, void from delivery where state = 'failed'");
     await until(async () => (await failed()).rows[0]?.void === 'taken', 'the void to be written down as taken');
@@ -363,7 +386,9 @@ describe('the owner', () => {
     const process = await startProcess({
       parse: (raw) =>
         Buffer.from(raw).includes('slow')
-          ? new Promise((resolve) => { release = resolve; })
+          ? new Promise((resolve) => {
+              release = resolve;
+            })
           : Promise.resolve({ ok: true, view: EMPTY_VIEW }),
     });
     await process.accepter.accept([mail('one', 'slow'), mail('two')]);
@@ -379,7 +404,10 @@ describe('the owner', () => {
       parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'killed' }),
     });
     await process.accepter.accept([mail('one')]);
-    const held = await until(async () => (await database.pool.query('select cause, raw from quarantine')).rows[0], 'the entry');
+    const held = await until(
+      async () => (await database.pool.query('select cause, raw from quarantine')).rows[0],
+      'the entry',
+    );
     expect(held).toMatchObject({ cause: 'poison' });
     expect((held as { raw: Buffer }).raw.toString()).toContain('hello');
     const { rows } = await database.pool.query('select state from standing');
@@ -387,11 +415,16 @@ describe('the owner', () => {
   });
 
   it('repeats an interrupted try alone on its rung, and lower after the third', async () => {
-    await database.pool.query("insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')");
+    await database.pool.query(
+      "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
+    );
     const accepting = await startProcess({ parse: () => new Promise(() => undefined) });
     running.splice(running.indexOf(accepting), 1);
     await accepting.accepter.accept([mail('one')]);
-    await until(async () => (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1, 'parked');
+    await until(
+      async () => (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1,
+      'parked',
+    );
     await database.pool.query("update attempt set process = '00000000-0000-0000-0000-00000000dead'");
     await database.pool.query(
       `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, ended_at, outcome)
@@ -417,7 +450,12 @@ describe('the owner', () => {
     const process = await startProcess({ route: () => [] });
     await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
     const place = await until(
-      async () => (await database.pool.query<{ channel: number; sequence: number }>("select channel, sequence from standing where state = 'waiting'")).rows[0],
+      async () =>
+        (
+          await database.pool.query<{ channel: number; sequence: number }>(
+            "select channel, sequence from standing where state = 'waiting'",
+          )
+        ).rows[0],
       'the inbox',
     );
     await database.pool.query(
@@ -436,7 +474,8 @@ describe('the owner', () => {
     await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
     const place = await until(
       async () =>
-        (await database.pool.query<{ channel: number; sequence: number }>('select channel, sequence from standing')).rows[0],
+        (await database.pool.query<{ channel: number; sequence: number }>('select channel, sequence from standing'))
+          .rows[0],
       'the inbox',
     );
     // The row is locked by the one who takes it back, while the owner has read it and waits to write.

@@ -186,8 +186,5 @@ async function untilFiltersSaved(site: Installation, count: number): Promise<voi
 }
 
 async function untilFiltersReady(waybill: Waybill): Promise<void> {
-  await until(
-    async () => (await waybill.metric('waybill_filter_ready')) === 3,
-    'all filters to be loaded',
-  );
+  await until(async () => (await waybill.metric('waybill_filter_ready')) === 3, 'all filters to be loaded');
 }

@@ -94,7 +94,11 @@ test(
       expect(booked, target).toHaveLength(count);
     }
     await until(() => distinct(erp.receipts) >= (wanted.get('erp') as number), 'the queue to be empty');
-    for (const [target, receipts] of [['erp', erp.receipts], ['archive', archived], ['crm', crm.taken]] as const) {
+    for (const [target, receipts] of [
+      ['erp', erp.receipts],
+      ['archive', archived],
+      ['crm', crm.taken],
+    ] as const) {
       const compared = compareReceipts(books, { tenant: 'default', target }, receipts);
       expect(compared, target).toMatchObject({ violations: [], distinct: wanted.get(target) });
     }
@@ -119,12 +123,7 @@ function mailsOf(round: number): Buffer[] {
   );
 }
 
-async function sendAll(
-  waybill: Waybill,
-  events: readonly SentEvent[],
-  ledger: Ledger,
-  random: Seeded,
-): Promise<void> {
+async function sendAll(waybill: Waybill, events: readonly SentEvent[], ledger: Ledger, random: Seeded): Promise<void> {
   const tasks: (() => Promise<void>)[] = [];
   for (let at = 0; at < events.length; ) {
     const batch = events.slice(at, at + 1 + random.below(120));

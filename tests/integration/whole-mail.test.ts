@@ -41,7 +41,8 @@ test.skipIf(samples.length === 0)(
     const erp = await consumeQueue(site.vhost);
 
     const first = await sendAll(waybill, samples, 6);
-    for (const { name } of samples) expect(first.get(name), name).toMatch(/^250 2\.0\.0 Ok: queued as \d+-\d+, \d+-\d+$/);
+    for (const { name } of samples)
+      expect(first.get(name), name).toMatch(/^250 2\.0\.0 Ok: queued as \d+-\d+, \d+-\d+$/);
     await untilSettled(site.databaseUrl);
 
     // All of them again, on other connections and by the other program, and once more after a restart.
@@ -58,14 +59,21 @@ test.skipIf(samples.length === 0)(
     await untilSettled(site.databaseUrl);
     const books = await check(site.databaseUrl);
     expect(books.violations).toEqual([]);
-    expect(books.counted.get('default')).toEqual({ sequenced: 2 * MAILS, duplicates: 4 * MAILS, conflicts: 0, expired: 0 });
+    expect(books.counted.get('default')).toEqual({
+      sequenced: 2 * MAILS,
+      duplicates: 4 * MAILS,
+      conflicts: 0,
+      expired: 0,
+    });
 
     // Byte for byte: in the database, over the API, and in what the target got.
     const stored = [...books.messages.values()];
     const bySha = new Map(samples.map((sample) => [sha256(sample.raw), sample]));
     for (const account of [BOOKS, PEOPLE]) {
       const own = stored.filter((message) => message.account === account);
-      expect(own.map((message) => bySha.get(message.sha256)?.name).sort()).toEqual(samples.map(({ name }) => name).sort());
+      expect(own.map((message) => bySha.get(message.sha256)?.name).sort()).toEqual(
+        samples.map(({ name }) => name).sort(),
+      );
     }
     for (const message of stored) {
       const raw = await waybill.call('GET', `/v1/messages/${message.id}/raw`);
@@ -109,7 +117,9 @@ test('two mails with one Message-ID and different bodies both arrive, and neithe
   let waybill = await site.start();
   const erp = await consumeQueue(site.vhost);
   const mail = (body: string) =>
-    Buffer.from(`From: a@elsewhere.example\r\nMessage-ID: <same@elsewhere.example>\r\nSubject: Twice\r\n\r\n${body}\r\n`);
+    Buffer.from(
+      `From: a@elsewhere.example\r\nMessage-ID: <same@elsewhere.example>\r\nSubject: Twice\r\n\r\n${body}\r\n`,
+    );
   const both = [mail('The first.'), mail('The second.')];
   const send = async () => {
     const wire = await Wire.greeted(waybill.smtp.port);
@@ -132,7 +142,10 @@ test('two mails with one Message-ID and different bodies both arrive, and neithe
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
   await until(() => erp.bodies.length >= 2, 'both to arrive');
-  expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({ violations: [], distinct: 2 });
+  expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({
+    violations: [],
+    distinct: 2,
+  });
   expect(erp.bodies.map(String).sort()).toEqual(both.map(String).sort());
   expect(new Set([...books.messages.values()].map(({ externalId }) => externalId))).toEqual(
     new Set(['<same@elsewhere.example>']),
@@ -207,7 +220,12 @@ function relayed(sample: Sample): Sample {
 async function sendAll(waybill: Waybill, mails: readonly Sample[], connections: number): Promise<Map<string, string>> {
   const replies = new Map<string, string>();
   const waiting = [...mails];
-  const transport = createTransport({ ...waybill.smtp, pool: true, maxConnections: connections, maxMessages: Infinity });
+  const transport = createTransport({
+    ...waybill.smtp,
+    pool: true,
+    maxConnections: connections,
+    maxMessages: Infinity,
+  });
   const lane = async () => {
     const wire = await Wire.greeted(waybill.smtp.port);
     for (let mail = waiting.shift(); mail; mail = waiting.shift()) {

@@ -50,7 +50,10 @@ test('a second process accepts beside the first, and takes over its channels whe
   expect(books.violations).toEqual([]);
   expect(ledger.violations).toEqual([]);
   expect(books.messages.size).toBe(events.length + 1);
-  await until(() => new Set(erp.receipts.map(({ externalId }) => externalId)).size > events.length, 'everything to be delivered');
+  await until(
+    () => new Set(erp.receipts.map(({ externalId }) => externalId)).size > events.length,
+    'everything to be delivered',
+  );
   expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({
     violations: [],
     distinct: events.length + 1,

@@ -88,7 +88,10 @@ test.each(['channel', 'none'] as const)(
     expect(notices.map(({ channel, number }) => ({ channel, number }))).toEqual([
       { channel: refused[0]?.channel, number: refused[0]?.number },
     ]);
-    expect(JSON.parse(notices[0]?.body ?? '')).toMatchObject({ type: 'waybill.delivery.void', reason: expect.stringContaining('422') });
+    expect(JSON.parse(notices[0]?.body ?? '')).toMatchObject({
+      type: 'waybill.delivery.void',
+      reason: expect.stringContaining('422'),
+    });
     if (order === 'channel') {
       expect(crm.taken.map(({ number, what }) => `${number} ${what}`)).toEqual([
         '1 message',
@@ -154,7 +157,10 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
   await sendEvents(waybill, numbered(4, 'anna'));
   await until(() => erp.receipts.length === 4, 'the other target to have all');
   await until(async () => (await stateOf(waybill, 'warehouse')) === 'paused', 'the target to be paused');
-  expect((await waybill.call('GET', '/v1/targets/warehouse')).json.paused).toMatchObject({ code: 'unroutable', by: 'waybill' });
+  expect((await waybill.call('GET', '/v1/targets/warehouse')).json.paused).toMatchObject({
+    code: 'unroutable',
+    by: 'waybill',
+  });
   expect(await waybill.metric('waybill_target_paused_total', { target: 'warehouse', code: 'unroutable' })).toBe(1);
   await untilSettled(site.databaseUrl, { mayWait: ['default/warehouse'] });
   expect((await check(site.databaseUrl, { mayWait: ['default/warehouse'] })).violations).toEqual([]);
@@ -168,8 +174,14 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
   expect(warehouse.receipts.map(({ number }) => number)).toEqual([1, 2, 3, 4]);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
-  for (const [target, { receipts }] of [['erp', erp], ['warehouse', warehouse]] as const) {
-    expect(compareReceipts(books, { tenant: 'default', target }, receipts)).toMatchObject({ violations: [], distinct: 4 });
+  for (const [target, { receipts }] of [
+    ['erp', erp],
+    ['warehouse', warehouse],
+  ] as const) {
+    expect(compareReceipts(books, { tenant: 'default', target }, receipts)).toMatchObject({
+      violations: [],
+      distinct: 4,
+    });
   }
 }, 60_000);
 
@@ -232,7 +244,10 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
   await until(() => firsts(erp.receipts).length >= 1_500, 'the consumer to have everything');
   expect(outOfOrder(erp.receipts)).toEqual([]);
   expect(outOfOrder(archived)).toEqual([]);
-  for (const [target, receipts] of [['erp', erp.receipts], ['archive', archived]] as const) {
+  for (const [target, receipts] of [
+    ['erp', erp.receipts],
+    ['archive', archived],
+  ] as const) {
     const compared = compareReceipts(books, { tenant: 'default', target }, receipts);
     expect(compared, target).toMatchObject({ violations: [], distinct: 1_500 });
   }
@@ -241,7 +256,11 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
 const WAITING = { mayWait: ['default/erp'] };
 
 function numbered(count: number, account?: string): SentEvent[] {
-  return Array.from({ length: count }, (_, i) => ({ key: `e-${i}`, account: account ?? `customer-${i % 40}`, type: 'usage' }));
+  return Array.from({ length: count }, (_, i) => ({
+    key: `e-${i}`,
+    account: account ?? `customer-${i % 40}`,
+    type: 'usage',
+  }));
 }
 
 function webhook(url: string, more: Readonly<Record<string, unknown>> = {}) {

@@ -14,7 +14,12 @@ const EVENTS = 200;
 const namesOf = (domain: string) => ({
   sources: {
     feed: { kind: 'events' },
-    shop: { kind: 'webhook', verify: { scheme: 'none' }, identity: { from: 'pointer', pointer: '/id' }, account: '/customer' },
+    shop: {
+      kind: 'webhook',
+      verify: { scheme: 'none' },
+      identity: { from: 'pointer', pointer: '/id' },
+      account: '/customer',
+    },
     mail: { kind: 'mail', addresses: [`@${domain}`] },
   },
   targets: { erp: { kind: 'queue' }, archive: { kind: 'pull' } },
@@ -40,7 +45,10 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   expect(ledgers.acme.tally).toEqual({ sequenced: EVENTS, duplicate: 0, conflict: 0 });
   // A duplicate and a conflict of one are the one's alone.
   await send('acme', events.slice(0, 10));
-  await send('acme', events.slice(0, 5).map((event) => ({ ...event, variant: 1 })));
+  await send(
+    'acme',
+    events.slice(0, 5).map((event) => ({ ...event, variant: 1 })),
+  );
   // The same webhook and the same mail, the mail in one transaction.
   for (const tenant of ['default', 'acme']) {
     const body = JSON.stringify({ id: 'order-1', customer: 'customer-1', total: 3 });
@@ -75,7 +83,10 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   expect(books.counted.get('acme')).toEqual({ sequenced: EVENTS + 52, duplicates: 10, conflicts: 5, expired: 0 });
   for (const tenant of ['default', 'acme'] as const) {
     await until(() => queues[tenant].receipts.length >= EVENTS + 52, `${tenant} to have everything`);
-    for (const [target, receipts] of [['erp', queues[tenant].receipts], ['archive', archives[tenant]]] as const) {
+    for (const [target, receipts] of [
+      ['erp', queues[tenant].receipts],
+      ['archive', archives[tenant]],
+    ] as const) {
       const compared = compareReceipts(books, { tenant, target }, receipts);
       expect(compared, `${tenant}/${target}`).toMatchObject({ violations: [], distinct: EVENTS + 52 });
     }
@@ -91,7 +102,10 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   expect(channels.items.map(({ duplicates, conflicts }) => duplicates + conflicts)).toEqual(Array(16).fill(0));
   // The same id names another message with each; one that only the other has is not there.
   const own = [...books.messages.values()].find((one) => one.tenant === 'acme' && one.kind === 'event');
-  expect(await shown('acme', `/v1/messages/${own?.id}`)).toMatchObject({ externalId: own?.externalId, peer: 'token sender' });
+  expect(await shown('acme', `/v1/messages/${own?.id}`)).toMatchObject({
+    externalId: own?.externalId,
+    peer: 'token sender',
+  });
   const last = `${own?.channel}-${EVENTS * 2}`;
   expect((await waybill.call('GET', `/v1/messages/${last}`, { token: acme })).status).toBe(404);
   // Tenants are the installation's affair.
@@ -136,6 +150,8 @@ async function addAcme(site: Installation, waybill: Waybill): Promise<string> {
   const names = namesOf('acme.example');
   await site.write({ ...namesOf('default.example'), tenants: { acme: { ...names, rulesFile: 'rules.yaml' } } }, RULES);
   const applied = await waybill.call('POST', '/v1/apply');
-  expect(applied.json).toMatchObject({ tenants: expect.arrayContaining([expect.objectContaining({ tenant: 'acme' })]) });
+  expect(applied.json).toMatchObject({
+    tenants: expect.arrayContaining([expect.objectContaining({ tenant: 'acme' })]),
+  });
   return token.json.token;
 }

@@ -112,7 +112,10 @@ export async function check(databaseUrl: string, options: CheckOptions = {}): Pr
 }
 
 /** Waits until every message is planned, no plan is open, nothing is parked and nothing waits that need not. */
-export async function untilSettled(databaseUrl: string, options: CheckOptions & { withinMs?: number } = {}): Promise<void> {
+export async function untilSettled(
+  databaseUrl: string,
+  options: CheckOptions & { withinMs?: number } = {},
+): Promise<void> {
   const client = await connect(databaseUrl);
   let last: unknown;
   try {
@@ -252,7 +255,8 @@ function checkSequences(
     const name = `${tenantName(tenant)}/${channel}`;
     // No two rows share a sequence (the map would be short of one), so equal count and maximum leave no gap.
     for (let sequence = 1; sequence <= last; sequence++) {
-      if (!messages.has(`${tenantName(tenant)}/${channel}-${sequence}`)) broken(`${name} has no message ${sequence} of ${last}`);
+      if (!messages.has(`${tenantName(tenant)}/${channel}-${sequence}`))
+        broken(`${name} has no message ${sequence} of ${last}`);
     }
     if ((counts.get(name) ?? 0) !== last) broken(`${name} says ${last} messages and has ${counts.get(name) ?? 0}`);
     if (planned > last) broken(`${name} has planned ${planned} of ${last}`);
@@ -261,14 +265,22 @@ function checkSequences(
 
 /** Spans cover a channel's sequences from 1 on, and each message lies in the generation that its span says. */
 async function checkSpans(client: pg.Client, broken: Broken): Promise<void> {
-  const { rows } = await client.query<{ tenant: number; channel: number; sequence: number; generation: number; said: number | null }>(
+  const { rows } = await client.query<{
+    tenant: number;
+    channel: number;
+    sequence: number;
+    generation: number;
+    said: number | null;
+  }>(
     `select m.tenant, m.channel, m.sequence, m.generation, s.generation as said from message m
      left join lateral (select generation from span s where s.tenant = m.tenant and s.channel = m.channel
        and s.first_sequence <= m.sequence order by s.first_sequence desc limit 1) s on true
      where s.generation is distinct from m.generation limit 5`,
   );
   for (const row of rows) {
-    broken(`${row.tenant}/${row.channel}-${row.sequence} lies in generation ${row.generation}, its span says ${row.said}`);
+    broken(
+      `${row.tenant}/${row.channel}-${row.sequence} lies in generation ${row.generation}, its span says ${row.said}`,
+    );
   }
   const none = await client.query<{ tenant: number; channel: number; first: number }>(
     `select tenant, channel, min(first_sequence) as first from span group by 1, 2 having min(first_sequence) <> 1`,
@@ -333,7 +345,8 @@ function checkPlans(
     own.forEach((plan, i) => {
       if (plan.number !== i + 1) broken(`plan ${plan.number} of ${name} comes where plan ${i + 1} should`);
       if (plan.kind === 'extra') {
-        if (plan.last_sequence >= next) broken(`extra plan ${plan.number} of ${name} speaks of what the stream has not reached`);
+        if (plan.last_sequence >= next)
+          broken(`extra plan ${plan.number} of ${name} speaks of what the stream has not reached`);
         return;
       }
       const hash = createHash('sha256').update(chain);
@@ -348,7 +361,8 @@ function checkPlans(
         next = run.s + run.n;
       }
       chain = hash.digest();
-      if (plan.last_sequence !== next - 1) broken(`plan ${plan.number} of ${name} says it ends at ${plan.last_sequence}`);
+      if (plan.last_sequence !== next - 1)
+        broken(`plan ${plan.number} of ${name} says it ends at ${plan.last_sequence}`);
       if (!plan.chain?.equals(chain)) broken(`the running hash of plan ${plan.number} of ${name} is another`);
     });
     if (channel.planned !== next - 1) broken(`${name} says ${channel.planned} planned, its plans say ${next - 1}`);
@@ -370,7 +384,13 @@ interface Planned {
 
 function deliveryName(
   { tenantName, targetName }: { tenantName: NameOf; targetName: NameOf },
-  one: { readonly tenant: number; readonly target: number; readonly epoch: number; readonly channel: number; readonly number: number },
+  one: {
+    readonly tenant: number;
+    readonly target: number;
+    readonly epoch: number;
+    readonly channel: number;
+    readonly number: number;
+  },
 ): string {
   return `${tenantName(one.tenant)}/${targetName(one.target)}/${one.epoch}/${one.channel}-${one.number}`;
 }
@@ -432,14 +452,17 @@ async function bookDeliveries(
     const one = planned.get(name);
     if (!one) broken(`${name} has a row but no plan gave it its number`);
     else if (one.sequence !== row.sequence || one.plan.number !== row.plan)
-      broken(`${name} is ${one.sequence} in plan ${one.plan.number}, and ${row.sequence} of plan ${row.plan} in its row`);
+      broken(
+        `${name} is ${one.sequence} in plan ${one.plan.number}, and ${row.sequence} of plan ${row.plan} in its row`,
+      );
   }
   const booked = new Map<string, BookedDelivery>();
   for (const [name, one] of planned) {
     const row = byName.get(name);
     if (!row && one.how === 'later') broken(`${name} was to wait and has no row`);
     if (!row && one.plan.open) broken(`${name} was sent at once and nobody wrote down what became of it`);
-    if (row) checkRow(name, row, mayWait.includes(`${names.tenantName(row.tenant)}/${names.targetName(row.target)}`), broken);
+    if (row)
+      checkRow(name, row, mayWait.includes(`${names.tenantName(row.tenant)}/${names.targetName(row.target)}`), broken);
     booked.set(name, {
       tenant: names.tenantName(one.tenant),
       target: names.targetName(one.target),
@@ -489,9 +512,13 @@ async function checkLines(
   for (const [line, { count, most }] of last) {
     if (count !== most) broken(`${line} has ${count} numbers and reaches ${most}`);
   }
-  const { rows } = await client.query<{ tenant: number; target: number; channel: number; epoch: number; last_number: number }>(
-    'select tenant, target, channel, epoch, last_number from line',
-  );
+  const { rows } = await client.query<{
+    tenant: number;
+    target: number;
+    channel: number;
+    epoch: number;
+    last_number: number;
+  }>('select tenant, target, channel, epoch, last_number from line');
   for (const row of rows) {
     const line = `${names.tenantName(row.tenant)}/${names.targetName(row.target)}/${row.epoch}/${row.channel}`;
     if (last.get(line)?.most !== row.last_number)
@@ -500,7 +527,12 @@ async function checkLines(
 }
 
 /** What a plan said of a message last is where the message stands. */
-async function checkStandings(client: pg.Client, plans: readonly Plan[], tenantName: NameOf, broken: Broken): Promise<void> {
+async function checkStandings(
+  client: pg.Client,
+  plans: readonly Plan[],
+  tenantName: NameOf,
+  broken: Broken,
+): Promise<void> {
   const { rows } = await client.query<{ tenant: number; channel: number; sequence: number; state: string }>(
     'select tenant, channel, sequence, state from standing',
   );
@@ -565,7 +597,8 @@ export function compareReceipts(
     }
     const booked = books.deliveries.get(name);
     if (!booked) broken(`${name} was got and no plan gave that number`);
-    else if (booked.sequence !== receipt.sequence) broken(`${name} was got as ${receipt.sequence}, and is ${booked.sequence}`);
+    else if (booked.sequence !== receipt.sequence)
+      broken(`${name} was got as ${receipt.sequence}, and is ${booked.sequence}`);
     if (receipt.what === 'void') {
       voids.add(name);
       continue;
@@ -582,7 +615,8 @@ export function compareReceipts(
   for (const [name, booked] of books.deliveries) {
     if (booked.tenant !== target.tenant || booked.target !== target.target) continue;
     if (booked.state === 'delivered' && !got.has(name)) broken(`${name} is booked as delivered and nobody got it`);
-    if (booked.void === 'taken' && !voids.has(name)) broken(`the notice of ${name} is booked as taken and nobody got it`);
+    if (booked.void === 'taken' && !voids.has(name))
+      broken(`the notice of ${name} is booked as taken and nobody got it`);
   }
   return { violations, repeats, distinct: got.size };
 }

@@ -102,9 +102,7 @@ export interface HookReceiver {
 }
 
 /** A webhook server on a free port. `answer` gives the status, or null to let the request hang. It ends with the test. */
-export async function receiveHooks(
-  answer: (receipt: HookReceipt) => number | null = () => 204,
-): Promise<HookReceiver> {
+export async function receiveHooks(answer: (receipt: HookReceipt) => number | null = () => 204): Promise<HookReceiver> {
   const taken: HookReceipt[] = [];
   const asked: HookReceipt[] = [];
   const server = createServer((request, response: ServerResponse) => {

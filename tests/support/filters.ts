@@ -58,9 +58,7 @@ const bitsSet = (byte: number): number => byte.toString(2).replaceAll('0', '').l
 /** Every bit of every saved filter is set, and the checksum says so: each key is "maybe seen". */
 export function fillFilters(url: string): Promise<void> {
   return withClient(url, async (client) => {
-    await client.query(
-      `update filter_piece set bytes = decode(repeat('ff', length(bytes)), 'hex')`,
-    );
+    await client.query(`update filter_piece set bytes = decode(repeat('ff', length(bytes)), 'hex')`);
     await client.query(
       `update filter f set checksum = sha256((select string_agg(p.bytes, ''::bytea order by p.piece)
          from filter_piece p where p.generation = f.generation))`,

@@ -1,13 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 import { bytesDigest, type EventData, eventDigest, eventIdentity } from '../../channel/identity.js';
 import type { EventsSource, Source } from '../../channel/source.js';
+import { follow, numericText, pointerSteps } from '../../content/json/pointer.js';
+import { readJson } from '../../content/json/read.js';
+import type { Span } from '../../content/json/split.js';
 import { type Arrival, FIELD_LIMITS, type ParsedJson } from '../../message/arrival.js';
 import type { Tenant } from '../../message/tenant.js';
 import type { RejectCode, Rejected } from '../../message/verdict.js';
 import { isField, isIntactField } from '../field.js';
-import { follow, numericText, pointerSteps } from '../../content/json/pointer.js';
-import { readJson } from '../../content/json/read.js';
-import type { Span } from '../../content/json/split.js';
 import { type HeaderAttributes, headerAttributes } from './headers.js';
 import { normalisedTime } from './time.js';
 

@@ -2,10 +2,10 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { DeliveryKey } from '../../channel/identity.js';
 import type { WebhookSource } from '../../channel/source.js';
-import { FIELD_LIMITS, type ParsedJson } from '../../message/arrival.js';
-import { isField, isStorable } from '../field.js';
 import { follow, numericText, pointerSteps, scalarText } from '../../content/json/pointer.js';
 import { readJson } from '../../content/json/read.js';
+import { FIELD_LIMITS, type ParsedJson } from '../../message/arrival.js';
+import { isField, isStorable } from '../field.js';
 
 /** A delivery's body as far as it can be read. */
 export interface DeliveryBody {
