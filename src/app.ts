@@ -109,7 +109,10 @@ class Running {
 
   stop(): Promise<void> {
     this.#stopping ??= (async () => {
-      for (const stop of this.#stops.reverse()) await stop();
+      const failures: unknown[] = [];
+      // One that can not be stopped keeps none of the others running.
+      for (const stop of this.#stops.reverse()) await stop().catch((error: unknown) => failures.push(error));
+      if (failures.length > 0) throw failures[0];
     })();
     return this.#stopping;
   }
@@ -123,7 +126,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 
   const database = await openDatabase(settings, clock, log);
   running.onStop(() => database.close());
-  const { pool } = database;
+  const { pool, work } = database;
   const installation = await loadInstallation(pool);
   await applyConfiguration(pool, configuration.definitions, { who: 'file', channels: settings.channel.count });
   const directory = await openDirectory(pool, { postmaster: settings.smtp.postmaster ?? null, log });
@@ -137,6 +140,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     log,
     settings: {
       windowMs: settings.channel.windowDays * DAY,
+      futureMs: settings.channel.futureHours * HOUR,
       expectedKeys: settings.channel.filterExpectedKeys,
       cacheDirectory: filterCache(settings),
     },
@@ -170,7 +174,8 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 
   const notices = new Notices();
   const pendingNotices = new PendingNotices();
-  const store = createOwnerStore(pool, process, installation.epoch);
+  const leases = createLeaseStore(work, process);
+  const store = createOwnerStore(work, process, installation.epoch);
   let metrics: Metrics | null = null;
   let baseUrl = settings.http.publicUrl ?? '';
   const render = createRender(() => baseUrl, inlineParts);
@@ -180,9 +185,10 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     process,
     name: `${hostname()}:${globalThis.process.pid}`,
     roles: settings.roles,
+    owns: has('owner'),
     epoch: installation.epoch,
     store,
-    leases: createLeaseStore(pool, process),
+    leases,
     content: contentPort,
     directory: () => directory.current(),
     senderOf: (target) =>
@@ -224,7 +230,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   });
 
   const accepter = createAccepter({
-    commit: createCommit(pool, process),
+    commit: createCommit(work, process),
     filters: generations.filters,
     secret: installation.fingerprintSecret,
     clock,
@@ -274,7 +280,10 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   const tending = every(TEND_MS, 'tending the filters', () => generations.tend());
   const flushing = every(TEND_MS, 'writing refusals', () => refusals.flush());
   const looking = every(TEND_MS, 'looking at the disk', async () => disk?.look());
-  const sweeping = every(SWEEP_MS, 'sweeping', () => refusals.sweep(settings.retention.refusalsDays));
+  const sweeping = every(SWEEP_MS, 'sweeping', async () => {
+    await refusals.sweep(settings.retention.refusalsDays);
+    await leases.sweep();
+  });
   running.onStop(async () => {
     await Promise.all([tending(), flushing(), looking(), sweeping()]);
   });
@@ -447,7 +456,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
         store,
         directory: () => directory.current(),
         canonical,
-        viewInPlace: (message) => contentPort.inPlace(message, undefined, 0),
+        viewInPlace: (message, rung) => contentPort.inPlace(message, undefined, rung),
         render,
       }),
       onPending: pendingNotices.on,

@@ -30,6 +30,7 @@ function outcomeOf(result: ParseResult): ParseOutcome {
     ok: false,
     ours: result.failure === 'unavailable',
     stage: where,
-    reason: `${result.failure}: ${result.reason}`,
+    // May quote content, and the database can't hold a NUL.
+    reason: `${result.failure}: ${result.reason.replaceAll('\0', '\ufffd')}`,
   };
 }

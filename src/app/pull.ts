@@ -14,7 +14,7 @@ export function createPullRender(deps: {
   readonly store: Pick<OwnerStore, 'readWithViews'>;
   readonly directory: () => OwnerDirectory;
   readonly canonical: Canonical;
-  readonly viewInPlace: (message: StoredMessage) => View;
+  readonly viewInPlace: (message: StoredMessage, rung: number) => View;
   readonly render: Render;
 }): PullDeps['render'] {
   return async function* (target, leased) {
@@ -32,14 +32,15 @@ export function createPullRender(deps: {
 async function readyByPlace(
   deps: Parameters<typeof createPullRender>[0],
   target: Target,
-  page: readonly { readonly channel: number; readonly sequence: number }[],
+  page: readonly { readonly channel: number; readonly sequence: number; readonly rung: number }[],
 ) {
   const ready = new Map<string, ReturnType<typeof readyOf>>();
   for (const channel of new Set(page.map((each) => each.channel))) {
     const sequences = page.filter((each) => each.channel === channel).map((each) => each.sequence);
     const found = await deps.store.readWithViews(target.tenant.id, channel, [...new Set(sequences)]);
     for (const { message, view } of found) {
-      const seen = view ?? deps.viewInPlace(message);
+      const rung = page.find((each) => each.sequence === message.sequence)?.rung ?? 0;
+      const seen = view ?? deps.viewInPlace(message, rung);
       ready.set(
         `${channel}/${message.sequence}`,
         readyOf({ message, parsed: undefined }, seen, deps.directory(), deps.canonical),

@@ -41,7 +41,7 @@ export function createSenders(deps: SenderDeps, onCloseFailed: (error: unknown) 
       const present = made.get(key);
       if (present?.definition === definition) return present.sender;
       if (present?.sender) retire(present.sender);
-      const sender = createSender(target, deps);
+      const sender = openSender(target, deps);
       made.set(key, { definition, sender });
       return sender;
     },
@@ -51,4 +51,17 @@ export function createSenders(deps: SenderDeps, onCloseFailed: (error: unknown) 
       await Promise.all(closing);
     },
   };
+}
+
+/** A definition nothing can be sent by (a name that belongs to Waybill, say) pauses its target, and no other. */
+function openSender(target: Target, deps: SenderDeps): Sender | null {
+  try {
+    return createSender(target, deps);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return {
+      send: async (batch) => batch.map(() => ({ result: 'pause', code: 'definition_unusable', reason })),
+      close: async () => undefined,
+    };
+  }
 }

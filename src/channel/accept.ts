@@ -56,8 +56,22 @@ export interface Accepter {
   close(): Promise<void>;
 }
 
+/** An answer that was lost may have been a yes. */
+const UNKNOWN = 'it is not known whether this was accepted, and sending it again is safe';
+
+/** How often a batch that lost against other writers is done again without and with a pause. */
+const CONTENDED_AT_ONCE = 5;
+const CONTENDED_TRIES = 20;
+
+/** What has become of a key; all rows of the line that wait for the same first one share it. */
+interface Fate {
+  /** A commit of this process stored the key or found it. */
+  stored: boolean;
+}
+
 interface Waiting {
   readonly candidate: Candidate;
+  fate: Fate;
   settle(verdict: Verdict): void;
   fail(error: Error): void;
 }
@@ -68,7 +82,7 @@ interface Waiting {
  *   accept → line → batch of distinct keys → look-ups by filter → commit → verdicts → filters, hand-over
  *
  * A second arrival with a key that is already in the batch stays in the line and is decided by the next commit,
- * when the first one's fate is known. One batch is under way at a time: every batch locks nearly every channel,
+ * when the first one's fate is known; once the key is stored, all that have it share a batch. One batch is under way at a time: every batch locks nearly every channel,
  * so a second one would only wait in the database for the first.
  */
 export function createAccepter(deps: {
@@ -114,6 +128,7 @@ export function createAccepter(deps: {
     arrivals.forEach((arrival, index) => {
       line.push({
         candidate: candidate(arrival, deps.secret, settings.window),
+        fate: { stored: false },
         settle(verdict) {
           verdicts[index] = verdict;
           if (--open === 0) resolve(verdicts);
@@ -135,20 +150,18 @@ export function createAccepter(deps: {
     running = null;
   }
 
-  /** The first rows of the line with distinct keys, within the bounds of a batch. */
+  /** The first rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
     const batch: Waiting[] = [];
     const later: Waiting[] = [];
-    const keys = new Set<string>();
+    const fates = new Map<string, Fate>();
     let size = 0;
     let at = 0;
     for (; at < line.length && batch.length < settings.maxBatchRows && size < settings.maxBatchBytes; at++) {
       const waiting = line[at] as Waiting;
-      const key = `${waiting.candidate.arrival.tenant.id}.${waiting.candidate.fingerprint.toString('latin1')}`;
-      if (keys.has(key)) {
+      if (mayStoreTwice(waiting, fates)) {
         later.push(waiting);
       } else {
-        keys.add(key);
         batch.push(waiting);
         size += waiting.candidate.arrival.raw.length;
       }
@@ -163,12 +176,13 @@ export function createAccepter(deps: {
     const giveUpAt = clock.monotonic() + settings.patienceMs;
     let repeated = false;
     let careful = lookUpAll;
+    let contended = 0;
     for (let tries = 0; ; tries++) {
       const batch = makeBatch(id, waiting, repeated, careful);
       try {
         const answer = await commit(batch);
         down = false;
-        answerSenders(waiting, batch, answer);
+        answerSenders(waiting, answer);
         return;
       } catch (error) {
         const failure = error instanceof StoreError ? error.failure : 'fault';
@@ -176,22 +190,30 @@ export function createAccepter(deps: {
           case 'contended':
             filters.distrust();
             careful = true;
+            contended++;
+            if (contended > CONTENDED_TRIES) {
+              fail(waiting, new Unavailable(`other writers kept getting in the way; ${UNKNOWN}`, { cause: error }));
+              return;
+            }
+            // Only under its own id can what a batch stored be told from a duplicate, once its answer was lost.
+            if (contended > 1 && !repeated && (await decidedApart(waiting))) return;
+            if (contended > CONTENDED_AT_ONCE) await deps.pause(retryPause(contended - CONTENDED_AT_ONCE - 1));
             break;
           case 'unavailable':
             // While the database is known to be away, nobody waits for it in vain.
             if (down || clock.monotonic() >= giveUpAt) {
               down = true;
-              fail(waiting, new Unavailable('the database can not be reached; nothing was accepted', { cause: error }));
+              fail(waiting, new Unavailable(`the database can not be reached; ${UNKNOWN}`, { cause: error }));
               return;
             }
             repeated = true;
-            await deps.pause(Math.min(20 * 2 ** tries, 500));
+            await deps.pause(retryPause(tries));
             break;
           case 'data':
             await isolate(waiting, careful);
             return;
           case 'fault':
-            fail(waiting, new Unavailable('storing failed; nothing was accepted', { cause: error }));
+            fail(waiting, new Unavailable(`storing failed; ${UNKNOWN}`, { cause: error }));
             return;
           default: {
             const never: never = failure;
@@ -200,6 +222,19 @@ export function createAccepter(deps: {
         }
       }
     }
+  }
+
+  /**
+   * Decides the rows of each key one after the other, where there are several: a key that was stored may be gone, by a
+   * fail-over or because the window left it behind, and then its rows together would contend with themselves for ever.
+   * False when every key comes once.
+   */
+  async function decidedApart(waiting: readonly Waiting[]): Promise<boolean> {
+    const [first, again] = firstOfEachKey(waiting);
+    if (again.length === 0) return false;
+    await decide(first, true);
+    await decide(again, true);
+    return true;
   }
 
   /** Splits a batch the store can't take until the bad row is alone, and rejects only that one. */
@@ -222,20 +257,25 @@ export function createAccepter(deps: {
     const rows = waiting.map((one) => one.candidate);
     const generation = filters.current;
     const lookUps: [number, number][] = [];
-    rows.forEach((row, index) => {
-      const generations = filters.lookUps(row.fingerprint);
+    waiting.forEach(({ candidate, fate }, index) => {
+      const generations = filters.lookUps(candidate.fingerprint);
       for (const each of generations) lookUps.push([index, each]);
-      if (careful && !generations.includes(generation)) lookUps.push([index, generation]);
+      if ((careful || fate.stored) && !generations.includes(generation)) lookUps.push([index, generation]);
     });
     return { id, repeated, rows, generation, lookUps };
   }
 
-  function answerSenders(waiting: readonly Waiting[], batch: Batch, answer: BatchAnswer): void {
+  function answerSenders(waiting: readonly Waiting[], answer: BatchAnswer): void {
     const next = new Map(answer.starts.map((start) => [start.tenant * 1024 + start.channel, start.lastSequence]));
     const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
     const sequenced: SequencedRow[] = [];
-    waiting.forEach(({ candidate, settle }, index) => {
+    const stored: Buffer[] = [];
+    waiting.forEach(({ candidate, fate, settle }, index) => {
       const exception = exceptions.get(index);
+      if (exception?.verdict !== 'expired') {
+        fate.stored = true;
+        stored.push(candidate.fingerprint);
+      }
       if (exception && exception.verdict !== 'sequenced') {
         settle(exceptionVerdict(exception));
         return;
@@ -246,7 +286,7 @@ export function createAccepter(deps: {
       sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
       settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
     });
-    filters.remember(batch.rows.map((row) => row.fingerprint));
+    filters.remember(stored);
     filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
     if (sequenced.length > 0) deps.onSequenced(sequenced);
   }
@@ -264,6 +304,45 @@ export function createAccepter(deps: {
       await running;
     },
   };
+}
+
+/** Milliseconds before a batch is tried again: from 20 up to 500. */
+function retryPause(tries: number): number {
+  return Math.min(20 * 2 ** tries, 500);
+}
+
+/**
+ * Whether a key of the batch could be stored by this row too: another row of the batch has it, and it is not known to be
+ * stored. `fates` are those of the batch's keys. What is expired stores none.
+ */
+function mayStoreTwice(waiting: Waiting, fates: Map<string, Fate>): boolean {
+  if (waiting.candidate.expired) return false;
+  const key = keyOf(waiting.candidate);
+  const first = fates.get(key);
+  if (first === undefined) {
+    fates.set(key, waiting.fate);
+    return false;
+  }
+  waiting.fate = first;
+  return !first.stored;
+}
+
+/** Parts rows into those that are the first of their key, or expired, and the others. */
+function firstOfEachKey(rows: readonly Waiting[]): [first: Waiting[], again: Waiting[]] {
+  const first: Waiting[] = [];
+  const again: Waiting[] = [];
+  const keys = new Set<string>();
+  for (const row of rows) {
+    const key = keyOf(row.candidate);
+    const comesAgain = !row.candidate.expired && keys.has(key);
+    if (!row.candidate.expired) keys.add(key);
+    (comesAgain ? again : first).push(row);
+  }
+  return [first, again];
+}
+
+function keyOf({ arrival, fingerprint }: Candidate): string {
+  return `${arrival.tenant.id}.${fingerprint.toString('latin1')}`;
 }
 
 function exceptionVerdict(exception: Exclude<BatchAnswer['exceptions'][number], { verdict: 'sequenced' }>): Verdict {

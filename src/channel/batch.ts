@@ -63,7 +63,10 @@ export interface Exception {
   readonly quarantine: number;
 }
 
-/** One group commit as the store takes it. No fingerprint occurs twice. */
+/**
+ * One group commit as the store takes it. A fingerprint occurs twice only where every row that has it is expired, or
+ * its key is stored already and looked up for each of them: the store refuses to insert a key twice, as `contended`.
+ */
 export interface Batch {
   /** Positive, random: names this commit, also when it has to be repeated. */
   readonly id: number;

@@ -57,7 +57,9 @@ export class FilterSet implements Filters {
   }
 
   remember(fingerprints: readonly Buffer[]): void {
-    for (const fingerprint of fingerprints) this.#current.filter.add(fingerprint);
+    const { filter } = this.#current;
+    // Duplicates of a key must not make the filter grow.
+    for (const fingerprint of fingerprints) if (!filter.has(fingerprint)) filter.add(fingerprint);
   }
 
   found(keys: number): void {
@@ -83,11 +85,19 @@ export class FilterSet implements Filters {
     this.#sealed.delete(generation);
   }
 
-  /** Another generation is current from now on; the one before is looked up until its filter is there. */
-  advance(generation: number): void {
-    if (generation <= this.#current.generation) return;
-    this.#sealed.set(this.#current.generation, null);
-    this.#current = { generation, filter: new GrowingFilter(this.expectedKeys), ready: false };
+  /**
+   * Takes over the generations that have keys, oldest first, the current one last: all of them, so that none is skipped
+   * by a process that missed several rotations. Sealed ones without a filter here are looked up until it is there.
+   * A list from before the last rotation changes nothing that came later.
+   */
+  advance(live: readonly number[]): void {
+    const sealed = live.slice(0, -1);
+    const current = live[live.length - 1];
+    if (current === undefined || current < this.#current.generation) return;
+    for (const generation of sealed) if (!this.#sealed.has(generation)) this.#sealed.set(generation, null);
+    for (const generation of this.#sealed.keys()) if (!sealed.includes(generation)) this.#sealed.delete(generation);
+    if (current === this.#current.generation) return;
+    this.#current = { generation: current, filter: new GrowingFilter(this.expectedKeys), ready: false };
   }
 
   /** Generations whose filters are still to be loaded. */

@@ -50,7 +50,7 @@ export class Busy extends Error {
   }
 }
 
-/** Nothing can be stored just now (database away, disk short); nothing was accepted. */
+/** Nothing can be stored just now (database away, disk short); its sentence says whether anything was accepted. */
 export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }

@@ -41,6 +41,8 @@ export interface DispatchDeps {
   readonly states: ReadonlyMap<string, ChannelState>;
   /** Whether something of a line was sent at once and is not written down: it may yet have to go before what waits. */
   readonly inFlight: (line: WaitingLine) => boolean;
+  /** Goes on beside the dispatcher; a failure of it is said, and the delivery is taken up again. */
+  readonly aside: (work: Promise<unknown>) => void;
   readonly onPaused: (target: Target, code: string, reason: string) => void;
   readonly onSettled: (target: Target, settled: readonly Settled[]) => void;
 }
@@ -61,35 +63,41 @@ function withinBytes(due: readonly DueDelivery[]): DueDelivery[] {
 
 /**
  * Sends what waits for one target, as far as it may go now. Answers true when there may be more at once.
- * A target in line gets its heads together, in order; one without order gets each by itself, several at a time.
+ * A target in line gets its heads together, in order. One without order gets each by itself, several at a time; those
+ * go on by themselves, and the next one is taken as soon as one of them ends.
  */
 export async function dispatchTarget(deps: DispatchDeps, target: Target, underWay: Set<string>): Promise<boolean> {
   const sender = deps.senderOf(target);
+  // A sender that has given its target up for a while is left alone: asking it would only rewrite the rows.
+  if (!sender || (sender.resting?.() ?? 0) > 0 || target.paused) return false;
   const inLine = target.definition.order === 'channel';
-  const held = heldOf(deps.states, target.tenant.id).filter(
+  const held = waitingChannels(deps, target).filter(
     ({ tenant, channel }) => !inLine || !deps.inFlight({ tenant, channel, target: target.id }),
   );
-  // A sender that has given its target up for a while is left alone: asking it would only rewrite the rows.
-  if (!sender || (sender.resting?.() ?? 0) > 0) return false;
-  if (target.paused || held.length === 0 || !hasPending(deps.states, target)) return false;
   const room = roomOf(target, underWay);
-  if (room <= 0) return false;
+  if (held.length === 0 || room <= 0) return false;
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };
   const found = await deps.store.due(wanted, held, room + underWay.size);
   const due = withinBytes(found.filter((each) => !underWay.has(keyOf(each))).slice(0, room));
   if (due.length === 0) return false;
   for (const each of due) underWay.add(keyOf(each));
+  if (inLine) return (await tryAndRelease(deps, target, due, underWay)) > 0;
+  for (const each of due) deps.aside(tryAndRelease(deps, target, [each], underWay));
+  return false;
+}
+
+/** Tries deliveries together and forgets that they are under way, whatever happens. Answers how many were taken. */
+async function tryAndRelease(
+  deps: DispatchDeps,
+  target: Target,
+  due: readonly DueDelivery[],
+  underWay: Set<string>,
+): Promise<number> {
   try {
-    const outgoing = await outgoingOf(deps, target, due);
-    if (inLine) {
-      await tryTogether(deps, target, outgoing);
-    } else {
-      await Promise.all(outgoing.map((each) => tryTogether(deps, target, [each])));
-    }
+    return await tryTogether(deps, target, await outgoingOf(deps, target, due));
   } finally {
     for (const each of due) underWay.delete(keyOf(each));
   }
-  return found.length >= room;
 }
 
 function roomOf(target: Target, underWay: Set<string>): number {
@@ -109,15 +117,11 @@ function roomOf(target: Target, underWay: Set<string>): number {
   }
 }
 
-function heldOf(states: ReadonlyMap<string, ChannelState>, tenant: number): Held[] {
-  return [...states.values()].filter((state) => state.held.tenant === tenant).map((state) => state.held);
-}
-
-function hasPending(states: ReadonlyMap<string, ChannelState>, target: Target): boolean {
-  for (const state of states.values()) {
-    if (state.held.tenant === target.tenant.id && state.pending.has(target.id)) return true;
-  }
-  return false;
+/** Channels of this process in which something waits for the target. */
+function waitingChannels(deps: DispatchDeps, target: Target): Held[] {
+  return [...deps.states.values()]
+    .filter((state) => state.held.tenant === target.tenant.id && state.pending.has(target.id))
+    .map((state) => state.held);
 }
 
 export function keyOf(due: { target: number; channel: number; epoch: number; number: number }): string {
@@ -126,7 +130,8 @@ export function keyOf(due: { target: number; channel: number; epoch: number; num
 
 interface Prepared {
   readonly due: DueDelivery;
-  readonly outgoing: Outgoing;
+  /** Null where its content is no longer kept. */
+  readonly outgoing: Outgoing | null;
 }
 
 /** Looks up the messages of deliveries and makes what goes on the wire. */
@@ -136,7 +141,8 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
   for (const [channel, deliveries] of byChannelOf(due, (each) => each.channel)) {
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
     for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
-      const seen = view ?? deps.viewInPlace(message, 0);
+      const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
+      const seen = view ?? deps.viewInPlace(message, rung);
       ready.set(
         channelKey(channel, message.sequence),
         readyOf({ message, parsed: undefined }, seen, directory, deps.canonical),
@@ -146,30 +152,34 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
   const prepared: Prepared[] = [];
   for (const each of due) {
     const message = ready.get(channelKey(each.channel, each.sequence));
-    // Content that retention has dropped can not be sent any more; its number stays due until someone cancels it.
-    if (message) prepared.push({ due: each, outgoing: await deps.render(target, message, each) });
+    prepared.push({ due: each, outgoing: message ? await deps.render(target, message, each) : null });
   }
   return prepared;
 }
 
-async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonly Prepared[]): Promise<void> {
+const GONE: SendResult = { result: 'refused', code: 'content_gone', reason: 'its content is no longer kept' };
+
+async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonly Prepared[]): Promise<number> {
   const sender = deps.senderOf(target);
-  if (!sender) return;
+  if (!sender) return 0;
   const startedAt = deps.clock.now();
   const begun = deps.clock.monotonic();
-  const results = await sender.send(prepared.map((each) => each.outgoing));
+  const sendable = prepared.filter((each) => each.outgoing !== null);
+  const results = await sender.send(sendable.map((each) => each.outgoing as Outgoing));
   const tookMs = deps.clock.monotonic() - begun;
   const settled: Settled[] = [];
   let pause: { code: string; reason: string } | null = null;
-  prepared.forEach(({ due }, i) => {
-    const result = results[i];
-    if (!result) return;
-    const after = deps.afterTry(due, result, target, startedAt, deps.clock.now());
+  let at = 0;
+  for (const each of prepared) {
+    const result = each.outgoing === null ? GONE : results[at++];
+    if (!result) continue;
+    const after = deps.afterTry(each.due, result, target, startedAt, deps.clock.now());
     pause ??= after.pause;
-    settled.push({ due, result, startedAt, tookMs, becomes: after.becomes });
-  });
+    settled.push({ due: each.due, result, startedAt, tookMs, becomes: after.becomes });
+  }
   await settleByChannel(deps, target, settled);
   if (pause !== null) await pauseTarget(deps, target, pause);
+  return settled.filter((each) => each.becomes.state !== 'pending').length;
 }
 
 async function pauseTarget(deps: DispatchDeps, target: Target, pause: { code: string; reason: string }): Promise<void> {
@@ -177,15 +187,19 @@ async function pauseTarget(deps: DispatchDeps, target: Target, pause: { code: st
   deps.onPaused(target, pause.code, pause.reason);
 }
 
+/** Writes down what became of them, channel by channel: one that has gone to another owner keeps no other from it. */
 async function settleByChannel(deps: DispatchDeps, target: Target, settled: readonly Settled[]): Promise<void> {
-  for (const [channel, ofChannel] of byChannelOf(settled, (each) => each.due.channel)) {
-    const state = deps.states.get(channelKey(target.tenant.id, channel));
-    // Somebody else's by now: the next owner sends it again under the same number.
-    if (!state) continue;
-    await deps.store.settle(state.held, ofChannel);
-    for (const each of ofChannel) if (!stillWaits(each)) countPending(state, target.id, -1);
-  }
+  const written = await Promise.allSettled(
+    [...byChannelOf(settled, (each) => each.due.channel)].map(async ([channel, ofChannel]) => {
+      const state = deps.states.get(channelKey(target.tenant.id, channel));
+      // Somebody else's by now: the next owner sends it again under the same number.
+      if (!state) return;
+      await deps.store.settle(state.held, ofChannel);
+      for (const each of ofChannel) if (!stillWaits(each)) countPending(state, target.id, -1);
+    }),
+  );
   deps.onSettled(target, settled);
+  for (const each of written) if (each.status === 'rejected') throw each.reason;
 }
 
 /** Whether the delivery's row is still to be sent: as it was, or as the notice that its number is void. */

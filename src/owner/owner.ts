@@ -4,7 +4,7 @@ import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.j
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
-import { type AfterTry, type DispatchDeps, dispatchTarget } from './dispatch.js';
+import { type AfterTry, type DispatchDeps, dispatchTarget, keyOf } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
 import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
@@ -26,6 +26,7 @@ import {
   channelState,
   countPending,
   type OwnerDirectory,
+  type ParseOutcome,
   type Ready,
   type Render,
   type SenderOf,
@@ -49,6 +50,8 @@ export interface OwnerDeps {
   readonly process: string;
   readonly name: string;
   readonly roles: readonly string[];
+  /** Whether this process reads channels onward; else it only shows that it lives. */
+  readonly owns: boolean;
   readonly epoch: number;
   readonly store: OwnerStore;
   readonly leases: LeaseStore;
@@ -114,6 +117,12 @@ export function createOwner(deps: OwnerDeps): Owner {
   const trying = new Map<string, Set<number>>();
   const dispatching = new Map<string, Set<string>>();
   const late = new Set<Promise<void>>();
+  const beside = new Set<Promise<unknown>>();
+  // Channels whose last round failed: each is read alone until a round of it succeeds, so that one holds up nobody else.
+  const trouble = new Map<string, { until: number; failures: number }>();
+  let inRound = new Set<string>();
+  // Keys of deliveries that an unassign is about to cancel: not to be sent meanwhile.
+  let reserved: { readonly underWay: Set<string>; readonly key: string }[] = [];
   let loops: Promise<unknown> = Promise.resolve();
   let stopping = false;
   const bell = createBell();
@@ -139,6 +148,13 @@ export function createOwner(deps: OwnerDeps): Owner {
     viewInPlace: (message, rung) => deps.content.inPlace(message, undefined, rung),
     states,
     inFlight: (line) => inFlight.has(lineKey(line)),
+    aside: (work) => {
+      const done = guarded('dispatch', () => work).finally(() => {
+        beside.delete(done);
+        dispatchBell.ring();
+      });
+      beside.add(done);
+    },
     onPaused: (target, code, reason) => {
       log.warn({ tenant: target.tenant.name, target: target.name, code, reason }, 'target paused');
       deps.observe.paused(target, code, reason);
@@ -155,22 +171,27 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function beats(): Promise<void> {
     while (!stopping) {
-      await guarded('beat', async () => {
-        await deps.leases.beat();
-        await takeLeases();
-      });
+      await guarded('beat', () => deps.leases.beat());
       await stopBell.wait(settings.beatMs);
     }
   }
+
+  /** Apart from the beats: taking over many channels takes longer than others wait for a beat. */
+  async function leasing(): Promise<void> {
+    while (!stopping) {
+      await guarded('leases', takeLeases);
+      await leaseBell.wait(settings.beatMs);
+    }
+  }
+  const leaseBell = createBell();
   const stopBell = createBell();
 
   async function takeLeases(): Promise<void> {
     const leases = await deps.leases.leases();
     dropLost(leases);
     const wanted = watch.takeable(leases, deps.process);
-    if (wanted.length === 0) return;
-    for (const held of await deps.leases.take(wanted)) await begin(held);
-    bell.ring();
+    if (wanted.length > 0) await deps.leases.take(wanted);
+    await beginHeld();
   }
 
   function dropLost(leases: Awaited<ReturnType<LeaseStore['leases']>>): void {
@@ -178,6 +199,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       leases.filter((lease) => lease.holder === deps.process).map((l) => [channelKey(l.tenant, l.channel), l.term]),
     );
     for (const [key, state] of states) if (mine.get(key) !== state.held.term) drop(key, state);
+    outcomes = outcomes.filter(({ held }) => mine.has(channelKey(held.tenant, held.channel)));
   }
 
   function drop(key: string, state: ChannelState): void {
@@ -190,6 +212,9 @@ export function createOwner(deps: OwnerDeps): Owner {
     const tenant = deps.directory().tenant(held.tenant);
     // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
     if (!tenant) return;
+    const known = outcomes.filter(({ held: of }) => of.tenant === held.tenant && of.channel === held.channel);
+    outcomes = outcomes.filter((outcome) => !known.includes(outcome));
+    await store.writePlans([], known.filter((outcome) => outcome.held.term === held.term));
     const adopted = await store.adoptOpenPlans(held);
     const reader = await store.loadReader(held);
     const state = channelState(held, tenant, reader);
@@ -200,14 +225,25 @@ export function createOwner(deps: OwnerDeps): Owner {
       log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
   }
 
-  /** Held but not begun: its tenant was unknown, or a fault of the surroundings made us forget where it stood. */
-  async function beginAgain(): Promise<void> {
-    const leases = await deps.leases.leases();
-    for (const lease of leases) {
-      if (lease.holder !== deps.process || states.has(channelKey(lease.tenant, lease.channel))) continue;
-      await begin({ tenant: lease.tenant, channel: lease.channel, term: lease.term });
-    }
+  // One after another: two that begin the same channel would each take the other's plans for an old owner's.
+  let beginning: Promise<void> = Promise.resolve();
+
+  /** Begins what is held and not begun: just taken, of a tenant that was unknown, or forgotten after a failed round. */
+  function beginHeld(): Promise<void> {
+    const begun = beginning.then(async () => {
+      for (const { tenant, channel, holder, term } of await deps.leases.leases()) {
+        const key = channelKey(tenant, channel);
+        if (holder !== deps.process || states.has(key) || stopping) continue;
+        // What is still being sent of it has an outcome soon; begun before that, it would be sent again.
+        if (sendingOf.has(key)) continue;
+        await guarded('begin', () => begin({ tenant, channel, term }));
+      }
+      bell.ring();
+    });
+    beginning = begun.catch(() => undefined);
+    return begun;
   }
+  const sendingOf = new Map<string, number>();
 
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,7 +251,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
-    while (!stopping || sending.size > 0 || outcomes.length > 0) {
+    while (!stopping || sending.size > 0 || writable().length > 0) {
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
           looked = clock.monotonic();
@@ -225,13 +261,13 @@ export function createOwner(deps: OwnerDeps): Owner {
       });
       if (done === undefined) await recover();
       else if (!done) await bell.wait(stopping ? 1 : settings.pollMs);
-      if (stopping && sending.size === 0 && outcomes.length === 0) return;
+      if (stopping && sending.size === 0 && writable().length === 0) return;
     }
   }
 
   /** What came in by other processes, what people decided, what was parked: found by looking, once in a while. */
   async function look(): Promise<void> {
-    await beginAgain();
+    await beginHeld();
     const held = [...states.values()].map((state) => state.held);
     for (const [key, last] of await store.lastSequences(held)) {
       const state = states.get(key);
@@ -273,41 +309,83 @@ export function createOwner(deps: OwnerDeps): Owner {
     );
   }
 
-  /** After a failed round: everything in memory may be wrong, the database is right. */
+  /**
+   * After a failed round: what memory knows of its channels may be wrong, the database is right. They begin anew, each
+   * alone until a round of it has succeeded; one that fails alone rests for longer and longer, and says so.
+   */
   async function recover(): Promise<void> {
-    outcomes = [];
-    inFlight.clear();
+    const failed = inRound;
+    for (const key of failed) {
+      const state = states.get(key);
+      if (state) drop(key, state);
+      const failures = (trouble.get(key)?.failures ?? 0) + (failed.size === 1 ? 1 : 0);
+      const rest = failures < 3 ? 0 : Math.min(1000 * 2 ** (failures - 3), 60_000);
+      trouble.set(key, { until: clock.monotonic() + rest, failures });
+      if (rest > 0) log.error({ channel: key, failures }, 'a channel can not go on; the others do');
+      for (const line of [...inFlight.keys()]) if (lineIn(line, key)) inFlight.delete(line);
+      trying.delete(key);
+    }
     resolved.length = 0;
-    trying.clear();
-    for (const [key, state] of states) drop(key, state);
-    if (stopping) return;
-    await bell.wait(settings.pollMs);
+    if (!stopping) await bell.wait(settings.pollMs);
   }
 
   /** One round. True when it did something. */
   async function round(): Promise<boolean> {
     const directory = deps.directory();
+    inRound = new Set();
     const late = resolved.splice(0);
-    const drawings = [
-      ...(await streamPlans(directory)),
-      ...resolvedPlans(late, directory),
-      ...(await decisionPlans(directory)),
-    ];
-    const closing = outcomes;
-    if (drawings.length === 0 && closing.length === 0) return false;
-    outcomes = [];
-    await store.writePlans(
-      drawings.map((drawn) => drawn.plan),
-      closing,
-    );
+    const closing = writable();
+    outcomes = outcomes.filter((outcome) => !closing.includes(outcome));
+    try {
+      const drawings = [
+        ...(await streamPlans(directory)),
+        ...resolvedPlans(late, directory),
+        ...(await decisionPlans(directory)),
+      ];
+      if (drawings.length > 0 || closing.length > 0) {
+        for (const { held } of [...drawings.map((drawn) => drawn.plan), ...closing]) {
+          inRound.add(channelKey(held.tenant, held.channel));
+        }
+        await store.writePlans(
+          drawings.map((drawn) => drawn.plan),
+          closing,
+        );
+      }
+      afterRound(drawings, closing, late, directory);
+      while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
+      return drawings.length > 0 || closing.length > 0;
+    } catch (error) {
+      // They are still true, and are written before their channels begin anew.
+      outcomes = [...closing, ...outcomes];
+      throw error;
+    } finally {
+      for (const { underWay, key } of reserved) underWay.delete(key);
+      reserved = [];
+    }
+  }
+
+  /** Outcomes of channels that are read now; those of others are written when they begin, or are another owner's. */
+  function writable(): PlanOutcome[] {
+    return outcomes.filter(({ held }) => states.get(channelKey(held.tenant, held.channel))?.held.term === held.term);
+  }
+
+  function afterRound(
+    drawings: readonly Drawn[],
+    closing: readonly PlanOutcome[],
+    late: readonly Resolved[],
+    directory: OwnerDirectory,
+  ): void {
+    for (const key of inRound) trouble.delete(key);
     // Until it is written, a resolved message still stands as parked and must not be tried again.
     for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
     for (const outcome of closing) for (const target of outcome.targets) landed({ ...outcome.held, target });
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
     for (const drawn of drawings) afterWriting(drawn, directory);
-    while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
-    return true;
+    for (const follow of toFollow.splice(0)) follow();
   }
+
+  // Tries that go on are followed once their messages stand as parked.
+  const toFollow: (() => void)[] = [];
 
   async function streamPlans(directory: OwnerDirectory): Promise<Drawn[]> {
     const batches = await takeRound();
@@ -340,16 +418,30 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
   async function takeRound(): Promise<{ state: ChannelState; taken: Awaited<ReturnType<typeof takeNext>> }[]> {
     if (stopping) return [];
-    const behind = [...states.values()].filter((state) => state.known > state.planned);
+    const behind = turnOf([...states.values()].filter((state) => state.known > state.planned));
+    for (const state of behind) inRound.add(channelKey(state.held.tenant, state.held.channel));
     const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
     const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
+    let mails = MAILS_A_ROUND_PER_SLOT * deps.content.slots;
     const batches = [];
     for (const state of behind) {
-      const taken = await takeNext(state, { rows, bytes }, handover, store);
+      const taken = await takeNext(state, { rows, bytes, mails }, handover, store);
+      mails = Math.max(1, mails - taken.filter(({ message }) => message.kind === 'mail').length);
       if (taken.length > 0) batches.push({ state, taken });
     }
     return batches;
   }
+
+  /** Whose turn it is: all that go well together, or one in trouble alone. */
+  function turnOf(behind: readonly ChannelState[]): readonly ChannelState[] {
+    if (trouble.size === 0) return behind;
+    const troubleOf = (state: ChannelState) => trouble.get(channelKey(state.held.tenant, state.held.channel));
+    const well = behind.filter((state) => !troubleOf(state));
+    const ready = behind.filter((state) => (troubleOf(state)?.until ?? Number.POSITIVE_INFINITY) <= clock.monotonic());
+    aloneNext = !aloneNext;
+    return ready.length > 0 && (aloneNext || well.length === 0) ? ready.slice(0, 1) : well;
+  }
+  let aloneNext = false;
 
   /** A try that goes on beyond its patience ends as a late message, or lower on the ladder. */
   function followRunning(state: ChannelState, reading: Reading): void {
@@ -364,15 +456,26 @@ export function createOwner(deps: OwnerDeps): Owner {
       return;
     }
     const { sequence } = reading.taken.message;
-    const set = tryingOf(state);
-    set.add(sequence);
+    tryingOf(state).add(sequence);
+    const { attemptId, rung, taken } = reading;
+    toFollow.push(() => follow(state, { sequence, rung, taken, running, attemptId }));
+  }
+
+  function follow(
+    state: ChannelState,
+    tried: Pick<Extract<Reading, { read: 'parked' }>, 'rung' | 'taken' | 'attemptId'> & {
+      readonly sequence: number;
+      readonly running: Promise<ParseOutcome>;
+    },
+  ): void {
+    const { sequence } = tried;
     const followed: Promise<void> = guarded('late try', async () => {
-      const outcome = await running;
-      const parked = { sequence, rung: reading.rung, version: 1, interruptions: 0 };
-      const tried = { taken: reading.taken, parked, outcome, attempt: reading.attemptId };
-      const done = await concludeSuspect(suspectDeps, state, tried);
+      const outcome = await tried.running;
+      const parked = { sequence, rung: tried.rung, version: 1, interruptions: 0 };
+      const ended = { taken: tried.taken, parked, outcome, attempt: tried.attemptId };
+      const done = await concludeSuspect(suspectDeps, state, ended);
       if (done) resolved.push(done);
-      else set.delete(sequence);
+      else tryingOf(state).delete(sequence);
       bell.ring();
     }).finally(() => late.delete(followed));
     late.add(followed);
@@ -394,27 +497,24 @@ export function createOwner(deps: OwnerDeps): Owner {
     });
   }
 
+  // One look a wake-up or poll, for all channels together.
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  let decisionBell = 0;
+
   async function decisionPlans(directory: OwnerDirectory): Promise<Drawn[]> {
+    const now = clock.monotonic();
+    if (decisionBell <= lookedAt && now - lookedAt < settings.pollMs) return [];
+    lookedAt = now;
+    const held = turnOf([...states.values()]).map((state) => state.held);
     const drawn: Drawn[] = [];
-    for (const state of states.values()) {
-      if (!decisionsLooked(state)) continue;
-      for (const decision of await store.dueDecisions(state.held, 100)) {
-        const plan = await decisionPlan(state, decision, directory);
-        if (plan) drawn.push(plan);
-      }
+    for (const decision of await store.dueDecisions(held, 200)) {
+      const state = states.get(channelKey(decision.tenant, decision.channel));
+      if (!state) continue;
+      inRound.add(channelKey(decision.tenant, decision.channel));
+      const plan = await decisionPlan(state, decision, directory);
+      if (plan) drawn.push(plan);
     }
     return drawn;
-  }
-
-  // One look a wake-up or poll: a channel without decisions costs nothing between them.
-  const lookedAt = new WeakMap<ChannelState, number>();
-  let decisionBell = 0;
-  function decisionsLooked(state: ChannelState): boolean {
-    const now = clock.monotonic();
-    const last = lookedAt.get(state) ?? Number.NEGATIVE_INFINITY;
-    if (decisionBell <= last && now - last < settings.pollMs) return false;
-    lookedAt.set(state, now);
-    return true;
   }
 
   async function decisionPlan(
@@ -441,7 +541,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       case 'unassign': {
         const pending = await store.pendingOf(state.held, decision.sequence);
         const cancelled = pending.filter(
-          (each) => decision.targets.includes(each.target) && !isUnderWay(decision, each),
+          (each) => decision.targets.includes(each.target) && reserve(decision, each),
         );
         const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
         return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: carried, cancelled });
@@ -453,9 +553,20 @@ export function createOwner(deps: OwnerDeps): Owner {
     }
   }
 
-  function isUnderWay(decision: DueDecision, each: { target: number; epoch: number; number: number }): boolean {
-    const key = `${each.target}/${decision.channel}/${each.epoch}/${each.number}`;
-    return dispatching.get(channelKey(decision.tenant, each.target))?.has(key) ?? false;
+  /** Keeps a delivery from being sent while it is being cancelled; false when it is being sent already. */
+  function reserve(decision: DueDecision, each: { target: number; epoch: number; number: number }): boolean {
+    const key = keyOf({ ...each, channel: decision.channel });
+    const underWay = underWayOf(channelKey(decision.tenant, each.target));
+    if (underWay.has(key)) return false;
+    underWay.add(key);
+    reserved.push({ underWay, key });
+    return true;
+  }
+
+  function underWayOf(target: string): Set<string> {
+    const underWay = dispatching.get(target) ?? new Set<string>();
+    dispatching.set(target, underWay);
+    return underWay;
   }
 
   /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
@@ -471,6 +582,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   function decideHow(state: ChannelState, target: Target | undefined): How {
     if (!target || target.paused || target.definition.kind !== 'queue') return 'later';
     if (target.definition.order === 'channel' && state.pending.has(target.id)) return 'later';
+    // Parts have to be fetched first, and what is sent at once must not wait: others would overtake it.
+    if (target.definition.inlineParts) return 'later';
     return deps.senderOf(target) ? 'now' : 'later';
   }
 
@@ -502,16 +615,26 @@ export function createOwner(deps: OwnerDeps): Owner {
       else byTarget.set(each.target, [each]);
     }
     for (const target of byTarget.keys()) tookOff({ ...held, target });
+    const key = channelKey(held.tenant, held.channel);
+    const state = states.get(key);
+    sendingOf.set(key, (sendingOf.get(key) ?? 0) + 1);
     const unsent = await Promise.all(
       [...byTarget].map(async ([id, deliveries]) => {
-        const waiting = await sendTo(held, directory.target(held.tenant, id), drawn.ready, deliveries);
-        const state = states.get(channelKey(held.tenant, held.channel));
+        const waiting = await sendTo(held, directory.target(held.tenant, id), drawn.ready, deliveries).catch(
+          (error: unknown) => {
+            log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
+            return deliveries.map(newDelivery);
+          },
+        );
         // Nothing overtakes them from here on, though their rows come with the next plan.
-        if (state) countPending(state, id, waiting.length);
+        if (state && states.get(key) === state) countPending(state, id, waiting.length);
         return waiting;
       }),
     );
     unconfirmed -= now.length;
+    const left = (sendingOf.get(key) ?? 1) - 1;
+    if (left > 0) sendingOf.set(key, left);
+    else sendingOf.delete(key);
     outcomes.push({ held, plan: number, targets: [...byTarget.keys()], unsent: unsent.flat() });
     bell.ring();
   }
@@ -588,8 +711,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** One target's turn: on until nothing of it may go. Its slowness is its own. */
   async function dispatchOne(key: string): Promise<void> {
-    const underWay = dispatching.get(key) ?? new Set<string>();
-    dispatching.set(key, underWay);
+    const underWay = underWayOf(key);
     await guarded('dispatch', async () => {
       for (let more = true; more && !stopping; ) {
         const target = deps
@@ -606,28 +728,27 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function suspects(): Promise<void> {
     while (!stopping) {
       await guarded('suspects', async () => {
-        for (const state of [...states.values()]) await trySuspectsOf(state);
+        const held = [...states.values()].map((state) => state.held);
+        for (const place of await store.parked(held, 50)) await trySuspectAt(place);
       });
       await suspectBell.wait(settings.pollMs);
     }
   }
 
-  async function trySuspectsOf(state: ChannelState): Promise<void> {
-    const set = tryingOf(state);
-    for (const sequence of await store.parked(state.held, 50)) {
-      if (stopping || set.has(sequence)) continue;
-      set.add(sequence);
-      const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
-        set.delete(sequence);
-        throw error;
-      });
-      if (done) resolved.push(done);
-      else {
-        set.delete(sequence);
-        suspectBell.ring();
-      }
-      bell.ring();
+  async function trySuspectAt({ tenant, channel, sequence }: { tenant: number; channel: number; sequence: number }) {
+    const state = states.get(channelKey(tenant, channel));
+    if (stopping || !state || tryingOf(state).has(sequence)) return;
+    tryingOf(state).add(sequence);
+    const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
+      tryingOf(state).delete(sequence);
+      throw error;
+    });
+    if (done) resolved.push(done);
+    else {
+      tryingOf(state).delete(sequence);
+      suspectBell.ring();
     }
+    bell.ring();
   }
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -654,8 +775,9 @@ export function createOwner(deps: OwnerDeps): Owner {
   return {
     async start() {
       await deps.leases.register(deps.name, deps.roles);
-      await takeLeases();
-      loops = Promise.all([beats(), rounds(), dispatches(), suspects()]);
+      const beating = beats();
+      if (deps.owns) await guarded('leases', takeLeases);
+      loops = Promise.all([beating, ...(deps.owns ? [leasing(), rounds(), dispatches(), suspects()] : [])]);
     },
     sequenced(rows) {
       const mine = rows.filter((row) => states.has(channelKey(row.arrival.tenant.id, row.channel)));
@@ -681,8 +803,9 @@ export function createOwner(deps: OwnerDeps): Owner {
       [...states.values()].map(({ held, planned }) => ({ tenant: held.tenant, channel: held.channel, planned })),
     async stop() {
       stopping = true;
-      for (const each of [bell, dispatchBell, suspectBell, stopBell]) each.ring();
+      for (const each of [bell, dispatchBell, suspectBell, stopBell, leaseBell]) each.ring();
       await loops;
+      await Promise.all(beside);
       await guarded('leave', () => deps.leases.leave());
     },
   };
@@ -692,11 +815,20 @@ function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
   return !(outgoing instanceof Promise);
 }
 
+/** Mails that a round reads for each child: about a tenth of a second's work, and at worst a few seconds. */
+const MAILS_A_ROUND_PER_SLOT = 16;
+
 /** How long a count of what waits may be wrong because of what another process did, in ms. */
 const RECOUNT_MS = 2_000;
 
 function lineKey({ tenant, target, channel }: WaitingLine): string {
   return `${tenant}/${target}/${channel}`;
+}
+
+/** Whether a line's key is of this channel. */
+function lineIn(line: string, channel: string): boolean {
+  const [tenant, , of] = line.split('/');
+  return `${tenant}/${of}` === channel;
 }
 
 /** Something to wait for that others ring; a ring while nobody waits is not lost. */

@@ -200,14 +200,15 @@ export interface OwnerStore {
   ): Promise<DueDelivery[]>;
   settle(held: Held, settled: readonly Settled[]): Promise<void>;
   pauseTarget(tenant: number, target: number, code: string, reason: string): Promise<void>;
-  dueDecisions(held: Held, max: number): Promise<DueDecision[]>;
+  /** Decisions of any of the channels whose hold is over, oldest first. */
+  dueDecisions(held: readonly Held[], max: number): Promise<DueDecision[]>;
   /** Pending deliveries of a message that nobody is sending: by target and number. */
   pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
   /** Lines of the channels held in which a delivery or a notice waits, whoever wrote it. */
   waitingLines(held: readonly Held[]): Promise<WaitingLine[]>;
   countWaiting(line: WaitingLine): Promise<number>;
-  /** Sequences that are parked and may be tried, oldest first. */
-  parked(held: Held, max: number): Promise<number[]>;
+  /** Places of any of the channels that are parked and may be tried, oldest first. */
+  parked(held: readonly Held[], max: number): Promise<{ tenant: number; channel: number; sequence: number }[]>;
   /** One of them as it stands now; null when it is no longer parked. */
   parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;
   park(held: Held, sequence: number, rung: Rung, reason: string): Promise<void>;

@@ -1,4 +1,5 @@
 import type { Clock } from '../message/clock.js';
+import type { StoredMessage } from '../message/message.js';
 import type { Rung, View } from '../message/view.js';
 import type { Handover } from './handover.js';
 import type { EndedAttempt, Held, OwnerStore } from './ports.js';
@@ -8,6 +9,7 @@ import type { ChannelState, ContentPort, ParseOutcome, Taken } from './state.js'
 export interface RoundBounds {
   readonly rows: number;
   readonly bytes: number;
+  readonly mails: number;
 }
 
 /** The next messages of a channel: from memory when this process accepted them, else from the store. */
@@ -20,7 +22,7 @@ export async function takeNext(
   const from = state.planned + 1;
   const alone = from <= state.aloneUpTo || state.interrupted.has(from);
   const rows = alone ? 1 : Math.min(bounds.rows, state.known - state.planned);
-  const here = handover.take(state.held.tenant, state.held.channel, from, rows);
+  const here = handover.take(state.held.tenant, state.held.channel, from, rows, bounds.mails);
   if (here.length > 0) {
     return here.map(({ arrival, channel, sequence, sha256 }) => ({
       message: {
@@ -44,7 +46,14 @@ export async function takeNext(
     }));
   }
   const stored = await store.read(state.held, from, rows, bounds.bytes);
-  return stored.map((message) => ({ message, parsed: undefined }));
+  return upToMails(stored, bounds.mails).map((message) => ({ message, parsed: undefined }));
+}
+
+/** Mails are read by children, one after another: a round takes a bounded number, so that others' turn comes. */
+function upToMails(messages: readonly StoredMessage[], most: number): readonly StoredMessage[] {
+  let mails = 0;
+  const end = messages.findIndex((message) => message.kind === 'mail' && ++mails > most);
+  return end === -1 ? messages : messages.slice(0, Math.max(1, end));
 }
 
 /** What reading a message came to. */

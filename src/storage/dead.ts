@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { planOf } from './deliveries-read.js';
 import { inTransaction } from './pool.js';
 
 /** A delivery that the broker gave up. */
@@ -50,6 +51,8 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<Noted> {
       [...key, dead.cause, reason],
     );
     if (known.rowCount === 1) return voided;
+    const plan = await planOf(client, owner.tenant, owner.target, dead);
+    if (!plan) return UNKNOWN;
     const made = await client.query(
       `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state,
          void, attempts, first_attempt_at, settled_at, code, reason)
@@ -57,11 +60,10 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<Noted> {
          p.number, (r->>'r')::smallint, r->'d', coalesce((r->>'late')::boolean, false),
          coalesce((r->>'replay')::boolean, false), 'failed', 'due', 1, p.planned_at, now(), $6, $7
        from plan p, json_array_elements(p.runs) r, json_array_elements(r->'t') t
-       where p.tenant = $1 and p.channel = $3 and p.epoch = $4 and p.targets @> array[$2::int]
+       where p.tenant = $1 and p.channel = $3 and p.epoch = $4 and p.number = $8
          and (t->>0)::int = $2 and $5::bigint between (t->>1)::bigint and (t->>1)::bigint + (r->>'n')::bigint - 1
-       order by p.number desc limit 1
        on conflict do nothing`,
-      [...key, dead.cause, reason],
+      [...key, dead.cause, reason, plan.number],
     );
     return made.rowCount === 1 ? voided : UNKNOWN;
   });

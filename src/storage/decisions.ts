@@ -200,7 +200,7 @@ async function settleTargets(client: PoolClient, tenant: number, place: Place, w
     case 'unassign':
       return unassign(client, tenant, place, wish.targets);
     case 'replay': {
-      const targets = wish.targets ?? (await everDesignated(client, tenant, place));
+      const targets = wish.targets ? [...new Set(wish.targets)] : await everDesignated(client, tenant, place);
       if (targets.length === 0) throw new TakenBack({ result: 'no_targets' });
       return { targets, waits: true, nothingLeft: false };
     }

@@ -80,7 +80,7 @@ function fromRow(row: DeliveryRow): DeliveryEntry {
   };
 }
 
-interface PlanRow {
+export interface PlanRow {
   channel: number;
   number: number;
   epoch: number;
@@ -202,24 +202,39 @@ export async function findDelivery(pool: Pool, tenant: number, key: DeliveryKey)
 }
 
 async function findInPlans(pool: Pool, tenant: number, key: DeliveryKey): Promise<DeliveryEntry | undefined> {
-  const target = await pool.query<{ id: number; last_plan: number }>(
-    `select t.id, r.last_plan from target t join reader r on r.tenant = t.tenant and r.channel = $3
-      where t.tenant = $1 and t.name = $2`,
-    [tenant, key.target, key.channel],
+  const { rows } = await pool.query<{ id: number }>('select id from target where tenant = $1 and name = $2', [
+    tenant,
+    key.target,
+  ]);
+  const [target] = rows;
+  const plan = target && (await planOf(pool, tenant, target.id, key));
+  return plan && deliveryIn(plan, target.id, key);
+}
+
+/** The number's place in its line: channel, epoch, number. */
+type NumberInLine = Omit<DeliveryKey, 'target'>;
+
+/** The plan that gave a target this number. A target's numbers rise with a channel's plans, so it is found by halving. */
+export async function planOf(
+  db: Pool | PoolClient,
+  tenant: number,
+  target: number,
+  key: NumberInLine,
+): Promise<PlanRow | undefined> {
+  const reader = await db.query<{ last_plan: number }>(
+    'select last_plan from reader where tenant = $1 and channel = $2',
+    [tenant, key.channel],
   );
-  const found = target.rows[0];
-  if (!found) return undefined;
-  // A target's numbers rise with the plans of a channel, so the plan is found by halving.
-  for (let low = 1, high = found.last_plan; low <= high; ) {
+  for (let low = 1, high = reader.rows[0]?.last_plan ?? 0; low <= high; ) {
     const middle = Math.floor((low + high) / 2);
-    const { rows } = await pool.query<PlanRow>(
+    const { rows } = await db.query<PlanRow>(
       `select ${PLAN} from plan where tenant = $1 and channel = $2 and number between $3 and $4 and $5::int = any(targets)
         order by number desc limit 1`,
-      [tenant, key.channel, low, middle, found.id],
+      [tenant, key.channel, low, middle, target],
     );
     const plan = rows[0];
-    const order = plan ? compareToPlan(key, plan, found.id) : 1;
-    if (plan && order === 0) return deliveryIn(plan, found.id, key);
+    const order = plan ? compareToPlan(key, plan, target) : 1;
+    if (order === 0) return plan;
     if (order < 0) high = (plan?.number ?? middle) - 1;
     else low = middle + 1;
   }
@@ -227,7 +242,7 @@ async function findInPlans(pool: Pool, tenant: number, key: DeliveryKey): Promis
 }
 
 /** Below, within or above the numbers a plan gives a target. */
-function compareToPlan(key: DeliveryKey, plan: PlanRow, target: number): number {
+function compareToPlan(key: NumberInLine, plan: PlanRow, target: number): number {
   if (plan.epoch !== key.epoch) return key.epoch - plan.epoch;
   const spans = plan.runs.flatMap((run) =>
     run.t.filter(([id]) => id === target).map(([, first]) => [first, first + run.n - 1] as const),

@@ -11,6 +11,8 @@ import { inTransaction } from './pool.js';
 export interface GenerationSettings {
   /** The de-duplication window; a generation is a fifth of it. */
   readonly windowMs: number;
+  /** How far in the future an event's own time may lie: its duplicates may come that much later. */
+  readonly futureMs: number;
   readonly expectedKeys: number;
   /** Where sealed filters are cached; null keeps no cache. */
   readonly cacheDirectory: string | null;
@@ -25,7 +27,10 @@ export interface Generations {
 }
 
 const GENERATIONS_IN_WINDOW = 5;
+/** Least time that keys are kept beyond the window. */
 const DAY = 86_400_000;
+/** Dropping keys locks their parent table: while it waits for a long reader, every commit waits behind it. */
+const DROP_LOCK_MS = 1_000;
 /** Keys read at a time while a filter is built: about 10 ms of work between two turns of the event loop. */
 const PAGE = 5_000;
 const PIECE_BYTES = 1 << 20;
@@ -53,23 +58,41 @@ export async function openGenerations(deps: {
   const current = rows.find((row) => row.sealed_at === null);
   if (!current) throw new Error('the database has no current generation; run the migrations');
   const filters = new FilterSet(current.id, settings.expectedKeys, clock);
-  for (const row of rows) if (row.sealed_at !== null) filters.seal(row.id, null);
+  filters.advance(rows.map((row) => row.id));
 
   async function tend(): Promise<void> {
-    await turn();
-    for (const row of await liveGenerations(pool)) {
-      if (row.sealed_at === null) {
-        if (row.id !== filters.current) filters.advance(row.id);
-        await fillCurrent(row.id);
-      } else if (filters.missing().includes(row.id)) {
-        filters.seal(row.id, await sealedFilter(row));
-      }
+    // First of all: until a generation is in the set, its keys would be taken for new.
+    const before = await follow();
+    await apart('opening a generation', () => turn(before));
+    for (const row of await follow()) {
+      await apart(`loading the filter of generation ${row.id}`, () => load(row));
     }
     await dropOld();
   }
 
-  async function turn(): Promise<void> {
-    const [current] = (await liveGenerations(pool)).filter((row) => row.sealed_at === null);
+  /** Has the filters stand for exactly the generations that have keys. */
+  async function follow(): Promise<GenerationRow[]> {
+    const live = await liveGenerations(pool);
+    filters.advance(live.map((row) => row.id));
+    return live;
+  }
+
+  /** What fails here must not keep the rest from being done; the next round tries it again. */
+  async function apart(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      log.warn({ err: error }, `${what} failed; it is tried again`);
+    }
+  }
+
+  async function load(row: GenerationRow): Promise<void> {
+    if (row.sealed_at === null) await fillCurrent(row.id);
+    else if (filters.missing().includes(row.id)) filters.seal(row.id, await sealedFilter(row));
+  }
+
+  async function turn(live: readonly GenerationRow[]): Promise<void> {
+    const current = live.find((row) => row.sealed_at === null);
     if (!current || clock.now() - current.opened_at.getTime() < settings.windowMs / GENERATIONS_IN_WINDOW) return;
     await rotate();
   }
@@ -78,8 +101,7 @@ export async function openGenerations(deps: {
     const { rows } = await pool.query<{ id: number | null }>('select rotate_generation($1) as id', [filters.current]);
     const opened = rows[0]?.id;
     if (opened !== null && opened !== undefined) log.info({ generation: opened }, 'opened a new generation');
-    const next = (await liveGenerations(pool)).find((row) => row.sealed_at === null);
-    if (next) filters.advance(next.id);
+    await follow();
     return filters.current;
   }
 
@@ -87,6 +109,7 @@ export async function openGenerations(deps: {
   async function fillCurrent(generation: number): Promise<void> {
     if (filled === generation) return;
     await eachKey(pool, generation, (fingerprint) => filters.remember([fingerprint]));
+    if (filters.current !== generation) return;
     filled = generation;
     filters.ready();
   }
@@ -166,23 +189,26 @@ export async function openGenerations(deps: {
   }
 
   async function dropOld(): Promise<void> {
-    const edge = new Date(clock.now() - settings.windowMs - DAY);
+    const edge = new Date(clock.now() - settings.windowMs - Math.max(DAY, settings.futureMs));
     const { rows } = await pool.query<GenerationRow>(
       `select id, uid, opened_at, sealed_at, last_arrival from generation
        where sealed_at is not null and keys_dropped_at is null and last_arrival < $1`,
       [edge],
     );
-    for (const row of rows) {
-      await inTransaction(pool, async (client) => {
-        await client.query("select pg_advisory_xact_lock(hashtext('waybill generation'))");
-        await client.query(`drop table if exists key_${row.id}`);
-        await client.query('update generation set keys_dropped_at = now() where id = $1', [row.id]);
-        await client.query('delete from filter where generation = $1', [row.uid]);
-      });
-      filters.drop(row.id);
-      log.info({ generation: row.id }, 'dropped the keys of a generation that left the window');
-    }
+    for (const row of rows) await apart(`dropping the keys of generation ${row.id}`, () => drop(row));
     if (rows.length > 0 && settings.cacheDirectory !== null) await sweepCache(pool, settings.cacheDirectory);
+  }
+
+  async function drop(row: GenerationRow): Promise<void> {
+    await inTransaction(pool, async (client) => {
+      await client.query(`set local lock_timeout = ${DROP_LOCK_MS}`);
+      await client.query("select pg_advisory_xact_lock(hashtext('waybill generation'))");
+      await client.query(`drop table if exists key_${row.id}`);
+      await client.query('update generation set keys_dropped_at = now() where id = $1', [row.id]);
+      await client.query('delete from filter where generation = $1', [row.uid]);
+    });
+    filters.drop(row.id);
+    log.info({ generation: row.id }, 'dropped the keys of a generation that left the window');
   }
 
   return { filters, tend, rotate };

@@ -40,6 +40,8 @@ export function createLeaseStore(pool: Pool, process: string): LeaseStore {
       return rows;
     },
     async leave() {
+      // A clean end interrupts nothing: what was being read is read again, and held against nobody.
+      await pool.query('delete from attempt where process = $1 and ended_at is null', [process]);
       await pool.query('update lease set holder = null where holder = $1', [process]);
       await pool.query('delete from process where id = $1', [process]);
     },

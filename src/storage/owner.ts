@@ -125,10 +125,12 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async dueDecisions(held, max) {
       const { rows } = await pool.query<DueDecision>(
-        `select tenant, channel, sequence, version, who, action, targets from decision
-         where tenant = $1 and channel = $2 and plan is null and hold_until <= now()
-         order by decided_at, sequence, version limit $3`,
-        [held.tenant, held.channel, max],
+        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets
+         from decision d join unnest($1::int[], $2::smallint[]) as w(tenant, channel)
+           on d.tenant = w.tenant and d.channel = w.channel
+         where d.plan is null and d.hold_until <= now()
+         order by d.decided_at, d.sequence, d.version limit $3`,
+        [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
       return rows;
     },
@@ -160,12 +162,14 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows[0]?.count ?? 0;
     },
     async parked(held, max) {
-      const { rows } = await pool.query<{ sequence: number }>(
-        `select sequence from standing where tenant = $1 and channel = $2 and state = 'parked' and ready_at <= now()
-         order by ready_at, sequence limit $3`,
-        [held.tenant, held.channel, max],
+      const { rows } = await pool.query<{ tenant: number; channel: number; sequence: number }>(
+        `select s.tenant, s.channel, s.sequence
+         from standing s join unnest($1::int[], $2::smallint[]) as w(tenant, channel)
+           on s.tenant = w.tenant and s.channel = w.channel
+         where s.state = 'parked' and s.ready_at <= now() order by s.ready_at, s.sequence limit $3`,
+        [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
-      return rows.map((row) => row.sequence);
+      return rows;
     },
     async parkedOne(held, sequence) {
       const { rows } = await pool.query<ParkedMessage>(
@@ -412,7 +416,8 @@ async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Prom
          void = case when t.kind = 'email' then null else 'due' end, reason = 'taken back by a person'
        from unnest($3::int[], $4::bigint[], $5::bigint[]) as i(target, epoch, number), target t
        where d.tenant = $1 and d.channel = $2 and d.target = i.target and d.epoch = i.epoch and d.number = i.number
-         and d.state = 'pending' and t.tenant = d.tenant and t.id = d.target`,
+         and d.state = 'pending' and (d.leased_until is null or d.leased_until < now())
+         and t.tenant = d.tenant and t.id = d.target`,
       [
         tenant,
         channel,
@@ -432,7 +437,8 @@ async function quarantinePoison(client: PoolClient, held: Held, sequence: number
      insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, type, external_id,
        value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
      select m.tenant, n.quarantined, 'poison', m.channel, m.sequence, m.source, m.kind, m.account, m.type, m.external_id,
-       m.value, m.event_time, m.arrived_at, m.peer, m.meta, m.sha256, m.sha256, m.sha256, m.raw, m.arrived_at
+       m.value, m.event_time, m.arrived_at, m.peer, m.meta, int2send(m.channel) || int8send(m.sequence), m.sha256, m.sha256,
+       m.raw, m.arrived_at
      from message m, number n
      where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
      on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
@@ -541,7 +547,7 @@ async function due(
   const channels = arrayOf(held.filter((each) => each.tenant === target.tenant).map((each) => each.channel));
   if (target.inLine) {
     // The head of each line, as far as it may go now: what waits behind one that is not ready waits with it.
-    const perLine = Math.max(64, Math.ceil(max / 16));
+    const perLine = Math.max(64, Math.ceil(max / Math.max(1, held.length)));
     const { rows } = await pool.query<DueRow>(
       `select l.* from unnest($3::smallint[]) as w(channel), lateral (
          select ${DUE_COLUMNS} from ${DUE_FROM}

@@ -78,8 +78,27 @@ describe('the filters of a window', () => {
   it('look up the generation before until its filter is there', () => {
     const filters = new FilterSet(1, 1000, settableClock());
     filters.ready();
-    filters.advance(2);
+    filters.advance([1, 2]);
     expect(filters.lookUps(randomBytes(16))).toEqual([1, 2]);
     expect(filters.missing()).toEqual([1]);
+  });
+
+  it('skip no generation when several were opened, and forget what is not there any more', () => {
+    const filters = new FilterSet(2, 1000, settableClock());
+    filters.seal(1, new FingerprintFilter(filterShape(10)));
+    filters.advance([2, 3, 4]);
+    expect(filters.lookUps(randomBytes(16))).toEqual([2, 3, 4]);
+    expect(filters.status().map(({ generation }) => generation)).toEqual([2, 3, 4]);
+    // Read before the last rotation.
+    filters.advance([1, 2, 3]);
+    expect(filters.current).toBe(4);
+    expect(filters.missing()).toEqual([2, 3]);
+  });
+
+  it('do not grow with duplicates', () => {
+    const filters = new FilterSet(1, 1000, settableClock());
+    const key = randomBytes(16);
+    filters.remember(Array.from({ length: 5000 }, () => key));
+    expect(filters.status()).toMatchObject([{ keys: 1 }]);
   });
 });

@@ -50,7 +50,7 @@ async function startProcess(
   const id = await insertProcess(database.pool, randomUUID());
   const generations = await openGenerations({
     pool: database.pool,
-    settings: { windowMs: 35 * DAY, expectedKeys: 1000, cacheDirectory: null },
+    settings: { windowMs: 35 * DAY, futureMs: DAY, expectedKeys: 1000, cacheDirectory: null },
     clock: realClock,
     log: silent,
   });
@@ -173,6 +173,105 @@ describe('accept', () => {
     await Promise.all([first.accepter.close(), second.accepter.close()]);
   });
 
+  it('finds a key of a generation that was opened and sealed while a process did not look', async () => {
+    const [first, second] = [await startProcess(), await startProcess()];
+    await Promise.all([first.tend(), second.tend()]);
+    await first.rotate();
+    await first.accepter.accept([eventArrival(tenant, { id: 'k' })]);
+    await first.rotate();
+    await second.tend();
+    expect(second.filters.status().map(({ generation, ready }) => [generation, ready])).toEqual([
+      [1, true],
+      [2, true],
+      [3, true],
+    ]);
+    const [verdict] = await second.accepter.accept([eventArrival(tenant, { id: 'k' })]);
+    expect(verdict).toMatchObject({ verdict: 'duplicate' });
+    await Promise.all([first.accepter.close(), second.accepter.close()]);
+  });
+
+  it('decides a thousand equal events of one request in a few commits', async () => {
+    let commits = 0;
+    const { accepter, tend } = await startProcess((commit) => (batch) => {
+      commits++;
+      return commit(batch);
+    });
+    await tend();
+    const begun = performance.now();
+    const verdicts = await accepter.accept(Array.from({ length: 1000 }, () => eventArrival(tenant, { id: 'one' })));
+    expect(performance.now() - begun).toBeLessThan(2000);
+    // The first alone, then 999 by the 50 rows of a batch.
+    expect(commits).toBe(21);
+    expect(verdicts[0]).toMatchObject({ verdict: 'sequenced', sequence: 1 });
+    expect(verdicts.filter(({ verdict }) => verdict === 'duplicate')).toHaveLength(999);
+    const { rows } = await database.pool.query('select sum(duplicates)::int as d from channel');
+    expect(rows).toEqual([{ d: 999 }]);
+    expect(await expectGapless()).toBe(1);
+    await accepter.close();
+  });
+
+  it('takes the first good one of equal keys of which the ones before were expired', async () => {
+    let commits = 0;
+    const { accepter } = await startProcess((commit) => (batch) => {
+      commits++;
+      return commit(batch);
+    });
+    const at = Date.UTC(2026, 0, 1);
+    const expired = eventArrival(tenant, { id: 'k', at, time: '2025-11-01T00:00:00.000000Z' });
+    const good = eventArrival(tenant, { id: 'k', at, time: '2025-12-01T00:00:00.000000Z' });
+    const verdicts = await accepter.accept([expired, expired, good, expired, good, good]);
+    expect(verdicts.map(({ verdict }) => verdict)).toEqual([
+      'expired',
+      'expired',
+      'sequenced',
+      'expired',
+      'duplicate',
+      'duplicate',
+    ]);
+    expect(commits).toBe(2);
+    const { rows } = await database.pool.query('select number, count from quarantine');
+    expect(rows).toEqual([{ number: 1, count: 3 }]);
+    await accepter.close();
+  });
+
+  it('counts every repetition of a conflict that shares a batch', async () => {
+    const { accepter } = await startProcess();
+    const same = eventArrival(tenant, { id: 'k' });
+    const other = eventArrival(tenant, { id: 'k', content: 'other' });
+    const verdicts = await accepter.accept([same, other, other, same, other]);
+    expect(verdicts.map(text)).toEqual([
+      'sequenced',
+      expect.stringMatching(/^conflict/),
+      expect.stringMatching(/^conflict/),
+      expect.stringMatching(/^duplicate/),
+      expect.stringMatching(/^conflict/),
+    ]);
+    const { rows } = await database.pool.query(
+      'select number, count, (select sum(conflicts)::int from channel) as conflicts from quarantine',
+    );
+    expect(rows).toEqual([{ number: 1, count: 3, conflicts: 3 }]);
+    await accepter.close();
+  });
+
+  it('stores a key once although it was lost before its repetitions were decided', async () => {
+    let commits = 0;
+    const { accepter } = await startProcess((commit) => async (batch) => {
+      // As after a fail-over to a standby that had not received the first commit.
+      if (++commits === 2) await database.pool.query('truncate key, message');
+      return commit(batch);
+    });
+    const arrivals = Array.from({ length: 10 }, () => eventArrival(tenant, { id: 'k' }));
+    const verdicts = await accepter.accept(arrivals);
+    expect(verdicts.map(({ verdict }) => verdict)).toEqual([
+      'sequenced',
+      'sequenced',
+      ...Array.from({ length: 8 }, () => 'duplicate'),
+    ]);
+    const { rows } = await database.pool.query('select sequence from key');
+    expect(rows).toEqual([{ sequence: 2 }]);
+    await accepter.close();
+  });
+
   it('rejects only the row the database can not hold, and takes its neighbours', async () => {
     const { accepter } = await startProcess();
     const arrivals = Array.from({ length: 20 }, (_, i) => eventArrival(tenant, { id: `r${i}` }));
@@ -289,7 +388,9 @@ describe('accept', () => {
                     ),
                   )
                   .then((verdicts) => {
-                    verdicts.forEach((verdict, i) => sent.push({ given: each.arrivals[i] as never, verdict }));
+                    verdicts.forEach((verdict, i) => {
+                      sent.push({ given: each.arrivals[i] as never, verdict });
+                    });
                   }),
               );
           }

@@ -98,6 +98,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     process: id,
     name: 'test',
     roles: ['owner'],
+    owns: true,
     epoch: 1,
     store: createOwnerStore(database.pool, id, 1),
     leases: createLeaseStore(database.pool, id),
@@ -501,5 +502,49 @@ describe('the owner', () => {
     expect(process.sent).toEqual([]);
     expect((await database.pool.query('select from delivery')).rowCount).toBe(0);
     expect((await database.pool.query('select from line')).rowCount).toBe(0);
+  });
+
+  it('lets a channel that can not go on hold up no other', async () => {
+    const process = await startProcess({
+      // The database holds no NUL, so the plan that says this can not be written.
+      parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'a\0b' }),
+    });
+    const inOther = Array.from({ length: 40 }, (_, i) => eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }));
+    await process.accepter.accept([mail('bad'), ...inOther]);
+    const { rows } = await database.pool.query<{ channel: number }>("select channel from message where kind = 'mail'");
+    const others = await database.pool.query<{ n: number }>('select count(*)::int as n from message where channel <> $1', [
+      rows[0]?.channel,
+    ]);
+    const wanted = others.rows[0]?.n ?? 0;
+    expect(wanted).toBeGreaterThan(0);
+    await until(() => process.sent.length === wanted, 'every message of the other channel');
+  });
+
+  it('starts the next delivery of a target without order while another one hangs', async () => {
+    let release: (result: SendResult) => void = () => undefined;
+    const process = await startProcess({
+      route: () => ['crm'],
+      answer: (_target, outgoing) =>
+        outgoing.sequence === 1 && outgoing.channel === 0
+          ? new Promise<SendResult>((resolve) => {
+              release = resolve;
+            })
+          : DELIVERED,
+    });
+    await process.accepter.accept(events(60));
+    await until(() => process.sent.length === 59, 'all but the one that hangs');
+    release(DELIVERED);
+    await until(() => process.sent.length === 60, 'the one that hung');
+  });
+
+  it('drains a long line of one channel without waiting between its parts', async () => {
+    let away = true;
+    const process = await startProcess({ answer: () => (away ? { result: 'interrupted', reason: 'away' } : DELIVERED) });
+    const line = Array.from({ length: 2000 }, (_, i) => eventArrival(tenant, { id: `l${i}`, account: 'one' }));
+    await process.accepter.accept(line);
+    await until(async () => (await deliveries('pending')) === 2000, 'all to be pending');
+    away = false;
+    await until(() => process.sent.length === 2000, 'all to be sent', 5_000);
+    expect(process.sent.map((each) => each.number)).toEqual(line.map((_, i) => i + 1));
   });
 });

@@ -16,28 +16,28 @@ describe('the hand-over', () => {
   it('gives a channel its rows in order, once', () => {
     const handover = createHandover(1e6);
     handover.put([row(1), row(1, 2), row(2), row(3)]);
-    expect(sequences(handover.take(1, 0, 1, 2))).toEqual([1, 2]);
-    expect(sequences(handover.take(1, 0, 3, 9))).toEqual([3]);
-    expect(handover.take(1, 0, 4, 9)).toEqual([]);
-    expect(sequences(handover.take(1, 2, 1, 9))).toEqual([1]);
+    expect(sequences(handover.take(1, 0, 1, 2, 9))).toEqual([1, 2]);
+    expect(sequences(handover.take(1, 0, 3, 9, 9))).toEqual([3]);
+    expect(handover.take(1, 0, 4, 9, 9)).toEqual([]);
+    expect(sequences(handover.take(1, 2, 1, 9, 9))).toEqual([1]);
   });
 
   it('gives nothing over a gap, and goes on behind it once the reader has been there', () => {
     const handover = createHandover(1e6);
     handover.put([row(1), row(2), row(5), row(6)]);
-    expect(sequences(handover.take(1, 0, 1, 9))).toEqual([1, 2]);
-    expect(handover.take(1, 0, 3, 9)).toEqual([]);
-    expect(sequences(handover.take(1, 0, 5, 9))).toEqual([5, 6]);
+    expect(sequences(handover.take(1, 0, 1, 9, 9))).toEqual([1, 2]);
+    expect(handover.take(1, 0, 3, 9, 9)).toEqual([]);
+    expect(sequences(handover.take(1, 0, 5, 9, 9))).toEqual([5, 6]);
   });
 
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {
     const size = row(1).arrival.raw.length;
     const handover = createHandover(2 * size);
     handover.put([row(1), row(2), row(3)]);
-    expect(sequences(handover.take(1, 0, 1, 9))).toEqual([1, 2]);
+    expect(sequences(handover.take(1, 0, 1, 9, 9))).toEqual([1, 2]);
     handover.put([row(3), row(4)]);
     handover.forget(1, 0);
     handover.put([row(7), row(8)]);
-    expect(sequences(handover.take(1, 0, 7, 9))).toEqual([7, 8]);
+    expect(sequences(handover.take(1, 0, 7, 9, 9))).toEqual([7, 8]);
   });
 });

@@ -271,7 +271,8 @@ create table delivery (
   primary key (tenant, target, channel, epoch, number)
 );
 create index delivery_due on delivery (tenant, target, next_at) where state = 'pending' or void = 'due';
-create index delivery_line on delivery (tenant, target, channel, epoch, number) where state = 'pending' or void = 'due';
+-- Channel before target: an owner that takes a channel over counts what waits there for each target.
+create index delivery_line on delivery (tenant, channel, target, epoch, number) where state = 'pending' or void = 'due';
 -- What pullers hold: small, and asked before a channel is given to another.
 create index delivery_leased on delivery (tenant, target, channel, leased_until) where leased_until is not null;
 create index delivery_message on delivery (tenant, channel, sequence);
@@ -383,6 +384,7 @@ create table quarantine (
   primary key (tenant, number),
   unique (tenant, cause, fingerprint, digest)
 );
+create index quarantine_held on quarantine (tenant, number) where state = 'held';
 
 create table refusal (
   id bigint generated always as identity primary key,

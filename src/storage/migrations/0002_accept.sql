@@ -19,9 +19,8 @@ begin
   if not exists (select from generation where id = p_current and sealed_at is null) then
     return null;
   end if;
-  update generation set sealed_at = clock_timestamp(), last_arrival = coalesce(
-    (select max(arrived_at) from message where generation = p_current), clock_timestamp())
-  where id = p_current;
+  -- Nothing in it arrived later than now. The exact time would be a scan of all content, while every commit waits.
+  update generation set sealed_at = clock_timestamp(), last_arrival = clock_timestamp() where id = p_current;
   perform create_generation(p_current + 1);
   return p_current + 1;
 end $$;
@@ -29,7 +28,8 @@ end $$;
 -- Decides one batch and makes it durable, in one transaction: see channel/accept.ts for the order of work.
 --
 -- Rows come as parallel arrays; fingerprints (16 bytes a row), digests (24), hashes (32) and raw bytes each as
--- one bytea, because the driver sends a single Buffer in binary. No key comes twice within a batch.
+-- one bytea, because the driver sends a single Buffer in binary. A key may come several times within a batch only
+-- where it is stored already and looked up for each of its rows; otherwise key's primary key refuses the batch.
 -- p_look_up_row/_generation: pairs the filters could not rule out. p_generation: the generation that was current
 -- for the filters; when another has been opened since, every row is looked up from there on.
 -- p_repeated: the answer to this batch's commit was lost; what it stored keeps its verdicts and is not counted again.
