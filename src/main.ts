@@ -3,7 +3,7 @@ import { ConfigurationInvalid, readConfiguration } from './app/configuration.js'
 import { type App, startApp } from './app.js';
 import { DataDirectoryInUse, EmbeddedFailed } from './storage/embedded.js';
 import { MigrationRefused } from './storage/migrate.js';
-import { UnsafeDatabase } from './storage/pool.js';
+import { DatabaseUnreachable, UnsafeDatabase } from './storage/pool.js';
 
 /**
  * Runs Waybill until it is told to stop. Resolves to the exit code: 0 when it was told to stop and did, 1 when it could
@@ -51,7 +51,14 @@ function signal(): Promise<void> {
 
 /** What a person can act on; the rest with its stack, for a report. */
 function explained(error: unknown): string {
-  const known = [ConfigurationInvalid, DataDirectoryInUse, EmbeddedFailed, MigrationRefused, UnsafeDatabase];
+  const known = [
+    ConfigurationInvalid,
+    DataDirectoryInUse,
+    DatabaseUnreachable,
+    EmbeddedFailed,
+    MigrationRefused,
+    UnsafeDatabase,
+  ];
   if (known.some((kind) => error instanceof kind)) return (error as Error).message;
   if (error instanceof Error && 'code' in error && 'port' in error) {
     if (error.code === 'EADDRINUSE')

@@ -5,7 +5,7 @@ import type { Settings } from '../config/schema.js';
 import type { Clock } from '../message/clock.js';
 import { startEmbedded } from '../storage/embedded.js';
 import { migrate } from '../storage/migrate.js';
-import { checkServer, createPool } from '../storage/pool.js';
+import { checkServer, createPool, DatabaseUnreachable, isUnreachable } from '../storage/pool.js';
 
 /** The database this process works on: its own embedded one, or the one it was given. */
 export interface Database {
@@ -38,7 +38,7 @@ export async function openDatabase(settings: Settings, clock: Clock, log: Logger
     return { pool, work, directory: embedded?.directory ?? null, close };
   } catch (error) {
     await close();
-    throw error;
+    throw isUnreachable(error) ? new DatabaseUnreachable(url, error) : error;
   }
 }
 

@@ -2,6 +2,7 @@ import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { readyOf } from './planning.js';
+import type { UnderWay } from './under-way.js';
 import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
   type Canonical,
@@ -66,7 +67,7 @@ function withinBytes(due: readonly DueDelivery[]): DueDelivery[] {
  * A target in line gets its heads together, in order. One without order gets each by itself, several at a time; those
  * go on by themselves, and the next one is taken as soon as one of them ends.
  */
-export async function dispatchTarget(deps: DispatchDeps, target: Target, underWay: Set<string>): Promise<boolean> {
+export async function dispatchTarget(deps: DispatchDeps, target: Target, underWay: UnderWay): Promise<boolean> {
   const sender = deps.senderOf(target);
   // A sender that has given its target up for a while is left alone: asking it would only rewrite the rows.
   if (!sender || (sender.resting?.() ?? 0) > 0 || target.paused) return false;
@@ -74,13 +75,14 @@ export async function dispatchTarget(deps: DispatchDeps, target: Target, underWa
   const held = waitingChannels(deps, target).filter(
     ({ tenant, channel }) => !inLine || !deps.inFlight({ tenant, channel, target: target.id }),
   );
+  underWay.look();
   const room = roomOf(target, underWay);
   if (held.length === 0 || room <= 0) return false;
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };
   const found = await deps.store.due(wanted, held, room + underWay.size);
   const due = withinBytes(found.filter((each) => !underWay.has(keyOf(each))).slice(0, room));
   if (due.length === 0) return false;
-  for (const each of due) underWay.add(keyOf(each));
+  for (const each of due) underWay.begin(keyOf(each));
   if (inLine) return (await tryAndRelease(deps, target, due, underWay)) > 0;
   for (const each of due) deps.aside(tryAndRelease(deps, target, [each], underWay));
   return false;
@@ -91,16 +93,16 @@ async function tryAndRelease(
   deps: DispatchDeps,
   target: Target,
   due: readonly DueDelivery[],
-  underWay: Set<string>,
+  underWay: UnderWay,
 ): Promise<number> {
   try {
     return await tryTogether(deps, target, await outgoingOf(deps, target, due));
   } finally {
-    for (const each of due) underWay.delete(keyOf(each));
+    for (const each of due) underWay.end(keyOf(each));
   }
 }
 
-function roomOf(target: Target, underWay: Set<string>): number {
+function roomOf(target: Target, underWay: UnderWay): number {
   const { definition } = target;
   switch (definition.kind) {
     case 'queue':

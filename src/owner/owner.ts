@@ -31,6 +31,7 @@ import {
   type Render,
   type SenderOf,
 } from './state.js';
+import { UnderWay } from './under-way.js';
 import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './suspects.js';
 
 export interface OwnerSettings extends LeaseSettings {
@@ -115,14 +116,14 @@ export function createOwner(deps: OwnerDeps): Owner {
   const inFlight = new Map<string, number>();
   let unconfirmed = 0;
   const trying = new Map<string, Set<number>>();
-  const dispatching = new Map<string, Set<string>>();
+  const dispatching = new Map<string, UnderWay>();
   const late = new Set<Promise<void>>();
   const beside = new Set<Promise<unknown>>();
   // Channels whose last round failed: each is read alone until a round of it succeeds, so that one holds up nobody else.
   const trouble = new Map<string, { until: number; failures: number }>();
   let inRound = new Set<string>();
   // Keys of deliveries that an unassign is about to cancel: not to be sent meanwhile.
-  let reserved: { readonly underWay: Set<string>; readonly key: string }[] = [];
+  let reserved: { readonly underWay: UnderWay; readonly key: string }[] = [];
   let loops: Promise<unknown> = Promise.resolve();
   let stopping = false;
   const bell = createBell();
@@ -359,7 +360,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       outcomes = [...closing, ...outcomes];
       throw error;
     } finally {
-      for (const { underWay, key } of reserved) underWay.delete(key);
+      for (const { underWay, key } of reserved) underWay.end(key);
       reserved = [];
     }
   }
@@ -557,14 +558,14 @@ export function createOwner(deps: OwnerDeps): Owner {
   function reserve(decision: DueDecision, each: { target: number; epoch: number; number: number }): boolean {
     const key = keyOf({ ...each, channel: decision.channel });
     const underWay = underWayOf(channelKey(decision.tenant, each.target));
-    if (underWay.has(key)) return false;
-    underWay.add(key);
+    if (underWay.isRunning(key)) return false;
+    underWay.begin(key);
     reserved.push({ underWay, key });
     return true;
   }
 
-  function underWayOf(target: string): Set<string> {
-    const underWay = dispatching.get(target) ?? new Set<string>();
+  function underWayOf(target: string): UnderWay {
+    const underWay = dispatching.get(target) ?? new UnderWay();
     dispatching.set(target, underWay);
     return underWay;
   }

@@ -170,6 +170,30 @@ export class UnsafeDatabase extends Error {
   }
 }
 
+/** The database does not answer, or lets us not in. Says which one, by host and name, and never its password. */
+export class DatabaseUnreachable extends Error {
+  override readonly name = 'DatabaseUnreachable';
+  constructor(url: string, cause: unknown) {
+    const { host, pathname } = URL.canParse(url) ? new URL(url) : { host: '', pathname: '' };
+    super(
+      `The database ${host}${pathname} can't be reached (${reasonOf(cause)}). Start it, or correct DATABASE_URL; ` +
+        'without DATABASE_URL Waybill starts one of its own.',
+      { cause },
+    );
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ');
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether a first connection failed for want of a server, a database of that name (3D) or the right to it (28). */
+export function isUnreachable(error: unknown): boolean {
+  const refused = error instanceof pg.DatabaseError && /^(?:28|3D)/.test(error.code ?? '');
+  return refused || classify(error) === 'unavailable';
+}
+
 /** 14.0, as `server_version_num` writes it. */
 const OLDEST_SERVER = 140_000;
 

@@ -535,6 +535,7 @@ describe('the owner', () => {
     await until(() => process.sent.length === 59, 'all but the one that hangs');
     release(DELIVERED);
     await until(() => process.sent.length === 60, 'the one that hung');
+    expect(new Set(process.sent.map((each) => `${each.channel}-${each.number}`)).size).toBe(60);
   });
 
   it('drains a long line of one channel without waiting between its parts', async () => {

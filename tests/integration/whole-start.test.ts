@@ -47,8 +47,8 @@ test('a data directory that can not be written is named', async () => {
   const readOnly = join(site.directory, 'read-only');
   await mkdir(readOnly);
   await chmod(readOnly, 0o500);
-  // Root may write everywhere but where there is nothing to write to.
-  for (const data of [join(file, 'data'), isRoot ? '/proc/waybill' : join(readOnly, 'data')]) {
+  // Root may write everywhere but where the kernel says no.
+  for (const data of [join(file, 'data'), isRoot ? '/sys/waybill' : join(readOnly, 'data')]) {
     const ended = await site.run(['start'], { WAYBILL_DATA: data });
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toContain(data);
