@@ -13,7 +13,7 @@ import { pageRoutes } from '../routes/pages/index.js';
 import { problemPage } from '../routes/pages/problem.js';
 import { pullRoutes } from '../routes/pull.js';
 import type { Route } from '../routes/route.js';
-import { createServer, type WaybillServer } from '../routes/server.js';
+import { createServer } from '../routes/server.js';
 import { allRoutes, auditRefusals } from '../routes/table.js';
 import { newToken } from './access/secret.js';
 import { createAfterTry } from './app/after-try.js';
@@ -25,7 +25,7 @@ import {
   readConfiguration,
 } from './app/configuration.js';
 import { createContentPort } from './app/content.js';
-import { type Database, filterCache, openDatabase } from './app/database.js';
+import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { verifyLogin } from './app/login.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -34,10 +34,9 @@ import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
 import { createSenders } from './app/senders.js';
 import { Broker } from './broker/broker.js';
-import { type Accepter, createAccepter } from './channel/accept.js';
+import { createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
 import { startContent } from './content/children.js';
-import type { Content } from './content/content.js';
 import { DEFAULT_LADDER } from './content/index.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
@@ -52,7 +51,7 @@ import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
 import { noteDead } from './storage/dead.js';
-import { type Directory, openDirectory } from './storage/directory.js';
+import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
 import { loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
@@ -252,7 +251,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 
   const disk = database.directory === null ? null : createFreeDisk(database.directory, LEAST_FREE_DISK);
   await disk?.look();
-  const readings = databaseReadings(pool);
+  const readings = databaseReadings(pool, log);
   metrics = createMetrics({
     ...readings,
     filters: () => generations.filters.status(),

@@ -88,7 +88,10 @@ async function insertOne(client, lines) {
   const channels = lines.map((_, i) => i % 16);
   const lengths = lines.map((line) => line.length);
   let end = 0;
-  const offsets = lengths.map((length) => (end += length) - length);
+  const offsets = lengths.map((length) => {
+    end += length;
+    return end - length;
+  });
   await client.query('begin');
   await client.query({
     name: 'bench-key',

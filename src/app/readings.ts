@@ -1,20 +1,31 @@
-import type { Pool } from 'pg';
+import type { Pool, QueryResultRow } from 'pg';
+import type { Logger } from 'pino';
 import type { Readings } from '../observe/metrics.js';
 
-/** The figures that only the database knows, for `/metrics`. Counted up to a bound, so that asking stays cheap. */
-export function databaseReadings(pool: Pool): Pick<Readings, 'lag' | 'inbox'> {
+/**
+ * The figures that only the database knows, for `/metrics`. Counted up to a bound, so that asking stays cheap. While it is
+ * away they are missing, and all the others are there: that is when somebody looks.
+ */
+export function databaseReadings(pool: Pool, log: Logger): Pick<Readings, 'lag' | 'inbox'> {
+  async function rowsOf<T extends QueryResultRow>(sql: string, parameters: unknown[] = []): Promise<T[]> {
+    try {
+      return (await pool.query<T>(sql, parameters)).rows;
+    } catch (error) {
+      log.warn({ err: error }, 'figures of the database are missing from the metrics');
+      return [];
+    }
+  }
   return {
-    async lag() {
-      const { rows } = await pool.query<{ tenant: string; target: string; messages: number }>(
+    lag() {
+      return rowsOf<{ tenant: string; target: string; messages: number }>(
         `select n.name as tenant, t.name as target, (select count(*) from (select from delivery d
            where d.tenant = t.tenant and d.target = t.id and (d.state = 'pending' or d.void = 'due') limit $1) c) as messages
          from target t join tenant n on n.id = t.tenant where t.removed_at is null`,
         [LAG_COUNTED],
       );
-      return rows;
     },
     async inbox() {
-      const { rows } = await pool.query<{ tenant: string; messages: number; oldest: number }>(
+      const rows = await rowsOf<{ tenant: string; messages: number; oldest: number }>(
         `select n.name as tenant, coalesce(w.messages, 0) as messages, coalesce(w.oldest, 0)::float8 as oldest from tenant n
          left join (select tenant, count(*) as messages, extract(epoch from now() - min(since)) as oldest
            from standing where state = 'waiting' group by tenant) w on w.tenant = n.id`,

@@ -5,7 +5,7 @@ import type { BloomFilter as BloomFilterType } from 'bloom-filters';
 const { BloomFilter } = createRequire(import.meta.url)('bloom-filters') as typeof import('bloom-filters');
 
 /** False positives allowed per generation: five of them make 0.1 % over the whole window. */
-export const FALSE_POSITIVES_PER_GENERATION = 0.0002;
+const FALSE_POSITIVES_PER_GENERATION = 0.0002;
 
 /** The shape of a filter: how many bits and how many of them each key sets. */
 export interface FilterShape {

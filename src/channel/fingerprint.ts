@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 
 /** Bytes of a fingerprint: 128 bits of a keyed SHA-256. */
-export const FINGERPRINT_BYTES = 16;
+const FINGERPRINT_BYTES = 16;
 
 /**
  * The de-duplication key of an arrival: SHA-256 over the installation's secret and length-prefixed

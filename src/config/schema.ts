@@ -5,7 +5,6 @@ import { listenAddress, networks, path, section, setting, size, url } from './se
 
 /** The parts a process can play; several processes on one database may share them out. */
 const ROLES = ['ingress', 'owner', 'web'] as const;
-export type Role = (typeof ROLES)[number];
 
 const MIB = 1024 ** 2;
 

@@ -2,7 +2,6 @@ import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { readyOf } from './planning.js';
-import type { UnderWay } from './under-way.js';
 import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
   type Canonical,
@@ -14,6 +13,7 @@ import {
   type Render,
   type SenderOf,
 } from './state.js';
+import type { UnderWay } from './under-way.js';
 
 /** What a result of one try leads to (delivery/retry.ts). */
 export type AfterTry = (

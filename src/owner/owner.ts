@@ -31,8 +31,8 @@ import {
   type Render,
   type SenderOf,
 } from './state.js';
-import { UnderWay } from './under-way.js';
 import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './suspects.js';
+import { UnderWay } from './under-way.js';
 
 export interface OwnerSettings extends LeaseSettings {
   readonly beatMs: number;
@@ -215,7 +215,10 @@ export function createOwner(deps: OwnerDeps): Owner {
     if (!tenant) return;
     const known = outcomes.filter(({ held: of }) => of.tenant === held.tenant && of.channel === held.channel);
     outcomes = outcomes.filter((outcome) => !known.includes(outcome));
-    await store.writePlans([], known.filter((outcome) => outcome.held.term === held.term));
+    await store.writePlans(
+      [],
+      known.filter((outcome) => outcome.held.term === held.term),
+    );
     const adopted = await store.adoptOpenPlans(held);
     const reader = await store.loadReader(held);
     const state = channelState(held, tenant, reader);
@@ -541,9 +544,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       }
       case 'unassign': {
         const pending = await store.pendingOf(state.held, decision.sequence);
-        const cancelled = pending.filter(
-          (each) => decision.targets.includes(each.target) && reserve(decision, each),
-        );
+        const cancelled = pending.filter((each) => decision.targets.includes(each.target) && reserve(decision, each));
         const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
         return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: carried, cancelled });
       }

@@ -92,7 +92,7 @@ function standingOf(decided: Decided, how: { readonly late: boolean; readonly ve
 const NOT_DECIDED: Decider = { by: 'rules', set: 0, rules: [] };
 
 /** A message set aside: it takes its place in the stream's plan, and its deliveries come later. */
-export function parkedItem(sequence: number, rung: number, why: string): Item {
+function parkedItem(sequence: number, rung: number, why: string): Item {
   const decided: Decided = {
     sequence,
     rung,

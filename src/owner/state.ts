@@ -2,7 +2,7 @@ import type { Decider, Lines } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
-import type { Outgoing, Sender, SendResult } from '../message/delivery.js';
+import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Rung, View } from '../message/view.js';
@@ -114,5 +114,3 @@ export type ParseOutcome =
   | { readonly ok: true; readonly view: View }
   /** `ours`: the surroundings failed, not the message. */
   | { readonly ok: false; readonly ours: boolean; readonly stage: string; readonly reason: string };
-
-export type SendResults = readonly SendResult[];

@@ -509,12 +509,15 @@ describe('the owner', () => {
       // The database holds no NUL, so the plan that says this can not be written.
       parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'a\0b' }),
     });
-    const inOther = Array.from({ length: 40 }, (_, i) => eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }));
+    const inOther = Array.from({ length: 40 }, (_, i) =>
+      eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }),
+    );
     await process.accepter.accept([mail('bad'), ...inOther]);
     const { rows } = await database.pool.query<{ channel: number }>("select channel from message where kind = 'mail'");
-    const others = await database.pool.query<{ n: number }>('select count(*)::int as n from message where channel <> $1', [
-      rows[0]?.channel,
-    ]);
+    const others = await database.pool.query<{ n: number }>(
+      'select count(*)::int as n from message where channel <> $1',
+      [rows[0]?.channel],
+    );
     const wanted = others.rows[0]?.n ?? 0;
     expect(wanted).toBeGreaterThan(0);
     await until(() => process.sent.length === wanted, 'every message of the other channel');
@@ -540,7 +543,9 @@ describe('the owner', () => {
 
   it('drains a long line of one channel without waiting between its parts', async () => {
     let away = true;
-    const process = await startProcess({ answer: () => (away ? { result: 'interrupted', reason: 'away' } : DELIVERED) });
+    const process = await startProcess({
+      answer: () => (away ? { result: 'interrupted', reason: 'away' } : DELIVERED),
+    });
     const line = Array.from({ length: 2000 }, (_, i) => eventArrival(tenant, { id: `l${i}`, account: 'one' }));
     await process.accepter.accept(line);
     await until(async () => (await deliveries('pending')) === 2000, 'all to be pending');

@@ -210,7 +210,8 @@ async function started(child: ChildProcess, adminToken: string): Promise<Waybill
     ended,
     call: (method, path, options = {}) => call(`${http}${path}`, method, { token: adminToken, ...options }),
     async metric(name, labels = {}) {
-      const { bytes } = await call(`${http}/metrics`, 'GET', { token: adminToken });
+      const { status, bytes } = await call(`${http}/metrics`, 'GET', { token: adminToken });
+      if (status !== 200) throw new Error(`/metrics answered ${status}: ${bytes}`);
       return readMetric(bytes.toString(), name, labels);
     },
     async stop() {

@@ -1,5 +1,5 @@
 /** Nested deeper than this, JSON is not read: nobody writes that by hand, and what reads it later may recurse. */
-export const MAX_DEPTH = 64;
+const MAX_DEPTH = 64;
 
 /** What one pass over the bytes says of a JSON text, before it is parsed. */
 export type Scan = 'plain' | 'digits' | 'too_deep';

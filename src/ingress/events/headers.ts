@@ -30,7 +30,7 @@ export function headerAttributes(headers: IncomingHttpHeaders): HeaderAttributes
  * A header's value as text: unquoted, then percent-decoded once, in UTF-8. Bytes beyond ASCII that came without
  * percent-encoding are taken too. Undefined when what comes out is no UTF-8.
  */
-export function headerText(value: string): string | undefined {
+function headerText(value: string): string | undefined {
   const bytes = percentDecoded(unquoted(value));
   return isUtf8(bytes) ? bytes.toString('utf8') : undefined;
 }
