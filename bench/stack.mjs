@@ -37,7 +37,7 @@ rules:
 `;
 
 /** A directory of its own, PostgreSQL as Waybill sets it up, a RabbitMQ node when asked for, and a running Waybill. */
-export async function startStack({ rabbitmq }) {
+export async function startStack({ rabbitmq, roles = 'ingress,owner,web' }) {
   const directory = mkdtempSync(join(tmpdir(), 'waybill-bench-'));
   writeFileSync(join(directory, 'waybill.yaml'), CONFIG);
   writeFileSync(join(directory, 'rules.yaml'), RULES);
@@ -53,6 +53,7 @@ export async function startStack({ rabbitmq }) {
       WAYBILL_HTTP: '127.0.0.1:0',
       WAYBILL_SMTP: '127.0.0.1:0',
       WAYBILL_ADMIN_TOKEN: TOKEN,
+      WAYBILL_ROLES: roles,
       DATABASE_URL: database.url,
       ...(node && { AMQP_URL: node.url }),
     },

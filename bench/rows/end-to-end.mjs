@@ -3,10 +3,10 @@ import amqp from 'amqplib';
 import { batch, post } from '../events.mjs';
 import { abreast, inTurn, median, perSecond } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
-import { insert, twins } from './batch-accept.mjs';
+import { insert } from './batch-accept.mjs';
 
 const PER_REQUEST = 1000;
-const ABREAST = 4;
+const ABREAST = 8;
 const PREFETCH = 2000;
 /** Bytes of a canonical message made from one of the events. */
 const BODY_BYTES = 900;
@@ -20,7 +20,6 @@ export async function run({ scale }) {
   const pool = stack.pool();
   const connection = await amqp.connect(stack.amqp);
   try {
-    await twins(pool);
     const consumer = await consume(connection, stack);
     const requests = Math.ceil(20 * scale);
     const costs = [];

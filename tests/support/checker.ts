@@ -66,6 +66,8 @@ export interface Receipt {
 export interface CheckOptions {
   /** Targets whose deliveries may still wait, as `<tenant>/<target>`. */
   readonly mayWait?: readonly string[];
+  /** SQL that is run first and undone at the end: a test of the checker itself makes the books wrong with it. */
+  readonly tamper?: string;
 }
 
 interface Run {
@@ -103,8 +105,9 @@ interface Channel {
 export async function check(databaseUrl: string, options: CheckOptions = {}): Promise<Books> {
   const client = await connect(databaseUrl);
   try {
-    // One moment for all that is read, while processes may be running.
-    await client.query('begin isolation level repeatable read read only');
+    // One moment for all that is read, while processes may be running. It ends with the connection, undone.
+    await client.query('begin isolation level repeatable read');
+    if (options.tamper !== undefined) await client.query(options.tamper);
     return await readBooks(client, options);
   } finally {
     await client.end();
