@@ -204,7 +204,10 @@ export const settingShape = {
         'How long one try may take before its child is ended and the message goes down the ladder.',
         { unit: 'seconds' },
       ),
-      memory: setting(size(32 * MIB, 64 * 1024 * MIB).prefault('256 MiB'), 'Memory a child may use.'),
+      memory: setting(
+        size(160 * MIB, 64 * 1024 * MIB).prefault('256 MiB'),
+        'Memory a child may use; a fresh one holds about 95 MiB.',
+      ),
       parkAfterMs: setting(
         z.int().min(10).max(60_000).default(250),
         'How long a try may hold up its channel; after that the message is parked and the channel goes on.',
