@@ -28,8 +28,11 @@ export function lockDirectory(dataDir: string): DirectoryLock {
   return { release: () => closeSync(file) };
 }
 
+/** A process that was just killed holds its lock until the kernel has put it away. */
+const PATIENCE_SECONDS = '2';
+
 function setLock(file: number, dataDir: string, path: string): void {
-  const flock = spawnSync('flock', ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'pipe', file] });
+  const flock = spawnSync('flock', ['-w', PATIENCE_SECONDS, '-x', '3'], { stdio: ['ignore', 'ignore', 'pipe', file] });
   if (flock.status === 0) return;
   if (flock.status === 1) throw new DataDirectoryInUse(dataDir, holder(path));
   const reason = flock.error?.message ?? flock.stderr.toString().trim();
