@@ -117,6 +117,12 @@ class Running {
   }
 }
 
+/** Stops all at the same time; rejects, when all have been tried, with what the first failed with. */
+async function together(stops: readonly (() => Promise<void>)[]): Promise<void> {
+  const ended = await Promise.allSettled(stops.map((stop) => stop()));
+  for (const each of ended) if (each.status === 'rejected') throw each.reason;
+}
+
 async function start({ from, configuration, clock, log }: AppDeps, running: Running): Promise<App> {
   const { settings } = configuration;
   const process = randomUUID();
@@ -338,10 +344,14 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       maxConnections: settings.http.maxConnections,
     },
   });
-  running.onStop(async () => {
-    stopping.abort();
-    await server.close(settings.drainSeconds * 1000);
-  });
+  // All doors close at once: none lets anybody in while what came by another is still ending.
+  const doors = [
+    async () => {
+      stopping.abort();
+      await server.close(settings.drainSeconds * 1000);
+    },
+  ];
+  running.onStop(() => together(doors));
   const listening = await server.listen(settings.http.listen.host, settings.http.listen.port);
   const http = `http://${urlHost(listening.address)}:${listening.port}`;
   if (baseUrl === '') baseUrl = http;
@@ -420,7 +430,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
         trusted: { proxies: smtp.trustedProxies, xclient: smtp.trustedXclient },
       },
     });
-    running.onStop(() => ingress.close());
+    doors.push(() => ingress.close());
     return `${urlHost(ingress.address.host)}:${ingress.address.port}`;
   }
 

@@ -24,9 +24,9 @@ const WRONGS: readonly (readonly [sql: string, said: RegExp])[] = [
   [
     `insert into key select 2, tenant, fingerprint, channel, sequence, digest from key where generation = 1 and channel = 1
      and sequence = 1`,
-    /key [0-9a-f]{32} of tenant \d+ is there 2 times/,
+    /key [0-9a-f]{32} of default is there more than once/,
   ],
-  ['delete from key where channel = 1 and sequence = 1', /a message without key/],
+  ['delete from key where channel = 1 and sequence = 1', /default\/1-1 has no key/],
   ["update message set raw = raw || ' '::bytea where channel = 1 and sequence = 1", /are not those of its hash/],
   [
     "update message set sha256 = sha256('x'::bytea), raw = 'x'::bytea where channel = 1 and sequence = 1",

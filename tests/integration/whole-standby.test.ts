@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { check, compareReceipts, untilSettled } from '../support/checker.js';
-import { consumeQueue } from '../support/consumers.js';
+import { consumeQueue, receiveHooks } from '../support/consumers.js';
 import { inLanes, Ledger, type SentEvent, sendEvents } from '../support/sending.js';
 import { until } from '../support/until.js';
 import { install, type Waybill } from '../support/waybill.js';
@@ -69,8 +69,67 @@ test('a second process accepts beside the first, and takes over its channels whe
   expect((await check(site.databaseUrl)).violations).toEqual([]);
 }, 90_000);
 
-function numbered(count: number): SentEvent[] {
-  return Array.from({ length: count }, (_, i) => ({ key: `e-${i}`, account: `customer-${i % 60}`, type: 'usage' }));
+test('an owner that was stopped in the middle and wakes up after it was replaced writes nothing over its successor', async () => {
+  const hooks = await receiveHooks();
+  const site = await install({
+    config: {
+      lease: { beatMs: 200, lostAfterMs: 1_000 },
+      sources: { feed: { kind: 'events' } },
+      targets: {
+        erp: { kind: 'queue' },
+        crm: { kind: 'webhook', url: hooks.url, allowPrivateAddresses: true, order: 'channel' },
+      },
+    },
+    rules: 'rules:\n  - { name: all, when: { kind: event }, then: { targets: [erp, crm] } }\n',
+    broker: true,
+  });
+  const processes = [await site.start(), await site.start({ WAYBILL_DATA: join(site.directory, 'data-2') })];
+  const erp = await consumeQueue(site.vhost);
+  const ledger = new Ledger();
+  let sent: SentEvent[] = [];
+
+  for (const [round, pair] of [processes, [...processes].reverse(), processes].entries()) {
+    const [stopped, other] = pair as [Waybill, Waybill];
+    const events = numbered(200, `r${round}`);
+    sent = [...sent, ...events];
+    const sending = Promise.all([
+      send(stopped, events.slice(0, 120), ledger),
+      send(other, events.slice(80, 200), ledger),
+    ]);
+    await until(() => ledger.messages.size >= 200 * round + 60, 'some to be accepted');
+    process.kill(stopped.pid, 'SIGSTOP');
+    const marker = { key: `marker-${round}`, account: 'customer-1', type: 'usage' };
+    sent.push(marker);
+    const marked = send(other, [marker], ledger);
+    await until(() => erp.receipts.some(({ externalId }) => externalId === marker.key), 'the other to go on', 20_000);
+    process.kill(stopped.pid, 'SIGCONT');
+    await Promise.all([sending, marked]);
+  }
+  await untilSettled(site.databaseUrl);
+  const books = await check(site.databaseUrl);
+  expect(books.violations).toEqual([]);
+  expect(ledger.violations).toEqual([]);
+  expect(books.messages.size).toBe(sent.length);
+  for (const [target, receipts] of [
+    ['erp', erp.receipts],
+    ['crm', hooks.taken],
+  ] as const) {
+    await until(
+      () => new Set(receipts.map(({ externalId }) => externalId)).size === sent.length,
+      'all to be delivered',
+    );
+    const compared = compareReceipts(books, { tenant: 'default', target }, receipts);
+    expect(compared, target).toMatchObject({ violations: [], distinct: sent.length });
+  }
+  for (const each of processes) expect(await each.stop()).toMatchObject({ code: 0 });
+}, 90_000);
+
+function numbered(count: number, prefix = 'e'): SentEvent[] {
+  return Array.from({ length: count }, (_, i) => ({
+    key: `${prefix}-${i}`,
+    account: `customer-${i % 60}`,
+    type: 'usage',
+  }));
 }
 
 async function send(waybill: Waybill, events: readonly SentEvent[], ledger: Ledger): Promise<void> {

@@ -117,12 +117,18 @@ test('SIGTERM lets what is under way end, takes nothing new, and exits with 0', 
     port,
     method: 'POST',
     path: '/v1/events',
-    headers: { authorization: `Bearer ${site.adminToken}`, 'content-type': 'application/x-ndjson' },
+    headers: {
+      authorization: `Bearer ${site.adminToken}`,
+      'content-type': 'application/x-ndjson',
+      expect: '100-continue',
+    },
   });
+  slow.flushHeaders();
+  await once(slow, 'continue');
   slow.write(body.slice(0, 20));
   const answered = once(slow, 'response');
-  // Both have reached it.
-  await until(async () => (await waybill.metric('process_open_fds')) > 0, 'the process to answer');
+  const waiting = waybill.call('POST', '/v1/targets/other/pull', { json: { wait: 30 } });
+  await until(async () => (await waybill.metric('waybill_accept_waiting_messages')) === 0, 'it to answer');
 
   const stopped = waybill.stop();
   await until(() => waybill.log.some(({ msg }) => msg === 'stopping'), 'the stop to begin');
@@ -130,6 +136,7 @@ test('SIGTERM lets what is under way end, takes nothing new, and exits with 0', 
   const [response] = await answered;
   expect(response.statusCode).toBe(202);
   expect(await text(response)).toContain('"verdict":"sequenced"');
+  expect((await waiting).json).toMatchObject({ deliveries: [] });
   wire.write(' and the other half.\r\n.\r\n');
   expect(await wire.reply()).toMatch(/^250 2\.0\.0 Ok: queued as /);
   expect(await stopped).toMatchObject({ code: 0, signal: null });

@@ -197,7 +197,10 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
 
 test('RabbitMQ away at the start and in the middle: accepting goes on, and all comes in order when it is back', async () => {
   const site = await install({
-    config: { sources: SOURCES, targets: { erp: { kind: 'queue' }, wms: { kind: 'queue' }, archive: { kind: 'pull' } } },
+    config: {
+      sources: SOURCES,
+      targets: { erp: { kind: 'queue' }, wms: { kind: 'queue' }, archive: { kind: 'pull' } },
+    },
     rules: 'rules:\n  - { name: all, when: { kind: event }, then: { targets: [erp, wms, archive] } }\n',
     broker: true,
   });

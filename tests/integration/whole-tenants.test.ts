@@ -81,6 +81,14 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   expect(books.violations).toEqual([]);
   expect(books.counted.get('default')).toEqual({ sequenced: EVENTS + 52, duplicates: 0, conflicts: 0, expired: 0 });
   expect(books.counted.get('acme')).toEqual({ sequenced: EVENTS + 52, duplicates: 10, conflicts: 5, expired: 0 });
+  for (const [tenant, duplicate, conflict] of [
+    ['default', 0, 0],
+    ['acme', 10, 5],
+  ] as const) {
+    expect(await waybill.metric('waybill_accepted_total', { tenant, verdict: 'sequenced' })).toBe(EVENTS + 52);
+    expect(await waybill.metric('waybill_accepted_total', { tenant, verdict: 'duplicate' })).toBe(duplicate);
+    expect(await waybill.metric('waybill_accepted_total', { tenant, verdict: 'conflict' })).toBe(conflict);
+  }
   for (const tenant of ['default', 'acme'] as const) {
     await until(() => queues[tenant].receipts.length >= EVENTS + 52, `${tenant} to have everything`);
     for (const [target, receipts] of [

@@ -177,7 +177,7 @@ async function readBooks(client: pg.Client, options: CheckOptions): Promise<Book
   const messages = await readMessages(client, tenantName);
   checkSequences(channels, messages, tenantName, broken);
   await checkSpans(client, broken);
-  await checkKeys(client, broken);
+  await checkKeys(client, messages, tenantName, broken);
   await checkHashes(client, broken);
   const plans = await readPlans(client);
   checkPlans(channels, plans, messages, tenantName, broken);
@@ -292,26 +292,27 @@ async function checkSpans(client: pg.Client, broken: Broken): Promise<void> {
 }
 
 /** A key is once in a tenant over all generations, and keys and messages belong to each other one to one. */
-async function checkKeys(client: pg.Client, broken: Broken): Promise<void> {
-  const twice = await client.query<{ tenant: number; fingerprint: Buffer; times: number }>(
-    'select tenant, fingerprint, count(*) as times from key group by 1, 2 having count(*) > 1 limit 5',
+async function checkKeys(
+  client: pg.Client,
+  messages: ReadonlyMap<string, StoredMessage>,
+  tenantName: NameOf,
+  broken: Broken,
+): Promise<void> {
+  const { rows } = await client.query<{ tenant: number; fingerprint: string; channel: number; sequence: number }>(
+    `select tenant, encode(fingerprint, 'hex') as fingerprint, channel, sequence from key`,
   );
-  for (const row of twice.rows) {
-    broken(`key ${row.fingerprint.toString('hex')} of tenant ${row.tenant} is there ${row.times} times`);
+  const keys = new Set<string>();
+  const keyed = new Set<string>();
+  for (const { tenant, fingerprint, channel, sequence } of rows) {
+    const name = `${tenantName(tenant)}/${channel}-${sequence}`;
+    const key = `${tenant}/${fingerprint}`;
+    if (keys.has(key)) broken(`key ${fingerprint} of ${tenantName(tenant)} is there more than once`);
+    if (keyed.has(name)) broken(`${name} has two keys`);
+    if (!messages.has(name)) broken(`${name} has a key and no message`);
+    keys.add(key);
+    keyed.add(name);
   }
-  const { rows } = await client.query<{ what: string; tenant: number; channel: number; sequence: number }>(
-    `(select 'a message without key' as what, m.tenant, m.channel, m.sequence from message m
-       left join key k on k.generation = m.generation and k.tenant = m.tenant and k.channel = m.channel
-         and k.sequence = m.sequence where k.sequence is null limit 5)
-     union all
-     (select 'a key without message', k.tenant, k.channel, k.sequence from key k
-       left join message m on m.generation = k.generation and m.tenant = k.tenant and m.channel = k.channel
-         and m.sequence = k.sequence where m.sequence is null limit 5)
-     union all
-     (select 'two keys of one message', k.tenant, k.channel, k.sequence from key k
-       group by k.tenant, k.channel, k.sequence having count(*) > 1 limit 5)`,
-  );
-  for (const row of rows) broken(`${row.what}: ${row.tenant}/${row.channel}-${row.sequence}`);
+  for (const name of messages.keys()) if (!keyed.has(name)) broken(`${name} has no key`);
 }
 
 async function checkHashes(client: pg.Client, broken: Broken): Promise<void> {
