@@ -1,7 +1,7 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { applyRoutes } from '../routes/apply.js';
@@ -38,6 +38,7 @@ import { createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
 import { startContent } from './content/children.js';
 import { DEFAULT_LADDER } from './content/index.js';
+import { createInTurns } from './ingress/events/turns.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
 import { messageId } from './message/id.js';
@@ -242,6 +243,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     settings: {
       maxBatchRows: settings.channel.maxBatchMessages,
       maxBatchBytes: settings.channel.maxBatchBytes,
+      secondLaneRows: 500,
       maxWaitingRows: settings.channel.maxWaitingMessages,
       maxWaitingBytes: settings.channel.maxWaitingBytes,
       window: {
@@ -252,7 +254,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     },
     onSequenced: (rows) => owner.sequenced(rows),
     randomId: () => randomInt(1, 2 ** 47),
-    pause: (ms) => (ms === 0 ? new Promise((resolve) => setImmediate(resolve)) : pause(ms)),
+    pause: (ms) => (ms === 0 ? nextTurn() : pause(ms)),
   });
 
   const disk = database.directory === null ? null : createFreeDisk(database.directory, LEAST_FREE_DISK);
@@ -444,6 +446,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
             refuse,
             sources,
             clock,
+            inTurns: createInTurns(nextTurn),
             limits: { ...limits, maxEvents: settings.http.maxEventsPerRequest },
           }),
           ...hookRoutes({

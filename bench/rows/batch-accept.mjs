@@ -16,7 +16,7 @@ export async function run({ scale }) {
   const stack = await startStack({ rabbitmq: false, roles: 'ingress,web' });
   const pool = stack.pool();
   try {
-    const requests = Math.ceil(40 * scale);
+    const requests = Math.ceil(100 * scale);
     const costs = [];
     const { a, b } = await inTurn(
       5,

@@ -21,7 +21,7 @@ export async function run({ scale }) {
   const connection = await amqp.connect(stack.amqp);
   try {
     const consumer = await consume(connection, stack);
-    const requests = Math.ceil(20 * scale);
+    const requests = Math.ceil(40 * scale);
     const costs = [];
     const { a, b } = await inTurn(
       5,

@@ -28,6 +28,8 @@ export interface Filters {
 export interface AcceptSettings {
   readonly maxBatchRows: number;
   readonly maxBatchBytes: number;
+  /** While a commit is under way, fewer rows than this wait for company: a commit costs as much as some hundred rows. */
+  readonly secondLaneRows: number;
   /** Bounds of what may wait for a commit; beyond them `Busy`. */
   readonly maxWaitingRows: number;
   readonly maxWaitingBytes: number;
@@ -59,6 +61,12 @@ export interface Accepter {
 /** An answer that was lost may have been a yes. */
 const UNKNOWN = 'it is not known whether this was accepted, and sending it again is safe';
 
+/**
+ * Commits of this process at once. The second reaches the database, is unpacked there and waits for the first one's
+ * locks, so that the database goes on with it at once; a third would only wait longer.
+ */
+const LANES = 2;
+
 /** How often a batch that lost against other writers is done again without and with a pause. */
 const CONTENDED_AT_ONCE = 5;
 const CONTENDED_TRIES = 20;
@@ -67,6 +75,19 @@ const CONTENDED_TRIES = 20;
 interface Fate {
   /** A commit of this process stored the key or found it. */
   stored: boolean;
+}
+
+/** Rows that are decided together, in a lane of their process, and where those go that got a number. */
+interface Part {
+  readonly lane: number;
+  readonly waiting: readonly Waiting[];
+  readonly handOver: SequencedRow[];
+}
+
+/** What a batch hands over once every batch that was begun before it has. */
+interface HandOver {
+  readonly sequenced: SequencedRow[];
+  done: boolean;
 }
 
 interface Waiting {
@@ -100,7 +121,11 @@ export function createAccepter(deps: {
   const { commit, filters, clock, settings } = deps;
   let line: Waiting[] = [];
   let bytes = 0;
-  let running: Promise<void> | null = null;
+  let gathering: Promise<void> | null = null;
+  const busy = new Map<number, Promise<void>>();
+  /** What becomes of the keys that are being committed. */
+  const underWay = new Map<string, Fate>();
+  const handOvers: HandOver[] = [];
   let closed = false;
   let down = false;
 
@@ -114,7 +139,7 @@ export function createAccepter(deps: {
     return new Promise<Verdict[]>((resolve, reject) => {
       enqueue(arrivals, resolve, reject);
       bytes += size;
-      running ??= run();
+      gathering ??= gather();
     });
   };
 
@@ -139,27 +164,54 @@ export function createAccepter(deps: {
     });
   }
 
-  async function run(): Promise<void> {
-    // Requests of the same turn of the event loop share the first commit.
+  /** Requests of the same turn of the event loop share a commit. */
+  async function gather(): Promise<void> {
     await deps.pause(0);
-    while (line.length > 0) {
+    gathering = null;
+    feed();
+  }
+
+  /** Gives every lane that is free a batch, where there is one worth it. */
+  function feed(): void {
+    for (let lane = 0; lane < LANES; lane++) {
+      if (busy.has(lane)) continue;
+      if (line.length === 0 || (busy.size > 0 && line.length < settings.secondLaneRows)) return;
       const waiting = takeBatch();
-      await decide(waiting, false);
-      for (const { candidate } of waiting) bytes -= candidate.arrival.raw.length;
+      if (waiting.length === 0) return;
+      const done = carry(lane, waiting).finally(() => {
+        busy.delete(lane);
+        feed();
+      });
+      busy.set(lane, done);
     }
-    running = null;
+  }
+
+  /** Sees one batch through. Never rejects. */
+  async function carry(lane: number, waiting: readonly Waiting[]): Promise<void> {
+    const part: HandOver = { sequenced: [], done: false };
+    handOvers.push(part);
+    await decide({ lane, waiting, handOver: part.sequenced }, false);
+    for (const { candidate, fate } of waiting) {
+      if (underWay.get(candidate.key) === fate) underWay.delete(candidate.key);
+      bytes -= candidate.arrival.raw.length;
+    }
+    part.done = true;
+    // In the order in which they were begun, which nearly always is that of their numbers.
+    while (handOvers[0]?.done) {
+      const { sequenced } = handOvers.shift() as HandOver;
+      if (sequenced.length > 0) deps.onSequenced(sequenced);
+    }
   }
 
   /** The first rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
     const batch: Waiting[] = [];
     const later: Waiting[] = [];
-    const fates = new Map<string, Fate>();
     let size = 0;
     let at = 0;
     for (; at < line.length && batch.length < settings.maxBatchRows && size < settings.maxBatchBytes; at++) {
       const waiting = line[at] as Waiting;
-      if (mayStoreTwice(waiting, fates)) {
+      if (mayStoreTwice(waiting, underWay)) {
         later.push(waiting);
       } else {
         batch.push(waiting);
@@ -171,18 +223,19 @@ export function createAccepter(deps: {
   }
 
   /** Commits a batch and answers its senders, whatever the store does. Never rejects. */
-  async function decide(waiting: readonly Waiting[], lookUpAll: boolean): Promise<void> {
+  async function decide(part: Part, lookUpAll: boolean): Promise<void> {
+    const { waiting } = part;
     const id = deps.randomId();
     const giveUpAt = clock.monotonic() + settings.patienceMs;
     let repeated = false;
     let careful = lookUpAll;
     let contended = 0;
     for (let tries = 0; ; tries++) {
-      const batch = makeBatch(id, waiting, repeated, careful);
+      const batch = makeBatch(id, part, repeated, careful);
       try {
         const answer = await commit(batch);
         down = false;
-        answerSenders(waiting, answer);
+        answerSenders(part, answer);
         return;
       } catch (error) {
         const failure = error instanceof StoreError ? error.failure : 'fault';
@@ -196,7 +249,7 @@ export function createAccepter(deps: {
               return;
             }
             // Only under its own id can what a batch stored be told from a duplicate, once its answer was lost.
-            if (contended > 1 && !repeated && (await decidedApart(waiting))) return;
+            if (contended > 1 && !repeated && (await decidedApart(part))) return;
             if (contended > CONTENDED_AT_ONCE) await deps.pause(retryPause(contended - CONTENDED_AT_ONCE - 1));
             break;
           case 'unavailable':
@@ -210,7 +263,7 @@ export function createAccepter(deps: {
             await deps.pause(retryPause(tries));
             break;
           case 'data':
-            await isolate(waiting, careful);
+            await isolate(part, careful);
             return;
           case 'fault':
             fail(waiting, new Unavailable(`storing failed; ${UNKNOWN}`, { cause: error }));
@@ -229,16 +282,17 @@ export function createAccepter(deps: {
    * fail-over or because the window left it behind, and then its rows together would contend with themselves for ever.
    * False when every key comes once.
    */
-  async function decidedApart(waiting: readonly Waiting[]): Promise<boolean> {
-    const [first, again] = firstOfEachKey(waiting);
+  async function decidedApart(part: Part): Promise<boolean> {
+    const [first, again] = firstOfEachKey(part.waiting);
     if (again.length === 0) return false;
-    await decide(first, true);
-    await decide(again, true);
+    await decide({ ...part, waiting: first }, true);
+    await decide({ ...part, waiting: again }, true);
     return true;
   }
 
   /** Splits a batch the store can't take until the bad row is alone, and rejects only that one. */
-  async function isolate(waiting: readonly Waiting[], careful: boolean): Promise<void> {
+  async function isolate(part: Part, careful: boolean): Promise<void> {
+    const { waiting } = part;
     const [first] = waiting;
     if (waiting.length === 1 && first) {
       first.settle({
@@ -249,11 +303,11 @@ export function createAccepter(deps: {
       return;
     }
     const middle = waiting.length >> 1;
-    await decide(waiting.slice(0, middle), careful);
-    await decide(waiting.slice(middle), careful);
+    await decide({ ...part, waiting: waiting.slice(0, middle) }, careful);
+    await decide({ ...part, waiting: waiting.slice(middle) }, careful);
   }
 
-  function makeBatch(id: number, waiting: readonly Waiting[], repeated: boolean, careful: boolean): Batch {
+  function makeBatch(id: number, { lane, waiting }: Part, repeated: boolean, careful: boolean): Batch {
     const rows = waiting.map((one) => one.candidate);
     const generation = filters.current;
     const lookUps: [number, number][] = [];
@@ -262,13 +316,12 @@ export function createAccepter(deps: {
       for (const each of generations) lookUps.push([index, each]);
       if ((careful || fate.stored) && !generations.includes(generation)) lookUps.push([index, generation]);
     });
-    return { id, repeated, rows, generation, lookUps };
+    return { id, lane, repeated, rows, generation, lookUps };
   }
 
-  function answerSenders(waiting: readonly Waiting[], answer: BatchAnswer): void {
+  function answerSenders({ waiting, handOver }: Part, answer: BatchAnswer): void {
     const next = new Map(answer.starts.map((start) => [start.tenant * 1024 + start.channel, start.lastSequence]));
     const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
-    const sequenced: SequencedRow[] = [];
     const stored: Buffer[] = [];
     waiting.forEach(({ candidate, fate, settle }, index) => {
       const exception = exceptions.get(index);
@@ -283,12 +336,11 @@ export function createAccepter(deps: {
       const key = candidate.arrival.tenant.id * 1024 + candidate.channel;
       const sequence = exception ? exception.sequence : (next.get(key) ?? 0) + 1;
       if (!exception) next.set(key, sequence);
-      sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
+      handOver.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
       settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
     });
     filters.remember(stored);
     filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
-    if (sequenced.length > 0) deps.onSequenced(sequenced);
   }
 
   function fail(waiting: readonly Waiting[], error: Error): void {
@@ -301,7 +353,7 @@ export function createAccepter(deps: {
     storing: () => !down,
     async close() {
       closed = true;
-      await running;
+      while (gathering !== null || busy.size > 0) await Promise.race([gathering, ...busy.values()]);
     },
   };
 }
@@ -317,7 +369,7 @@ function retryPause(tries: number): number {
  */
 function mayStoreTwice(waiting: Waiting, fates: Map<string, Fate>): boolean {
   if (waiting.candidate.expired) return false;
-  const key = keyOf(waiting.candidate);
+  const { key } = waiting.candidate;
   const first = fates.get(key);
   if (first === undefined) {
     fates.set(key, waiting.fate);
@@ -333,16 +385,12 @@ function firstOfEachKey(rows: readonly Waiting[]): [first: Waiting[], again: Wai
   const again: Waiting[] = [];
   const keys = new Set<string>();
   for (const row of rows) {
-    const key = keyOf(row.candidate);
-    const comesAgain = !row.candidate.expired && keys.has(key);
-    if (!row.candidate.expired) keys.add(key);
+    const { key, expired } = row.candidate;
+    const comesAgain = !expired && keys.has(key);
+    if (!expired) keys.add(key);
     (comesAgain ? again : first).push(row);
   }
   return [first, again];
-}
-
-function keyOf({ arrival, fingerprint }: Candidate): string {
-  return `${arrival.tenant.id}.${fingerprint.toString('latin1')}`;
 }
 
 function exceptionVerdict(exception: Exclude<BatchAnswer['exceptions'][number], { verdict: 'sequenced' }>): Verdict {

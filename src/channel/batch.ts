@@ -1,13 +1,15 @@
-import { hash } from 'node:crypto';
 import type { Arrival } from '../message/arrival.js';
 import type { Tenant } from '../message/tenant.js';
-import { fingerprint } from './fingerprint.js';
+import { FINGERPRINT_BYTES, fingerprint } from './fingerprint.js';
 import { accountHash, channelOf } from './partition.js';
+import { sha256 } from './sha256.js';
 
 /** An arrival with everything its channel needs to decide it. */
 export interface Candidate {
   readonly arrival: Arrival;
   readonly channel: number;
+  /** Tenant and fingerprint: what is stored once. */
+  readonly key: string;
   readonly fingerprint: Buffer;
   /** 16 bytes of the content, 8 of the account. */
   readonly digest: Buffer;
@@ -23,17 +25,26 @@ export interface TimeWindow {
   readonly futureMs: number;
 }
 
+const DIGEST_BYTES = 24;
+const ACCOUNT_BYTES = 8;
+const SHA256_BYTES = 32;
+
 export function candidate(arrival: Arrival, secret: Uint8Array, window: TimeWindow): Candidate {
   const account = accountHash(arrival.account);
-  const digest = Buffer.allocUnsafe(24);
-  digest.set(arrival.digest, 0);
-  digest.set(account.subarray(0, 8), 16);
+  const print = fingerprint(secret, arrival.tenant.id, arrival.source.id, arrival.identity);
+  const hashes = Buffer.allocUnsafe(FINGERPRINT_BYTES + DIGEST_BYTES + SHA256_BYTES);
+  hashes.write(print, 0, 'latin1');
+  hashes.set(arrival.digest, FINGERPRINT_BYTES);
+  const afterDigest = FINGERPRINT_BYTES + DIGEST_BYTES;
+  hashes.write(account, afterDigest - ACCOUNT_BYTES, ACCOUNT_BYTES, 'latin1');
+  hashes.write(sha256(arrival.raw), afterDigest, 'latin1');
   return {
     arrival,
     channel: channelOf(account, arrival.tenant.channels),
-    fingerprint: fingerprint(secret, arrival.tenant.id, arrival.source.id, arrival.identity),
-    digest,
-    sha256: hash('sha256', arrival.raw, 'buffer'),
+    key: `${arrival.tenant.id}.${print}`,
+    fingerprint: hashes.subarray(0, FINGERPRINT_BYTES),
+    digest: hashes.subarray(FINGERPRINT_BYTES, afterDigest),
+    sha256: hashes.subarray(afterDigest),
     expired: isExpired(arrival, window),
   };
 }
@@ -70,6 +81,8 @@ export interface Exception {
 export interface Batch {
   /** Positive, random: names this commit, also when it has to be repeated. */
   readonly id: number;
+  /** Which of the commits a process does at once it is, from 0. */
+  readonly lane: number;
   /** Its answer was lost: what it may have stored keeps its verdicts. */
   readonly repeated: boolean;
   readonly rows: readonly Candidate[];

@@ -2,8 +2,9 @@
  * What tells messages apart (DESIGN 1, Identity): canonical forms, digests and identities as plain functions over
  * plain values. The fingerprint is made from an identity elsewhere, keyed and with tenant and source in front.
  */
-import { createHash, hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { LosslessNumber } from 'lossless-json';
+import { bytesOf, sha256 } from './sha256.js';
 
 /** Bytes of a SHA-256 that are kept to compare content. */
 const DIGEST_BYTES = 16;
@@ -94,9 +95,8 @@ export function bytesDigest(bytes: Uint8Array): Uint8Array {
   return digest(bytes);
 }
 
-/** By way of hexadecimal: half the time of `'buffer'`, which allocates 32 bytes outside the heap for each. */
 function digest(content: string | Uint8Array): Uint8Array {
-  return Buffer.from(hash('sha256', content, 'hex').slice(0, DIGEST_BYTES * 2), 'hex');
+  return bytesOf(sha256(content), DIGEST_BYTES);
 }
 
 /** What makes two events the same: the CloudEvents `source` and `id`, length-prefixed so that no two pairs run together. */
@@ -118,7 +118,7 @@ export function deliveryIdentity(key: DeliveryKey): Uint8Array {
     case 'id':
       return prefixed('id', key.id);
     case 'body':
-      return Buffer.concat([Buffer.from('body'), hash('sha256', key.body, 'buffer')]);
+      return Buffer.concat([Buffer.from('body'), bytesOf(sha256(key.body), 32)]);
     case 'chance':
       return Buffer.concat([Buffer.from('new'), key.bytes]);
     default: {

@@ -14,7 +14,7 @@ interface AnswerRow {
 }
 
 const SQL = `select * from accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-  $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)`;
+  $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`;
 
 /**
  * Stores a batch by the function `accept` of the database: one statement, one transaction, one round trip.
@@ -46,6 +46,8 @@ function parameters(process: string, batch: Batch): unknown[] {
   const arrivals = rows.map((row) => row.arrival);
   return [
     process,
+    // Arrays are numbered from 1 in the database.
+    batch.lane + 1,
     batch.id,
     batch.repeated,
     batch.generation,

@@ -1,16 +1,19 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { createAccepter } from '../../src/channel/accept.js';
-import { type CommitBatch, StoreError } from '../../src/channel/batch.js';
+import { type Batch, type CommitBatch, StoreError } from '../../src/channel/batch.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { Unavailable } from '../../src/message/verdict.js';
 import { eventArrival, testSecret } from '../support/arrivals.js';
 import { settableClock } from '../support/clock.js';
+import { until } from '../support/until.js';
 
 const DAY = 86_400_000;
 const tenant = { id: 1, name: 'one', channels: 1 };
 
 /** A channel over a store of the test's own; time passes only in its pauses. */
-function accepting(commit: CommitBatch) {
+function accepting(commit: CommitBatch, maxBatchRows = 50) {
+  const handedOver: number[] = [];
   const clock = settableClock();
   const pauses: number[] = [];
   const accepter = createAccepter({
@@ -19,22 +22,104 @@ function accepting(commit: CommitBatch) {
     secret: testSecret(),
     clock,
     settings: {
-      maxBatchRows: 50,
+      maxBatchRows,
       maxBatchBytes: 1 << 20,
-      maxWaitingRows: 1000,
+      secondLaneRows: 500,
+      maxWaitingRows: 5000,
       maxWaitingBytes: 1 << 20,
       window: { pastMs: 35 * DAY, futureMs: DAY },
       patienceMs: 1000,
     },
-    onSequenced: () => undefined,
+    onSequenced: (rows) => handedOver.push(...rows.map(({ sequence }) => sequence)),
     randomId: () => 1,
     pause: async (ms) => {
       pauses.push(ms);
       clock.advance(ms);
     },
   });
-  return { accepter, pauses };
+  return { accepter, pauses, handedOver };
 }
+
+/** Commits that the test ends one by one; each numbers its rows from where the one before left off. */
+function heldCommits() {
+  const begun: { readonly batch: Batch; end(): void }[] = [];
+  let last = 0;
+  const commit: CommitBatch = (batch) =>
+    new Promise((resolve) => {
+      const starts = [{ tenant: tenant.id, channel: 0, lastSequence: last }];
+      last += batch.rows.length;
+      begun.push({ batch, end: () => resolve({ starts, exceptions: [] }) });
+    });
+  return { begun, commit };
+}
+
+const idsOf = ({ batch }: { readonly batch: Batch }) => batch.rows.map(({ arrival }) => arrival.externalId);
+const events = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => eventArrival(tenant, { id: String(from + i) }));
+
+describe('two commits at once', () => {
+  it('begin only when so much waits that it is worth a second, and never a third', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const verdicts = [accepter.accept(events(0, 10))];
+    await until(() => begun.length === 1, 'commit 1');
+    verdicts.push(accepter.accept(events(10, 200)));
+    await nextTurn();
+    expect(begun).toHaveLength(1);
+    verdicts.push(accepter.accept(events(200, 700)));
+    await until(() => begun.length === 2, 'commit 2');
+    expect(begun.map(({ batch }) => batch.lane)).toEqual([0, 1]);
+    verdicts.push(accepter.accept(events(700, 1400)));
+    await nextTurn();
+    expect(begun).toHaveLength(2);
+    begun[1]?.end();
+    await until(() => begun.length === 3, 'commit 3');
+    expect(begun[2]?.batch.lane).toBe(1);
+    for (const each of begun) each.end();
+    expect((await Promise.all(verdicts)).flat()).toHaveLength(1400);
+    await accepter.close();
+  });
+
+  it('never hold one key both: the later one waits for the fate of the first', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const first = accepter.accept(events(0, 3));
+    await until(() => begun.length === 1, 'commit 1');
+    const second = accepter.accept(events(1, 600));
+    await until(() => begun.length === 2, 'commit 2');
+    expect(idsOf(begun[1] as { batch: Batch })).not.toContain('1');
+    expect(begun[1]?.batch.rows).toHaveLength(597);
+    begun[0]?.end();
+    begun[1]?.end();
+    await until(() => begun.length === 3, 'commit 3');
+    expect(idsOf(begun[2] as { batch: Batch })).toEqual(['1', '2']);
+    // Stored by now, so the store is asked.
+    expect(begun[2]?.batch.lookUps).toEqual([
+      [0, 1],
+      [1, 1],
+    ]);
+    begun[2]?.end();
+    await Promise.all([first, second]);
+    await accepter.close();
+  });
+
+  it('are handed over in the order in which they were begun', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter, handedOver } = accepting(commit, 1000);
+    const first = accepter.accept(events(0, 1));
+    await until(() => begun.length === 1, 'commit 1');
+    const second = accepter.accept(events(1, 501));
+    await until(() => begun.length === 2, 'commit 2');
+    begun[1]?.end();
+    // Its senders need not wait.
+    expect(await second).toHaveLength(500);
+    expect(handedOver).toEqual([]);
+    begun[0]?.end();
+    await first;
+    await accepter.close();
+    expect(handedOver).toEqual(Array.from({ length: 501 }, (_, i) => i + 1));
+  });
+});
 
 describe('a batch that fails', () => {
   it('is tried again ever more slowly against other writers, and given up in the end', async () => {

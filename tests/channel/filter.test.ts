@@ -1,9 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FingerprintFilter, filterShape, GrowingFilter } from '../../src/channel/filter.js';
+import { FingerprintFilter, filterShape, GrowingFilter, indexesInto } from '../../src/channel/filter.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { settableClock } from '../support/clock.js';
+
+// The package does not export it; a filter has one.
+const { BloomFilter } = createRequire(import.meta.url)('bloom-filters') as typeof import('bloom-filters');
+const hashing = (new BloomFilter(8, 1) as unknown as { _hashing: OwnHashing })._hashing;
+
+interface OwnHashing {
+  hashTwice(value: unknown): { first: number; second: number };
+  getIndexes(value: unknown, size: number, hashes: number): number[];
+}
 
 const fingerprint = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes));
 
@@ -31,6 +41,17 @@ describe('a filter of fingerprints', () => {
     expect(filter.bytes.length / count).toBeLessThan(2.3);
     // 40 expected; three standard deviations above.
     expect(wrong).toBeLessThan(60);
+  });
+
+  it("has the package's own indexes, though it computes them otherwise", () => {
+    const word = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+    fc.assert(
+      fc.property(word, word, fc.integer({ min: 1024, max: 2 ** 40 }), (first, second, size) => {
+        hashing.hashTwice = () => ({ first, second });
+        const indexes = indexesInto(new Array<number>(12).fill(0), { first, second }, size);
+        expect(indexes).toEqual(hashing.getIndexes('any', size, 12));
+      }),
+    );
   });
 
   it('refuses bytes that do not fit its shape', () => {

@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { LosslessNumber } from 'lossless-json';
@@ -6,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventRoutes } from '../../routes/events.js';
 import type { EventsSource, Source } from '../../src/channel/source.js';
 import { normalisedTime } from '../../src/ingress/events/time.js';
+import { createInTurns } from '../../src/ingress/events/turns.js';
 import type { Refusal } from '../../src/message/refusal.js';
 import { Busy, Unavailable } from '../../src/message/verdict.js';
 import { settableClock } from '../support/clock.js';
@@ -55,6 +57,7 @@ beforeEach(async () => {
     refuse: (refusal) => refusals.push(refusal),
     sources: () => sources,
     clock,
+    inTurns: createInTurns(nextTurn),
     limits: { maxBodyBytes: MAX_BODY, maxBytesInFlight: 2 * MAX_BODY, maxEvents: 50 },
   });
   server = await serveRoutes(routes, { sender: principal('events.send'), reader: principal('messages.read') });
@@ -363,6 +366,7 @@ describe('batches', () => {
       refuse: (refusal) => refusals.push(refusal),
       sources: () => directory({}),
       clock,
+      inTurns: createInTurns(nextTurn),
       limits: { maxBodyBytes: MAX_BODY, maxBytesInFlight: MAX_BODY, maxEvents: 1000 },
     });
     server = await serveRoutes(routes, { sender: principal('events.send') });

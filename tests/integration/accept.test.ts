@@ -19,6 +19,7 @@ const DAY = 86_400_000;
 const SETTINGS: AcceptSettings = {
   maxBatchRows: 50,
   maxBatchBytes: 1 << 20,
+  secondLaneRows: 1,
   maxWaitingRows: 10_000,
   maxWaitingBytes: 1 << 26,
   window: { pastMs: 35 * DAY, futureMs: DAY },

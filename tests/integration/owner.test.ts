@@ -178,6 +178,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     settings: {
       maxBatchRows: 500,
       maxBatchBytes: 1 << 22,
+      secondLaneRows: 1,
       maxWaitingRows: 10_000,
       maxWaitingBytes: 1 << 26,
       window: { pastMs: 1e10, futureMs: 1e8 },

@@ -9,6 +9,7 @@ import { excerpt } from '../field.js';
 import { verdictMembers } from '../http/result.js';
 import { type EventRead, type Feed, makeFeed } from './event.js';
 import { type Mode, readRequest } from './request.js';
+import type { InTurns } from './turns.js';
 
 /** Of one request, so many rejected events are noted as refusals; its answer tells them all. */
 const MAX_NOTED = 100;
@@ -18,6 +19,7 @@ export interface EventsDeps {
   readonly refuse: Refuse;
   readonly sources: () => SourceDirectory;
   readonly clock: Clock;
+  readonly inTurns: InTurns;
 }
 
 /** Who sends. */
@@ -39,12 +41,13 @@ export async function receiveEvents(
   body: Buffer,
   maxEvents: number,
 ): Promise<EventsAnswer> {
-  const request = readRequest(mode, body, headers, maxEvents, {
+  const context = {
     tenant: sender.tenant,
     peer: sender.who,
     arrivedAt: deps.clock.now(),
     feed: feedLookup(deps.sources(), sender.tenant.name),
-  });
+  };
+  const request = await readRequest(mode, body, headers, maxEvents, context, deps.inTurns);
   if (!request.ok) return request;
   noteRejected(deps.refuse, sender, request.reads);
   const verdicts = await acceptAll(deps.accept, request.reads);

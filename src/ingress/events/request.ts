@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { type Span, splitArray, splitLines, trimmed } from '../../content/json/split.js';
 import { type EventContext, type EventRead, readBinary, readStructured } from './event.js';
 import { hasEventHeaders } from './headers.js';
+import type { InTurns } from './turns.js';
 
 /** How a request carries its events. */
 export type Mode = 'structured' | 'array' | 'lines' | 'json' | 'binary';
@@ -25,24 +26,25 @@ export function requestMode(headers: IncomingHttpHeaders): Mode | undefined {
 }
 
 /** Reads all events of a body, in order. */
-export function readRequest(
+export async function readRequest(
   mode: Mode,
   body: Buffer,
   headers: IncomingHttpHeaders,
   maxEvents: number,
   context: EventContext,
-): RequestRead {
+  inTurns: InTurns,
+): Promise<RequestRead> {
   if (mode === 'binary') return { ok: true, batch: false, reads: [readBinary(body, headers, context)] };
   const text = withoutByteOrderMark(body);
   switch (mode) {
     case 'structured':
       return readOne(text, context);
     case 'lines':
-      return readBatch(text, splitLines(text, maxEvents), maxEvents, context);
+      return readBatch(text, splitLines(text, maxEvents), maxEvents, context, inTurns);
     case 'array':
-      return readArray(text, maxEvents, context);
+      return readArray(text, maxEvents, context, inTurns);
     case 'json':
-      return isArray(text) ? readArray(text, maxEvents, context) : readOne(text, context);
+      return isArray(text) ? readArray(text, maxEvents, context, inTurns) : readOne(text, context);
     default: {
       const never: never = mode;
       return never;
@@ -51,13 +53,19 @@ export function readRequest(
 }
 
 function readOne(text: Buffer, context: EventContext): RequestRead {
-  return { ok: true, batch: false, reads: readSpans(text, [trimmed(text, 0, text.length)], context) };
+  const event = readStructured(text, trimmed(text, 0, text.length), isUtf8(text), context);
+  return { ok: true, batch: false, reads: [event] };
 }
 
-function readArray(text: Buffer, maxEvents: number, context: EventContext): RequestRead {
+async function readArray(
+  text: Buffer,
+  maxEvents: number,
+  context: EventContext,
+  inTurns: InTurns,
+): Promise<RequestRead> {
   const spans = splitArray(text, maxEvents);
   if (spans === undefined) return { ok: false, code: 'json_malformed' };
-  const request = readBatch(text, spans, maxEvents, context);
+  const request = await readBatch(text, spans, maxEvents, context, inTurns);
   return request.ok && request.reads.some(isMalformed) ? { ok: false, code: 'json_malformed' } : request;
 }
 
@@ -65,14 +73,16 @@ function isMalformed(event: EventRead): boolean {
   return event.read === 'rejected' && event.rejected.code === 'json_malformed';
 }
 
-function readBatch(text: Buffer, spans: readonly Span[], maxEvents: number, context: EventContext): RequestRead {
+async function readBatch(
+  text: Buffer,
+  spans: readonly Span[],
+  maxEvents: number,
+  context: EventContext,
+  inTurns: InTurns,
+): Promise<RequestRead> {
   if (spans.length > maxEvents) return { ok: false, code: 'too_many_events' };
-  return { ok: true, batch: true, reads: readSpans(text, spans, context) };
-}
-
-function readSpans(text: Buffer, spans: readonly Span[], context: EventContext): EventRead[] {
   const utf8 = isUtf8(text);
-  return spans.map((span) => readStructured(text, span, utf8, context));
+  return { ok: true, batch: true, reads: await inTurns(spans, (span) => readStructured(text, span, utf8, context)) };
 }
 
 const OPEN_BRACKET = 0x5b;

@@ -181,8 +181,8 @@ create table process (
   started_at timestamptz not null default now(),
   beat bigint not null default 0,
   beat_at timestamptz not null default now(),
-  -- The last group commit of it that took place.
-  last_batch bigint not null default 0
+  -- The last group commit of it that took place, in each of its lanes.
+  last_batches bigint[] not null default '{}'
 ) with (fillfactor = 40);
 
 -- Who reads a channel onward. A takeover raises term; every transaction of an owner locks its row FOR SHARE.

@@ -38,7 +38,7 @@ end $$;
 -- channel; the batch's rows that have no row of their own are numbered from there in their order.
 -- And one row for each other arrival, with its verdict; for duplicates and conflicts channel and sequence are the original's.
 create function accept(
-  p_process uuid, p_batch bigint, p_repeated boolean, p_generation int,
+  p_process uuid, p_lane int, p_batch bigint, p_repeated boolean, p_generation int,
   p_channel_tenant int[], p_channel smallint[],
   p_tenant int[], p_row_channel smallint[], p_strict boolean[], p_expired boolean[],
   p_fingerprint bytea, p_digest bytea,
@@ -64,7 +64,7 @@ begin
     order by c.tenant, c.channel for update of c;
 
   if p_repeated then
-    select p.last_batch = p_batch into v_done from process p where p.id = p_process;
+    select coalesce(p.last_batches[p_lane] = p_batch, false) into v_done from process p where p.id = p_process;
   end if;
 
   if p_repeated or v_generation <> p_generation then
@@ -171,7 +171,7 @@ begin
     join unnest(p_channel_tenant, p_channel) as w(tenant, channel) on c.tenant = w.tenant and c.channel = w.channel;
 
   if cardinality(v_known) = cardinality(p_tenant) then
-    update process p set last_batch = p_batch where p.id = p_process;
+    update process p set last_batches[p_lane] = p_batch where p.id = p_process;
     return;
   end if;
 
@@ -208,7 +208,7 @@ begin
   from (select f.tenant, f.channel, max(f.sequence) as last from fresh f group by 1, 2) t
   where c.tenant = t.tenant and c.channel = t.channel;
 
-  update process p set last_batch = p_batch where p.id = p_process;
+  update process p set last_batches[p_lane] = p_batch where p.id = p_process;
 end $$;
 
 -- A new entry of the quarantine has a negative number until it is given its own; an old one keeps the one it has.
