@@ -227,11 +227,11 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
         void directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'the pause is not seen yet'));
       },
       settled: (target, results) => {
-        for (const result of results) {
-          metrics?.deliveries.inc({ tenant: target.tenant.name, target: target.name, result });
+        for (const [result, count] of tally(results)) {
+          metrics?.deliveries.inc({ tenant: target.tenant.name, target: target.name, result }, count);
         }
       },
-      attempt: (outcome) => metrics?.attempts.inc({ outcome }),
+      attempts: (outcome, count) => metrics?.attempts.inc({ outcome }, count),
     },
   });
 
@@ -556,6 +556,13 @@ const VERSION = (JSON.parse(readFileSync(new URL('package.json', ROOT), 'utf8'))
 function problemOf(broker: Broker): string {
   const problem = broker.problem();
   return problem === null ? '' : ` (${problem})`;
+}
+
+/** How often each comes. */
+function tally<T>(values: Iterable<T>): Map<T, number> {
+  const counts = new Map<T, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
 }
 
 function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdicts: Awaited<ReturnType<Accept>>): void {

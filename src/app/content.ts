@@ -1,6 +1,6 @@
 import type { Content, ParseResult } from '../content/content.js';
 import { ContentClosed } from '../content/content.js';
-import { eventView } from '../content/event.js';
+import { eventJson, eventView } from '../content/event.js';
 import type { Ladder } from '../content/index.js';
 import type { View } from '../message/view.js';
 import type { ContentPort, ParseOutcome } from '../owner/state.js';
@@ -9,6 +9,7 @@ import type { ContentPort, ParseOutcome } from '../owner/state.js';
 export function createContentPort(content: Content, ladder: Ladder, slots: number): ContentPort {
   return {
     slots,
+    parsedOf: eventJson,
     inPlace: (message, parsed, rung): View => eventView(message, parsed, rung),
     async parse(raw, rung): Promise<ParseOutcome> {
       try {

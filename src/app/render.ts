@@ -1,4 +1,4 @@
-import { renderBody, voidBody } from '../delivery/body.js';
+import { type Body, renderBody, voidBody } from '../delivery/body.js';
 import { deciderText } from '../delivery/plan.js';
 import type { Outgoing } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
@@ -10,40 +10,57 @@ export type InlineParts = (ready: Ready) => Promise<ReadonlyMap<number, Uint8Arr
 /** Makes what goes on the wire; `baseUrl` is where consumers fetch parts. */
 export function createRender(baseUrl: () => string, inlineParts: InlineParts): Render {
   return (target, ready, delivery) => {
-    const { canonical, message } = ready;
-    const base: Omit<Outgoing, 'contentType' | 'body'> = {
-      tenant: canonical.tenant,
-      target: target.name,
-      epoch: delivery.epoch,
-      channel: delivery.channel,
-      sequence: message.sequence,
-      number: delivery.number,
-      what: delivery.what,
-      reason: delivery.reason,
-      type: message.type,
-      account: message.account,
-      source: canonical.source,
-      rung: delivery.rung,
-      defects: ready.view.defects.map((defect) => defect.code),
-      decision: deciderText(delivery.decision),
-      late: delivery.late,
-      replay: delivery.replay,
-      receivedAt: message.arrivedAt,
-      mail: mailOf(message, canonical),
-      attempts: delivery.attempts,
-    };
-    if (delivery.what === 'void') return { ...base, ...voidBody(base) };
+    if (delivery.what === 'void')
+      return outgoingOf(target.name, ready, delivery, noticeBody(target.name, ready, delivery));
+    const { canonical, message, view } = ready;
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
     const source = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData, baseUrl: baseUrl() };
-    if (!choice.inlineParts || ready.view.parts.length === 0) return { ...base, ...renderBody(choice, source) };
-    return inlineParts(ready).then((parts) => ({
-      ...base,
-      ...renderBody(choice, { ...source, partBytes: (n) => parts.get(n) }),
-    }));
+    if (!choice.inlineParts || view.parts.length === 0) {
+      return outgoingOf(target.name, ready, delivery, renderBody(choice, source));
+    }
+    return inlineParts(ready).then((parts) => {
+      const body = renderBody(choice, { ...source, partBytes: (n) => parts.get(n) });
+      return outgoingOf(target.name, ready, delivery, body);
+    });
   };
 }
+
+type Delivery = Parameters<Render>[2];
+
+function noticeBody(target: string, { message, canonical }: Ready, delivery: Delivery): Body {
+  const { epoch, channel, number, reason } = delivery;
+  return voidBody({ tenant: canonical.tenant, target, epoch, channel, sequence: message.sequence, number, reason });
+}
+
+function outgoingOf(target: string, { message, canonical, view }: Ready, delivery: Delivery, body: Body): Outgoing {
+  return {
+    tenant: canonical.tenant,
+    target,
+    epoch: delivery.epoch,
+    channel: delivery.channel,
+    sequence: message.sequence,
+    number: delivery.number,
+    what: delivery.what,
+    reason: delivery.reason,
+    type: message.type,
+    account: message.account,
+    source: canonical.source,
+    rung: delivery.rung,
+    defects: view.defects.length === 0 ? NONE : view.defects.map((defect) => defect.code),
+    decision: deciderText(delivery.decision),
+    late: delivery.late,
+    replay: delivery.replay,
+    receivedAt: message.arrivedAt,
+    contentType: body.contentType,
+    body: body.body,
+    mail: mailOf(message, canonical),
+    attempts: delivery.attempts,
+  };
+}
+
+const NONE: readonly string[] = [];
 
 function mailOf(message: StoredMessage, canonical: CanonicalMessage): Outgoing['mail'] {
   if (message.kind !== 'mail') return null;

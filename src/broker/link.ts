@@ -20,7 +20,18 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 
 /** Certificates are checked whatever the environment says. */
-const CONNECTING = { noDelay: true, keepAlive: true, timeout: CONNECT_TIMEOUT_MS, rejectUnauthorized: true };
+/**
+ * amqplib writes until the socket's buffer is full and goes on in a later turn of the event loop. With Node's 16 kB that
+ * is a turn for every twelve messages, and turns are long while other work is done.
+ */
+const SOCKET_BUFFER_BYTES = 1024 * 1024;
+const CONNECTING = {
+  noDelay: true,
+  keepAlive: true,
+  timeout: CONNECT_TIMEOUT_MS,
+  rejectUnauthorized: true,
+  writableHighWaterMark: SOCKET_BUFFER_BYTES,
+};
 
 /**
  * One connection to RabbitMQ that is made again whenever it is lost. A broker that isn't there is no error here:

@@ -9,7 +9,7 @@ export interface Publication {
   /** Message id and the header `waybill-delivery` together tell it from every other one under way. */
   readonly properties: {
     readonly messageId: string;
-    readonly type?: string;
+    readonly type?: string | undefined;
     /** Seconds since 1970. */
     readonly timestamp: number;
     readonly contentType: string;

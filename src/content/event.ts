@@ -32,6 +32,13 @@ export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung
   }
 }
 
+/** The JSON of an event whose bytes say all, where it is whole: what its ingress read and did not hand on. Never throws. */
+export function eventJson({ kind, meta, raw }: EventMessage): ParsedJson | undefined {
+  if (kind !== 'event' || meta !== null || !isUtf8(raw)) return undefined;
+  const read = readJson(bytesOf({ kind, meta, raw }), 0, raw.length);
+  return read.ok ? read.json : undefined;
+}
+
 /** The raw bytes are the whole event, its data a member of it. */
 function structuredView(message: EventMessage, parsed: ParsedJson | undefined): View {
   if (parsed !== undefined) return eventData(parsed.value, NONE);

@@ -1,4 +1,4 @@
-import { LosslessNumber, stringify } from 'lossless-json';
+import { canonicalJson, quoted } from '../content/json/canonical.js';
 import type { Outgoing } from '../message/delivery.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage } from '../message/message.js';
@@ -61,53 +61,62 @@ export function renderBody(choice: BodyChoice, source: BodySource): Body {
   }
 }
 
+type Notice = Pick<Outgoing, 'tenant' | 'target' | 'epoch' | 'channel' | 'sequence' | 'number' | 'reason'>;
+
 /** The notice that a delivery number carries no message, and why. */
-export function voidBody(notice: Omit<Outgoing, 'contentType' | 'body'>): Body {
-  return json(
-    JSON_TYPE,
-    {
-      type: VOID_TYPE,
-      id: messageId(notice),
-      tenant: notice.tenant,
-      target: notice.target,
-      epoch: notice.epoch,
-      channel: notice.channel,
-      delivery: notice.number,
-      reason: notice.reason,
-    },
-    false,
+export function voidBody(notice: Notice): Body {
+  const text = JSON.stringify({
+    type: VOID_TYPE,
+    id: messageId(notice),
+    tenant: notice.tenant,
+    target: notice.target,
+    epoch: notice.epoch,
+    channel: notice.channel,
+    delivery: notice.number,
+    reason: notice.reason,
+  });
+  return { contentType: JSON_TYPE, body: Buffer.from(text) };
+}
+
+/**
+ * Written by hand: a message is a few constants around texts and JSON that others sent, and that JSON keeps its digits.
+ * Members of `transport` and `data` are in the order of RFC 8785.
+ */
+function canonicalBody(source: BodySource, inlineParts: boolean): Body {
+  const { message, decider } = source;
+  const { view } = message;
+  const parts = view.parts.map((part) => canonicalPart(part, source, inlineParts));
+  const data = view.data === undefined ? '' : `,"data":${canonicalJson(view.data)}`;
+  const text =
+    `{"id":"${message.id}","type":${textJson(message.type)},"received":"${message.received}"` +
+    `,"envelope":${envelopeJson(message)}` +
+    `,"headers":${listJson(view.headers)},"text":${textJson(view.text)},"html":${textJson(view.html)}` +
+    `,"parts":${listJson(parts)}${data},"rung":${view.rung},"defects":${listJson(view.defects)}` +
+    `,"decision":${deciderJson(decider)}}`;
+  return { contentType: MESSAGE_TYPE, body: Buffer.from(text) };
+}
+
+function envelopeJson(message: CanonicalMessage): string {
+  return (
+    `{"tenant":${quoted(message.tenant)},"source":${quoted(message.source)},"kind":"${message.kind}"` +
+    `,"account":${quoted(message.account)},"value":${textJson(message.value)}` +
+    `,"externalId":${textJson(message.externalId)},"time":${textJson(message.time)},"peer":${quoted(message.peer)}` +
+    `,"transport":${canonicalJson(message.envelope)}}`
   );
 }
 
-function canonicalBody(source: BodySource, inlineParts: boolean): Body {
-  const { message, decider } = source;
-  const { view, envelope } = message;
-  const canonical = {
-    id: message.id,
-    type: message.type,
-    received: message.received,
-    envelope: {
-      tenant: message.tenant,
-      source: message.source,
-      kind: message.kind,
-      account: message.account,
-      value: message.value,
-      externalId: message.externalId,
-      time: message.time,
-      peer: message.peer,
-      transport: envelope,
-    },
-    headers: view.headers,
-    text: view.text,
-    html: view.html,
-    parts: view.parts.length === 0 ? view.parts : view.parts.map((part) => canonicalPart(part, source, inlineParts)),
-    data: view.data,
-    rung: view.rung,
-    defects: view.defects,
-    decision: decider,
-  };
-  // Everything else is ours, and has no numbers of others.
-  return json(MESSAGE_TYPE, canonical, keepsDigits(view.data) || keepsDigits(envelope));
+function textJson(text: string | null): string {
+  return text === null ? 'null' : quoted(text);
+}
+
+function listJson(list: readonly unknown[]): string {
+  return list.length === 0 ? '[]' : JSON.stringify(list);
+}
+
+function deciderJson(decider: Decider): string {
+  return decider.by === 'rules'
+    ? `{"by":"rules","set":${decider.set},"rules":[${decider.rules.map(quoted).join()}]}`
+    : `{"by":"person","who":${quoted(decider.who)},"version":${decider.version}}`;
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {
@@ -160,22 +169,5 @@ function usableType(stated: unknown): string {
 }
 
 function dataBody(data: unknown): Body {
-  return json(JSON_TYPE, data, keepsDigits(data));
-}
-
-/** lossless-json writes every digit, JSON.stringify is several times faster: each where it is needed. */
-function json(contentType: string, value: unknown, exact: boolean): Body {
-  const text = exact ? (stringify(value) as string) : JSON.stringify(value);
-  return { contentType, body: Buffer.from(text) };
-}
-
-/** Whether some number in it is written in a way that a double would not print again. */
-function keepsDigits(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  if (value instanceof LosslessNumber) return true;
-  if (Array.isArray(value)) return value.some(keepsDigits);
-  for (const key in value) {
-    if (keepsDigits((value as Record<string, unknown>)[key])) return true;
-  }
-  return false;
+  return { contentType: JSON_TYPE, body: Buffer.from(canonicalJson(data)) };
 }

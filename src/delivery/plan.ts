@@ -141,7 +141,8 @@ export function nextChain(
   input.set(previous, 0);
   let at = 32;
   for (const { sequence, sha256 } of messages) {
-    input.writeBigUInt64BE(BigInt(sequence), at);
+    input.writeUInt32BE(Math.floor(sequence / 2 ** 32), at);
+    input.writeUInt32BE(sequence % 2 ** 32, at + 4);
     input.set(sha256, at + 8);
     at += 40;
   }

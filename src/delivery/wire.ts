@@ -66,7 +66,7 @@ export function isReservedName(name: string): boolean {
 /** What goes with a body over AMQP 0-9-1. `timestamp` is the arrival, in seconds. */
 export interface AmqpProperties {
   readonly messageId: string;
-  readonly type?: string;
+  readonly type?: string | undefined;
   readonly timestamp: number;
   readonly contentType: string;
   readonly appId: 'waybill';
@@ -82,7 +82,7 @@ export function amqpProperties(outgoing: Outgoing): AmqpProperties {
   const fields = wireFields(outgoing);
   return {
     messageId: wireMessageId(outgoing),
-    ...(short !== null && { type: short }),
+    type: short ?? undefined,
     timestamp: Math.floor(outgoing.receivedAt / 1000),
     contentType: outgoing.contentType,
     appId: 'waybill',

@@ -76,7 +76,7 @@ export interface OwnerObserver {
   pending(tenant: number, target: number): void;
   paused(target: Target, code: string, reason: string): void;
   settled(target: Target, results: readonly SendResult['result'][]): void;
-  attempt(outcome: 'processed' | 'failed' | 'parked'): void;
+  attempts(outcome: 'processed' | 'failed' | 'parked', count: number): void;
 }
 
 export interface Owner {
@@ -412,7 +412,9 @@ export function createOwner(deps: OwnerDeps): Owner {
           clock,
         });
         const items = itemsOf(readings, directory, deps.canonical);
-        for (const reading of readings) followRunning(state, reading);
+        const parked = readings.filter((reading) => reading.read === 'parked');
+        deps.observe.attempts('processed', readings.length - parked.length);
+        for (const reading of parked) followRunning(state, reading);
         const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
         return drawStream({ state, directory, how: howOf(state, directory) }, readings, items, batchAttempt);
       }),
@@ -448,12 +450,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   let aloneNext = false;
 
   /** A try that goes on beyond its patience ends as a late message, or lower on the ladder. */
-  function followRunning(state: ChannelState, reading: Reading): void {
-    if (reading.read !== 'parked') {
-      deps.observe.attempt('processed');
-      return;
-    }
-    deps.observe.attempt(reading.attempt ? 'failed' : 'parked');
+  function followRunning(state: ChannelState, reading: Extract<Reading, { read: 'parked' }>): void {
+    deps.observe.attempts(reading.attempt ? 'failed' : 'parked', 1);
     const { running } = reading;
     if (!running) {
       suspectBell.ring();
@@ -608,14 +606,16 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** Sends what a written plan sends at once, target by target, and collects what becomes of it. */
   async function sendNow(drawn: Drawn, directory: OwnerDirectory): Promise<void> {
     const { held, number, runs } = drawn.plan;
-    const now = [...deliveriesOf(runs)].filter((each) => each.how === 'now');
-    unconfirmed += now.length;
     const byTarget = new Map<number, PlannedDelivery[]>();
-    for (const each of now) {
+    let count = 0;
+    for (const each of deliveriesOf(runs)) {
+      if (each.how !== 'now') continue;
+      count++;
       const group = byTarget.get(each.target);
       if (group) group.push(each);
       else byTarget.set(each.target, [each]);
     }
+    unconfirmed += count;
     for (const target of byTarget.keys()) tookOff({ ...held, target });
     const key = channelKey(held.tenant, held.channel);
     const state = states.get(key);
@@ -633,7 +633,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         return waiting;
       }),
     );
-    unconfirmed -= now.length;
+    unconfirmed -= count;
     const left = (sendingOf.get(key) ?? 1) - 1;
     if (left > 0) sendingOf.set(key, left);
     else sendingOf.delete(key);

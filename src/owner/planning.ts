@@ -35,9 +35,17 @@ export function decideByRules(
   const rules = directory.rules(message.tenant);
   const { rules: matched, outcome } = rules.decide(ready.canonical);
   const decider: Decider = { by: 'rules', set: rules.version, rules: matched };
-  const base = { sequence: message.sequence, rung: view.rung, decider, late: how.late, replay: false };
-  const consequence = consequenceOf(outcome, message.tenant, directory);
-  const decided: Decided = { ...base, ...consequence };
+  const { mode, targets, why } = consequenceOf(outcome, message.tenant, directory);
+  const decided: Decided = {
+    sequence: message.sequence,
+    rung: view.rung,
+    mode,
+    decider,
+    targets,
+    late: how.late,
+    replay: false,
+    why,
+  };
   return { decided, standing: standingOf(decided, how), ready };
 }
 
@@ -48,9 +56,13 @@ function consequenceOf(
 ): { mode: Decided['mode']; targets: number[]; why: string | null } {
   switch (outcome.do) {
     case 'deliver': {
-      const found = outcome.targets.map((name) => directory.targetNamed(tenant, name)?.id);
-      const targets = found.filter((id) => id !== undefined);
-      const missing = outcome.targets.filter((_, i) => found[i] === undefined);
+      const targets: number[] = [];
+      const missing: string[] = [];
+      for (const name of outcome.targets) {
+        const target = directory.targetNamed(tenant, name);
+        if (target) targets.push(target.id);
+        else missing.push(name);
+      }
       const why = missing.length > 0 ? `no such target: ${missing.join(', ')}` : null;
       // A rule whose targets are all gone chooses nothing: a person must.
       return targets.length > 0 ? { mode: 'deliver', targets, why } : { mode: 'wait', targets: [], why };
@@ -68,10 +80,11 @@ function consequenceOf(
 
 /** Messages that rules simply routed have no row of their own; every other one has, and so has a late one. */
 function standingOf(decided: Decided, how: { readonly late: boolean; readonly version: number }): NewStanding | null {
+  if (decided.mode === 'deliver' && !how.late) return null;
   const base = { sequence: decided.sequence, version: how.version, reason: decided.why, rung: null };
   switch (decided.mode) {
     case 'deliver':
-      return how.late ? { ...base, state: 'routed' } : null;
+      return { ...base, state: 'routed' };
     case 'close':
       return { ...base, state: 'closed' };
     case 'wait':
@@ -185,21 +198,27 @@ function draw(
     state.lines,
     how,
   );
-  const ready = new Map(items.flatMap((item) => (item.ready ? [[item.decided.sequence, item.ready] as const] : [])));
-  const sequences = items.map((item) => item.decided.sequence);
+  const ready = new Map<number, Ready>();
+  let firstSequence = Number.POSITIVE_INFINITY;
+  let lastSequence = 0;
+  for (const { decided, ready: read } of items) {
+    if (read) ready.set(decided.sequence, read);
+    firstSequence = Math.min(firstSequence, decided.sequence);
+    lastSequence = Math.max(lastSequence, decided.sequence);
+  }
   state.lastPlan++;
   return {
     ready,
     plan: {
       held: state.held,
       number: state.lastPlan,
-      firstSequence: Math.min(...sequences),
-      lastSequence: Math.max(...sequences),
+      firstSequence,
+      lastSequence,
       runs,
       open: runs.some((run) => run.t.some(([, , when]) => when === 'now')),
       pending: waitingDeliveries(runs),
       standings: items.map((item) => item.standing).filter((standing) => standing !== null),
-      views: items.flatMap((item) => viewOf(item)),
+      views: items.map(viewOf).filter((view) => view !== null),
       attempts: [],
       doneBatches: [],
       decisions: [],
@@ -211,10 +230,10 @@ function draw(
 }
 
 /** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
-function viewOf(item: Item): NewPlan['views'] {
-  return item.ready?.message.kind === 'mail' && item.decided.decider.by === 'rules'
-    ? [{ sequence: item.decided.sequence, view: item.ready.view }]
-    : [];
+function viewOf({ ready, decided }: Item): NewPlan['views'][number] | null {
+  return ready?.message.kind === 'mail' && decided.decider.by === 'rules'
+    ? { sequence: decided.sequence, view: ready.view }
+    : null;
 }
 
 function waitingDeliveries(runs: readonly Run[]): NewDelivery[] {

@@ -91,12 +91,16 @@ export async function readBatch(deps: {
         return { taken, read: 'parked', rung, reason, attempt: null, running: null, attemptId: null } as const;
       }
       if (message.kind !== 'mail') {
-        const view = deps.content.inPlace(message, taken.parsed, 0);
-        return { taken, read: 'yes', view, attempt: null } as const;
+        return readInPlace(taken, deps.content);
       }
       return readMail(deps, taken);
     }),
   );
+}
+
+function readInPlace({ message, parsed: known }: Taken, content: ContentPort): Reading {
+  const parsed = known ?? content.parsedOf(message);
+  return { taken: { message, parsed }, read: 'yes', view: content.inPlace(message, parsed, 0), attempt: null };
 }
 
 async function readMail(deps: Parameters<typeof readBatch>[0], taken: Taken): Promise<Reading> {

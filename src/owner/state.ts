@@ -100,6 +100,8 @@ export type Canonical = (
 
 /** Reads content: events in place, mail in children. Never rejects. */
 export interface ContentPort {
+  /** What an ingress would have read of it, for a message that comes without; undefined where there is nothing to keep. */
+  parsedOf(message: StoredMessage): ParsedJson | undefined;
   /** Events and webhooks. */
   inPlace(message: StoredMessage, parsed: ParsedJson | undefined, rung: Rung): View;
   /** Mail; one at a time per slot. */

@@ -4,7 +4,6 @@ import { LosslessNumber } from 'lossless-json';
 import { describe, expect, it } from 'vitest';
 import {
   bytesDigest,
-  canonicalJson,
   deliveryIdentity,
   type EventContent,
   eventDigest,
@@ -12,6 +11,7 @@ import {
   mailContentHash,
   mailIdentity,
 } from '../../src/channel/identity.js';
+import { canonicalJson } from '../../src/content/json/canonical.js';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const json = (value: unknown): EventContent => ({

@@ -90,6 +90,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
   };
   const content: ContentPort = {
     slots: 2,
+    parsedOf: () => undefined,
     inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()) }),
     parse: script.parse ?? (async () => ({ ok: true, view: EMPTY_VIEW })),
     lower: (rung) => (rung < 1 ? rung + 1 : null),
@@ -166,7 +167,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
         );
       },
       settled: () => undefined,
-      attempt: () => undefined,
+      attempts: () => undefined,
     },
   });
   await owner.start();

@@ -30,6 +30,19 @@ describe('the hand-over', () => {
     expect(sequences(handover.take(1, 0, 5, 9, 9))).toEqual([5, 6]);
   });
 
+  it('keeps the bytes alone of what comes while much waits', () => {
+    const { arrival } = row(1);
+    const parsed = (sequence: number) => ({
+      ...row(sequence),
+      arrival: { ...arrival, parsed: { value: {}, lossless: false } },
+    });
+    const handover = createHandover(arrival.raw.length * 7 * 8 - 1);
+    handover.put([parsed(1), parsed(2)]);
+    const [first, second] = handover.take(1, 0, 1, 9, 9);
+    expect(first?.arrival.parsed).toBeDefined();
+    expect(second?.arrival).toEqual(arrival);
+  });
+
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {
     const size = row(1).arrival.raw.length;
     const handover = createHandover(2 * size);
