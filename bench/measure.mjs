@@ -12,6 +12,11 @@ export function percentile(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }
 
+/** Rounded to one decimal. */
+export function tenths(value) {
+  return Math.round(value * 10) / 10;
+}
+
 /** Runs a and b in turn, `rounds` times, so that drift of the machine meets both; answers the figures of each. */
 export async function inTurn(rounds, a, b) {
   const figures = { a: [], b: [] };

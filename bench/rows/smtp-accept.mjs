@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createTransport } from 'nodemailer';
-import { abreast, inTurn, median, percentile, perSecond } from '../measure.mjs';
+import { abreast, inTurn, median, percentile, perSecond, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const CONNECTIONS = 100;
@@ -12,13 +12,13 @@ export async function run({ scale }) {
   const stack = await startStack({ rabbitmq: false });
   const bare = fork(new URL('../peers/smtp.mjs', import.meta.url));
   const [{ port }] = await once(bare, 'message');
-  const waits = [];
+  const tails = { a: [], b: [] };
   try {
     const count = Math.ceil(3000 * scale);
     const { a, b } = await inTurn(
       5,
-      () => send(Number(stack.smtp.split(':').at(-1)), count, waits),
-      () => send(port, count, []),
+      () => send(Number(stack.smtp.split(':').at(-1)), count, tails.a),
+      () => send(port, count, tails.b),
     );
     return {
       row: 'SMTP accept, 5 kB mails, 100 connections, durable',
@@ -28,7 +28,7 @@ export async function run({ scale }) {
       limitIs: 'smtp-server that throws the mail away, same client',
       goal: 0.85,
       floor: 0.6,
-      also: { p99Ms: Math.round(percentile(waits, 0.99) * 10) / 10, p99GoalMs: 50 },
+      also: { p99Ms: tenths(median(tails.a)), p99GoalMs: 50, p99LimitMs: tenths(median(tails.b)) },
     };
   } finally {
     bare.kill();
@@ -44,7 +44,8 @@ function mail() {
   return head + 'A line of text that is seventy characters long, near enough to be so.\r\n'.repeat(MAIL_BYTES / 71);
 }
 
-async function send(port, count, waits) {
+/** Mails a second once every connection is open; adds the wait of the slowest hundredth to `tails`. */
+async function send(port, count, tails) {
   const transport = createTransport({
     host: '127.0.0.1',
     port,
@@ -53,17 +54,22 @@ async function send(port, count, waits) {
     maxMessages: Infinity,
     ignoreTLS: true,
   });
-  const mails = Array.from({ length: count }, (_, i) => ({ to: `user${i % 500}@example.com`, raw: mail() }));
+  const mails = Array.from({ length: count + CONNECTIONS }, (_, i) => ({
+    to: `user${i % 500}@example.com`,
+    raw: mail(),
+  }));
+  const waits = [];
+  const sending = mails.map(({ to, raw }) => async () => {
+    const from = performance.now();
+    await transport.sendMail({ envelope: { from: 'a@example.org', to }, raw });
+    waits.push(performance.now() - from);
+  });
+  await abreast(CONNECTIONS, sending.splice(0, CONNECTIONS));
+  waits.length = 0;
   const begun = performance.now();
-  await abreast(
-    CONNECTIONS,
-    mails.map(({ to, raw }) => async () => {
-      const from = performance.now();
-      await transport.sendMail({ envelope: { from: 'a@example.org', to }, raw });
-      waits.push(performance.now() - from);
-    }),
-  );
+  await abreast(CONNECTIONS, sending);
   const took = performance.now() - begun;
   transport.close();
+  tails.push(percentile(waits, 0.99));
   return perSecond(count, took);
 }
