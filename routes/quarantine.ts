@@ -234,6 +234,12 @@ function notDone(not: QuarantineNotDone, instead: string): Problem {
       return notFound('entry of the quarantine');
     case 'changed':
       return changed(not.state);
+    case 'being_released':
+      return new Problem(
+        409,
+        'being_released',
+        'Not done: its release has begun, and it may be a message by now. Release it again: that tells, and sends nothing twice.',
+      );
     case 'wrong_cause':
       return new Problem(409, 'wrong_cause', `That can't be done with a ${not.cause} entry: ${instead} it.`, {
         cause: not.cause,

@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import type { Place } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Accept } from '../message/verdict.js';
-import { heldEntry, markReleased } from '../storage/released.js';
+import { beginRelease, markReleased } from '../storage/released.js';
 
 /**
  * Sequences what a conflict or an expired entry holds, as a new message. Its identity is its place in the quarantine,
@@ -10,7 +10,7 @@ import { heldEntry, markReleased } from '../storage/released.js';
  */
 export function createRelease(deps: { readonly pool: Pool; readonly accept: Accept; readonly now: () => number }) {
   return async (tenant: Tenant, number: number, who: string): Promise<Place | 'not_held'> => {
-    const held = await heldEntry(deps.pool, tenant.id, number);
+    const held = await beginRelease(deps.pool, tenant.id, number);
     if (!held) return 'not_held';
     const [verdict] = await deps.accept([
       {

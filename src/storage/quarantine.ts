@@ -1,4 +1,4 @@
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import type { Kind } from '../message/arrival.js';
 import { messageId } from '../message/id.js';
 import { inTransaction } from './pool.js';
@@ -103,8 +103,29 @@ export type QuarantineNotDone =
   | { readonly result: 'unknown' }
   /** Not held any more, by the state it is in. */
   | { readonly result: 'changed'; readonly state: QuarantineState }
+  /** Its content may have been sequenced already. */
+  | { readonly result: 'being_released' }
   /** What is asked for can't be done with what is in quarantine for that cause. */
   | { readonly result: 'wrong_cause'; readonly cause: Cause };
+
+interface Held {
+  readonly cause: Cause;
+  readonly channel: number;
+  readonly sequence: number;
+  readonly beingReleased: boolean;
+}
+
+/** Locks an entry that is still held, for what a person wants done with it. */
+async function lockHeld(client: PoolClient, tenant: number, number: number): Promise<Held | QuarantineNotDone> {
+  const { rows } = await client.query<Held & { state: QuarantineState }>(
+    `select cause, state, of_channel as channel, of_sequence as sequence, release_begun_at is not null as "beingReleased"
+       from quarantine where tenant = $1 and number = $2 for update`,
+    [tenant, number],
+  );
+  const [entry] = rows;
+  if (!entry) return { result: 'unknown' };
+  return entry.state === 'held' ? entry : { result: 'changed', state: entry.state };
+}
 
 /** Throws an entry away; the message of a poison one is closed with that. Its bytes stay until retention takes them. */
 export function discard(
@@ -115,18 +136,9 @@ export function discard(
   reason: string | null,
 ): Promise<QuarantineDecided> {
   return inTransaction(pool, async (client) => {
-    const { rows } = await client.query<{
-      cause: Cause;
-      state: QuarantineState;
-      of_channel: number;
-      of_sequence: number;
-    }>('select cause, state, of_channel, of_sequence from quarantine where tenant = $1 and number = $2 for update', [
-      tenant,
-      number,
-    ]);
-    const held = rows[0];
-    if (!held) return { result: 'unknown' };
-    if (held.state !== 'held') return { result: 'changed', state: held.state };
+    const held = await lockHeld(client, tenant, number);
+    if ('result' in held) return held;
+    if (held.beingReleased) return { result: 'being_released' };
     await client.query(`update quarantine set state = 'discarded' where tenant = $1 and number = $2`, [tenant, number]);
     if (held.cause !== 'poison') return { result: 'done', channel: null };
     await client.query(
@@ -135,35 +147,25 @@ export function discard(
           where tenant = $1 and channel = $2 and sequence = $3 and state = 'quarantined' returning version)
        insert into decision (tenant, channel, sequence, version, who, action, reason, plan)
          select $1, $2, $3, version, $4, 'close', $5, 0 from closed`,
-      [tenant, held.of_channel, held.of_sequence, who, reason ?? 'discarded from quarantine'],
+      [tenant, held.channel, held.sequence, who, reason ?? 'discarded from quarantine'],
     );
-    return { result: 'done', channel: held.of_channel };
+    return { result: 'done', channel: held.channel };
   });
 }
 
 /** Gives a poison message another try from the top of the ladder, at once or from a time on. */
 export function requeue(pool: Pool, tenant: number, number: number, from: Date | null): Promise<QuarantineDecided> {
   return inTransaction(pool, async (client) => {
-    const { rows } = await client.query<{
-      cause: Cause;
-      state: QuarantineState;
-      of_channel: number;
-      of_sequence: number;
-    }>('select cause, state, of_channel, of_sequence from quarantine where tenant = $1 and number = $2 for update', [
-      tenant,
-      number,
-    ]);
-    const held = rows[0];
-    if (!held) return { result: 'unknown' };
-    if (held.state !== 'held') return { result: 'changed', state: held.state };
+    const held = await lockHeld(client, tenant, number);
+    if ('result' in held) return held;
     if (held.cause !== 'poison') return { result: 'wrong_cause', cause: held.cause };
     await client.query(`update quarantine set state = 'released' where tenant = $1 and number = $2`, [tenant, number]);
     await client.query(
       `update standing set state = 'parked', since = now(), rung = 0, ready_at = coalesce($4, now()), reason = 'requeued'
         where tenant = $1 and channel = $2 and sequence = $3 and state = 'quarantined'`,
-      [tenant, held.of_channel, held.of_sequence, from],
+      [tenant, held.channel, held.sequence, from],
     );
-    return { result: 'done', channel: held.of_channel };
+    return { result: 'done', channel: held.channel };
   });
 }
 

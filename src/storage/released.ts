@@ -3,15 +3,19 @@ import type { HeldEntry } from '../channel/held.js';
 import { writeAudit } from './audit.js';
 import { inTransaction } from './pool.js';
 
-/** A conflict or expired entry that is still held; undefined for any other. */
-export async function heldEntry(pool: Pool, tenant: number, number: number): Promise<HeldEntry | undefined> {
+/**
+ * What a conflict or expired entry holds, which can't be discarded from now on; undefined where it is not held (any
+ * more). May be done again when the first try was cut off.
+ */
+export async function beginRelease(pool: Pool, tenant: number, number: number): Promise<HeldEntry | undefined> {
   const { rows } = await pool.query<HeldEntry>(
-    `select json_build_object('id', s.id, 'name', s.name) as source, q.kind, q.account, q.type,
+    `update quarantine q set release_begun_at = coalesce(q.release_begun_at, now()) from source s
+     where s.tenant = q.tenant and s.id = q.source
+       and q.tenant = $1 and q.number = $2 and q.state = 'held' and q.cause <> 'poison'
+     returning json_build_object('id', s.id, 'name', s.name) as source, q.kind, q.account, q.type,
        q.external_id as "externalId", q.value,
        to_char(q.event_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "eventTime", q.peer,
-       q.meta::text as meta, q.digest, q.raw
-     from quarantine q join source s on s.tenant = q.tenant and s.id = q.source
-     where q.tenant = $1 and q.number = $2 and q.state = 'held' and q.cause <> 'poison'`,
+       q.meta::text as meta, q.digest, q.raw`,
     [tenant, number],
   );
   return rows[0];

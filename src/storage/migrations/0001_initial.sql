@@ -381,6 +381,8 @@ create table quarantine (
   count int not null default 1,
   last_at timestamptz not null,
   state text not null default 'held' check (state in ('held', 'released', 'discarded')),
+  -- Since when its content may have been sequenced; from then on it can be released (again), and not be discarded.
+  release_begun_at timestamptz,
   primary key (tenant, number),
   unique (tenant, cause, fingerprint, digest)
 );
