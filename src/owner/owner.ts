@@ -1,23 +1,18 @@
 import type { Logger } from 'pino';
 import type { SequencedRow } from '../channel/accept.js';
-import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
-import type { Outgoing, SendResult } from '../message/delivery.js';
+import type { SendResult } from '../message/delivery.js';
+import { createAtOnce } from './at-once.js';
+import { createBell } from './bell.js';
+import { drawDecision } from './decisions.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget, keyOf } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
-import { type Drawn, drawExtra, drawStream, itemsOf, newDelivery, readyOf } from './planning.js';
-import {
-  type DueDecision,
-  FencedOut,
-  type NewDelivery,
-  type OwnerStore,
-  type PlanOutcome,
-  type Settled,
-  type WaitingLine,
-} from './ports.js';
+import { type Drawn, drawExtra, drawStream, itemsOf } from './planning.js';
+import { FencedOut, type OwnerStore, type PlanOutcome, type Settled, type WaitingLine } from './ports.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
+import { recount } from './recount.js';
 import {
   type Canonical,
   type ChannelState,
@@ -27,7 +22,6 @@ import {
   countPending,
   type OwnerDirectory,
   type ParseOutcome,
-  type Ready,
   type Render,
   type SenderOf,
 } from './state.js';
@@ -110,11 +104,6 @@ export function createOwner(deps: OwnerDeps): Owner {
   const slots = createSlots(deps.content.slots);
   const watch = new BeatWatch(clock, settings);
   const resolved: Resolved[] = [];
-  let outcomes: PlanOutcome[] = [];
-  const sending = new Set<Promise<void>>();
-  // Plans of a line that were sent at once and whose outcome is not written yet, by line.
-  const inFlight = new Map<string, number>();
-  let unconfirmed = 0;
   const trying = new Map<string, Set<number>>();
   const dispatching = new Map<string, UnderWay>();
   const late = new Set<Promise<void>>();
@@ -129,6 +118,16 @@ export function createOwner(deps: OwnerDeps): Owner {
   const bell = createBell();
   const dispatchBell = createBell();
   const suspectBell = createBell();
+
+  const atOnce = createAtOnce({
+    epoch: deps.epoch,
+    states,
+    senderOf: deps.senderOf,
+    render: deps.render,
+    log,
+    settled: deps.observe.settled,
+    ended: () => bell.ring(),
+  });
 
   const suspectDeps: SuspectDeps = {
     store,
@@ -148,7 +147,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     clock,
     viewInPlace: (message, rung) => deps.content.inPlace(message, undefined, rung),
     states,
-    inFlight: (line) => inFlight.has(lineKey(line)),
+    inFlight: (line) => atOnce.inFlight(line),
     aside: (work) => {
       const done = guarded('dispatch', () => work).finally(() => {
         beside.delete(done);
@@ -200,7 +199,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       leases.filter((lease) => lease.holder === deps.process).map((l) => [channelKey(l.tenant, l.channel), l.term]),
     );
     for (const [key, state] of states) if (mine.get(key) !== state.held.term) drop(key, state);
-    outcomes = outcomes.filter(({ held }) => mine.has(channelKey(held.tenant, held.channel)));
+    atOnce.keepOnly((channel) => mine.has(channel));
   }
 
   function drop(key: string, state: ChannelState): void {
@@ -213,12 +212,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     const tenant = deps.directory().tenant(held.tenant);
     // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
     if (!tenant) return;
-    const known = outcomes.filter(({ held: of }) => of.tenant === held.tenant && of.channel === held.channel);
-    outcomes = outcomes.filter((outcome) => !known.includes(outcome));
-    await store.writePlans(
-      [],
-      known.filter((outcome) => outcome.held.term === held.term),
-    );
+    const known = atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term);
+    await store.writePlans([], known);
     const adopted = await store.adoptOpenPlans(held);
     const reader = await store.loadReader(held);
     const state = channelState(held, tenant, reader);
@@ -239,7 +234,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         const key = channelKey(tenant, channel);
         if (holder !== deps.process || states.has(key) || stopping) continue;
         // What is still being sent of it has an outcome soon; begun before that, it would be sent again.
-        if (sendingOf.has(key)) continue;
+        if (atOnce.isSending(key)) continue;
         await guarded('begin', () => begin({ tenant, channel, term }));
       }
       bell.ring();
@@ -247,7 +242,6 @@ export function createOwner(deps: OwnerDeps): Owner {
     beginning = begun.catch(() => undefined);
     return begun;
   }
-  const sendingOf = new Map<string, number>();
 
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,7 +249,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
-    while (!stopping || sending.size > 0 || writable().length > 0) {
+    while (!stopping || atOnce.unfinished()) {
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
           looked = clock.monotonic();
@@ -265,7 +259,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       });
       if (done === undefined) await recover();
       else if (!done) await bell.wait(stopping ? 1 : settings.pollMs);
-      if (stopping && sending.size === 0 && writable().length === 0) return;
+      if (stopping && !atOnce.unfinished()) return;
     }
   }
 
@@ -279,38 +273,10 @@ export function createOwner(deps: OwnerDeps): Owner {
     }
     if (clock.monotonic() - recounted >= RECOUNT_MS) {
       recounted = clock.monotonic();
-      await recount(held);
+      await recount(store, states, atOnce.resting());
     }
     dispatchBell.ring();
     suspectBell.ring();
-  }
-
-  /**
-   * What waits is counted in memory. What others did to it shows only in the database: a notice that is due because of a
-   * dead letter another process read, deliveries that consumers fetched. Counts that are missing are taken from there,
-   * and those of which nothing is left are dropped, unless something that was sent may yet have to wait.
-   */
-  async function recount(held: readonly ChannelState['held'][]): Promise<void> {
-    const resting = sending.size === 0 && outcomes.length === 0;
-    const counted = new Set(countedLines().map(({ key }) => key));
-    const waiting = await store.waitingLines(held);
-    for (const line of waiting) {
-      const state = states.get(channelKey(line.tenant, line.channel));
-      if (!state || counted.has(lineKey(line)) || state.pending.has(line.target)) continue;
-      const count = await store.countWaiting(line);
-      if (!state.pending.has(line.target)) countPending(state, line.target, count);
-    }
-    if (!resting) return;
-    const left = new Set(waiting.map(lineKey));
-    for (const { state, target, key } of countedLines()) {
-      if (counted.has(key) && !left.has(key)) state.pending.delete(target);
-    }
-  }
-
-  function countedLines(): { state: ChannelState; target: number; key: string }[] {
-    return [...states.values()].flatMap((state) =>
-      [...state.pending.keys()].map((target) => ({ state, target, key: lineKey({ ...state.held, target }) })),
-    );
   }
 
   /**
@@ -326,7 +292,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       const rest = failures < 3 ? 0 : Math.min(1000 * 2 ** (failures - 3), 60_000);
       trouble.set(key, { until: clock.monotonic() + rest, failures });
       if (rest > 0) log.error({ channel: key, failures }, 'a channel can not go on; the others do');
-      for (const line of [...inFlight.keys()]) if (lineIn(line, key)) inFlight.delete(line);
+      atOnce.forget(key);
       trying.delete(key);
     }
     resolved.length = 0;
@@ -338,8 +304,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     const directory = deps.directory();
     inRound = new Set();
     const late = resolved.splice(0);
-    const closing = writable();
-    outcomes = outcomes.filter((outcome) => !closing.includes(outcome));
+    const closing = atOnce.take();
     try {
       const drawings = [
         ...(await streamPlans(directory)),
@@ -356,21 +321,16 @@ export function createOwner(deps: OwnerDeps): Owner {
         );
       }
       afterRound(drawings, closing, late, directory);
-      while (unconfirmed > settings.maxUnconfirmed && !stopping) await Promise.race(sending);
+      if (!stopping) await atOnce.room(settings.maxUnconfirmed);
       return drawings.length > 0 || closing.length > 0;
     } catch (error) {
       // They are still true, and are written before their channels begin anew.
-      outcomes = [...closing, ...outcomes];
+      atOnce.putBack(closing);
       throw error;
     } finally {
       for (const { underWay, key } of reserved) underWay.end(key);
       reserved = [];
     }
-  }
-
-  /** Outcomes of channels that are read now; those of others are written when they begin, or are another owner's. */
-  function writable(): PlanOutcome[] {
-    return outcomes.filter(({ held }) => states.get(channelKey(held.tenant, held.channel))?.held.term === held.term);
   }
 
   function afterRound(
@@ -382,7 +342,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     for (const key of inRound) trouble.delete(key);
     // Until it is written, a resolved message still stands as parked and must not be tried again.
     for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
-    for (const outcome of closing) for (const target of outcome.targets) landed({ ...outcome.held, target });
+    atOnce.written(closing);
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
     for (const drawn of drawings) afterWriting(drawn, directory);
     for (const follow of toFollow.splice(0)) follow();
@@ -416,7 +376,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         deps.observe.attempts('processed', readings.length - parked.length);
         for (const reading of parked) followRunning(state, reading);
         const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
-        return drawStream({ state, directory, how: howOf(state, directory) }, readings, items, batchAttempt);
+        return drawStream({ state, directory, how: atOnce.how(state, directory) }, readings, items, batchAttempt);
       }),
     );
   }
@@ -494,7 +454,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     return late.flatMap((each) => {
       const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
       if (state !== each.state) return [];
-      const drawing = { state, directory, how: howOf(state, directory) };
+      const drawing = { state, directory, how: atOnce.how(state, directory) };
       return [drawExtra(drawing, [each.item], { attempts: [...each.attempts], poison: [...each.poison] })];
     });
   }
@@ -513,50 +473,18 @@ export function createOwner(deps: OwnerDeps): Owner {
       const state = states.get(channelKey(decision.tenant, decision.channel));
       if (!state) continue;
       inRound.add(channelKey(decision.tenant, decision.channel));
-      const plan = await decisionPlan(state, decision, directory);
-      if (plan) drawn.push(plan);
+      const drawing = { state, directory, how: atOnce.how(state, directory) };
+      drawn.push(
+        await drawDecision({ store, content: deps.content, canonical: deps.canonical, reserve }, drawing, decision),
+      );
     }
     return drawn;
   }
 
-  async function decisionPlan(
-    state: ChannelState,
-    decision: DueDecision,
-    directory: OwnerDirectory,
-  ): Promise<Drawn | null> {
-    const [found] = await store.readWithViews(decision.tenant, decision.channel, [decision.sequence]);
-    const carried = [decision];
-    const drawing = { state, directory, how: howOf(state, directory) };
-    const decider = { by: 'person', who: decision.who, version: decision.version } as const;
-    const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
-    const ready =
-      found && view ? readyOf({ message: found.message, parsed: undefined }, view, directory, deps.canonical) : null;
-    const base = { sequence: decision.sequence, rung: view?.rung ?? 0, decider, late: false, why: null };
-    switch (decision.action) {
-      case 'assign':
-      case 'replay': {
-        const targets = ready ? decision.targets : [];
-        const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay' } as const;
-        // Where the message stands was written with the decision, and later ones may have moved it on.
-        return drawExtra(drawing, [{ decided, standing: null, ready }], { decisions: carried });
-      }
-      case 'unassign': {
-        const pending = await store.pendingOf(state.held, decision.sequence);
-        const cancelled = pending.filter((each) => decision.targets.includes(each.target) && reserve(decision, each));
-        const decided = { ...base, mode: 'cancel', targets: [], replay: false } as const;
-        return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: carried, cancelled });
-      }
-      default: {
-        const never: never = decision.action;
-        throw never;
-      }
-    }
-  }
-
   /** Keeps a delivery from being sent while it is being cancelled; false when it is being sent already. */
-  function reserve(decision: DueDecision, each: { target: number; epoch: number; number: number }): boolean {
-    const key = keyOf({ ...each, channel: decision.channel });
-    const underWay = underWayOf(channelKey(decision.tenant, each.target));
+  function reserve(tenant: number, line: Parameters<typeof keyOf>[0]): boolean {
+    const underWay = underWayOf(channelKey(tenant, line.target));
+    const key = keyOf(line);
     if (underWay.isRunning(key)) return false;
     underWay.begin(key);
     reserved.push({ underWay, key });
@@ -569,26 +497,6 @@ export function createOwner(deps: OwnerDeps): Owner {
     return underWay;
   }
 
-  /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
-  function howOf(state: ChannelState, directory: OwnerDirectory): (target: number) => How {
-    const known = new Map<number, How>();
-    return (id) => {
-      const decided = known.get(id) ?? decideHow(state, directory.target(state.held.tenant, id));
-      known.set(id, decided);
-      return decided;
-    };
-  }
-
-  function decideHow(state: ChannelState, target: Target | undefined): How {
-    if (!target || target.paused || target.definition.kind !== 'queue') return 'later';
-    if (target.definition.order === 'channel' && state.pending.has(target.id)) return 'later';
-    // Parts have to be fetched first, and what is sent at once must not wait: others would overtake it.
-    if (target.definition.inlineParts) return 'later';
-    return deps.senderOf(target) ? 'now' : 'later';
-  }
-
-  // ── sending at once ─────────────────────────────────────────────────────────────────────────────────────────────
-
   function afterWriting(drawn: Drawn, directory: OwnerDirectory): void {
     const { plan } = drawn;
     const state = states.get(channelKey(plan.held.tenant, plan.held.channel));
@@ -597,101 +505,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       deps.observe.pending(plan.held.tenant, target);
     if (plan.pending.length > 0) dispatchBell.ring();
     deps.observe.planned(plan.held.tenant, plan.held.channel, plan.firstSequence, plan.lastSequence);
-    if (plan.open) {
-      const sent = sendNow(drawn, directory).finally(() => sending.delete(sent));
-      sending.add(sent);
-    }
-  }
-
-  /** Sends what a written plan sends at once, target by target, and collects what becomes of it. */
-  async function sendNow(drawn: Drawn, directory: OwnerDirectory): Promise<void> {
-    const { held, number, runs } = drawn.plan;
-    const byTarget = new Map<number, PlannedDelivery[]>();
-    let count = 0;
-    for (const each of deliveriesOf(runs)) {
-      if (each.how !== 'now') continue;
-      count++;
-      const group = byTarget.get(each.target);
-      if (group) group.push(each);
-      else byTarget.set(each.target, [each]);
-    }
-    unconfirmed += count;
-    for (const target of byTarget.keys()) tookOff({ ...held, target });
-    const key = channelKey(held.tenant, held.channel);
-    const state = states.get(key);
-    sendingOf.set(key, (sendingOf.get(key) ?? 0) + 1);
-    const unsent = await Promise.all(
-      [...byTarget].map(async ([id, deliveries]) => {
-        const waiting = await sendTo(held, directory.target(held.tenant, id), drawn.ready, deliveries).catch(
-          (error: unknown) => {
-            log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
-            return deliveries.map(newDelivery);
-          },
-        );
-        // Nothing overtakes them from here on, though their rows come with the next plan.
-        if (state && states.get(key) === state) countPending(state, id, waiting.length);
-        return waiting;
-      }),
-    );
-    unconfirmed -= count;
-    const left = (sendingOf.get(key) ?? 1) - 1;
-    if (left > 0) sendingOf.set(key, left);
-    else sendingOf.delete(key);
-    outcomes.push({ held, plan: number, targets: [...byTarget.keys()], unsent: unsent.flat() });
-    bell.ring();
-  }
-
-  function tookOff(line: WaitingLine): void {
-    inFlight.set(lineKey(line), (inFlight.get(lineKey(line)) ?? 0) + 1);
-  }
-
-  function landed(line: WaitingLine): void {
-    const left = (inFlight.get(lineKey(line)) ?? 0) - 1;
-    if (left > 0) inFlight.set(lineKey(line), left);
-    else inFlight.delete(lineKey(line));
-  }
-
-  /** What was not confirmed, in order: everything of an ordered line from the first such one on. */
-  async function sendTo(
-    held: ChannelState['held'],
-    target: Target | undefined,
-    ready: ReadonlyMap<number, Ready>,
-    deliveries: readonly PlannedDelivery[],
-  ): Promise<NewDelivery[]> {
-    const sender = target && deps.senderOf(target);
-    if (!target || !sender) return deliveries.map(newDelivery);
-    const inLine = target.definition.order === 'channel';
-    // An earlier plan's delivery of this line has failed since these were planned.
-    if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id))
-      return deliveries.map(newDelivery);
-    const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
-    const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
-    const results = await sender.send(outgoing);
-    const failed = results.findIndex((result) => result.result !== 'delivered');
-    deps.observe.settled(
-      target,
-      results.map((result) => result.result),
-    );
-    if (failed === -1) return [];
-    const lost = inLine ? deliveries.slice(failed) : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
-    return lost.map(newDelivery);
-  }
-
-  function renderPlanned(target: Target, ready: ReadonlyMap<number, Ready>, each: PlannedDelivery) {
-    const message = ready.get(each.sequence);
-    if (!message) throw new RangeError(`plan names sequence ${each.sequence} but did not read it`);
-    return deps.render(target, message, {
-      channel: message.message.channel,
-      epoch: deps.epoch,
-      number: each.number,
-      what: 'message',
-      reason: null,
-      rung: each.run.r,
-      decision: each.run.d,
-      late: each.run.late ?? false,
-      replay: each.run.replay ?? false,
-      attempts: 0,
-    });
+    if (plan.open) atOnce.begin(drawn, directory);
   }
 
   // ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -813,53 +627,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   };
 }
 
-function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
-  return !(outgoing instanceof Promise);
-}
-
 /** Mails that a round reads for each child: about a tenth of a second's work, and at worst a few seconds. */
 const MAILS_A_ROUND_PER_SLOT = 16;
 
 /** How long a count of what waits may be wrong because of what another process did, in ms. */
 const RECOUNT_MS = 2_000;
-
-function lineKey({ tenant, target, channel }: WaitingLine): string {
-  return `${tenant}/${target}/${channel}`;
-}
-
-/** Whether a line's key is of this channel. */
-function lineIn(line: string, channel: string): boolean {
-  const [tenant, , of] = line.split('/');
-  return `${tenant}/${of}` === channel;
-}
-
-/** Something to wait for that others ring; a ring while nobody waits is not lost. */
-interface Bell {
-  ring(): void;
-  /** Until the next ring, at most so many milliseconds. */
-  wait(ms: number): Promise<void>;
-}
-
-function createBell(): Bell {
-  let rung = false;
-  let waiting: (() => void) | null = null;
-  return {
-    ring() {
-      rung = true;
-      waiting?.();
-    },
-    async wait(ms) {
-      if (!rung) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, ms);
-          waiting = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-      }
-      waiting = null;
-      rung = false;
-    },
-  };
-}

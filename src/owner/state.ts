@@ -6,7 +6,7 @@ import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Rung, View } from '../message/view.js';
-import type { Held, ReaderState } from './ports.js';
+import type { Held, ReaderState, WaitingLine } from './ports.js';
 
 /** A channel this process reads, and everything it must remember of it between two rounds. */
 export interface ChannelState {
@@ -27,6 +27,11 @@ export interface ChannelState {
 
 export function channelKey(tenant: number, channel: number): string {
   return `${tenant}/${channel}`;
+}
+
+/** A target's deliveries of one channel. */
+export function lineKey({ tenant, target, channel }: WaitingLine): string {
+  return `${tenant}/${target}/${channel}`;
 }
 
 export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {

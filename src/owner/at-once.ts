@@ -1,0 +1,248 @@
+import type { Logger } from 'pino';
+import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.js';
+import type { Target } from '../delivery/target.js';
+import type { Outgoing, SendResult } from '../message/delivery.js';
+import { type Drawn, newDelivery } from './planning.js';
+import type { Held, NewDelivery, PlanOutcome, WaitingLine } from './ports.js';
+import {
+  type ChannelState,
+  channelKey,
+  countPending,
+  lineKey,
+  type OwnerDirectory,
+  type Ready,
+  type Render,
+  type SenderOf,
+} from './state.js';
+
+export interface AtOnceDeps {
+  readonly epoch: number;
+  readonly states: ReadonlyMap<string, ChannelState>;
+  readonly senderOf: SenderOf;
+  readonly render: Render;
+  readonly log: Logger;
+  readonly settled: (target: Target, results: readonly SendResult['result'][]) => void;
+  /** Something was sent, and its outcome is to be written. */
+  readonly ended: () => void;
+}
+
+/**
+ * What written plans send at once, and what became of it until that is written too:
+ *
+ *   plan ──begin──► being sent ──ended──► outcome, to be written ──written──► gone
+ *
+ * A line is in flight from `begin` to `written`: what waits of it must not overtake.
+ */
+export interface AtOnce {
+  /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
+  how(state: ChannelState, directory: OwnerDirectory): (target: number) => How;
+  begin(drawn: Drawn, directory: OwnerDirectory): void;
+  /** Takes the outcomes of channels that are read now. Others' are written when they begin, or are another owner's. */
+  take(): PlanOutcome[];
+  /** Takes the outcomes of one channel, whoever held it then. */
+  takeOf(held: Held): PlanOutcome[];
+  /** They could not be written: they are still true. */
+  putBack(outcomes: readonly PlanOutcome[]): void;
+  written(outcomes: readonly PlanOutcome[]): void;
+  /** Forgets the outcomes of channels that are no longer held. */
+  keepOnly(isHeld: (channel: string) => boolean): void;
+  /** Forgets what was in flight of a channel that begins anew. */
+  forget(channel: string): void;
+  inFlight(line: WaitingLine): boolean;
+  isSending(channel: string): boolean;
+  /** Nothing is being sent, and every outcome is written. */
+  resting(): boolean;
+  /** Something is being sent, or has an outcome that can be written. */
+  unfinished(): boolean;
+  /** Resolves once no more than so many deliveries have no answer; at once when nothing is being sent. */
+  room(most: number): Promise<void>;
+}
+
+export function createAtOnce(deps: AtOnceDeps): AtOnce {
+  const { states } = deps;
+  let outcomes: PlanOutcome[] = [];
+  let unconfirmed = 0;
+  const sending = new Set<Promise<void>>();
+  /** How many plans are being sent, by channel. */
+  const channels = new Counts();
+  /** How many plans whose outcome is not written yet, by line. */
+  const lines = new Counts();
+
+  function writable(): PlanOutcome[] {
+    return outcomes.filter(({ held }) => states.get(channelKey(held.tenant, held.channel))?.held.term === held.term);
+  }
+
+  function without(taken: readonly PlanOutcome[]): void {
+    outcomes = outcomes.filter((outcome) => !taken.includes(outcome));
+  }
+
+  /** Sends target by target, and collects what becomes of it. */
+  async function send({ plan, ready }: Drawn, directory: OwnerDirectory): Promise<void> {
+    const { held } = plan;
+    const { targets, count } = byTarget(plan.runs);
+    const channel = channelKey(held.tenant, held.channel);
+    const state = states.get(channel);
+    unconfirmed += count;
+    channels.add(channel);
+    for (const target of targets.keys()) lines.add(lineKey({ ...held, target }));
+    const unsent = await Promise.all(
+      [...targets].map(async ([id, deliveries]) => {
+        const waiting = await sendTo(held, directory.target(held.tenant, id), ready, deliveries).catch(
+          (error: unknown) => {
+            deps.log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
+            return deliveries.map(newDelivery);
+          },
+        );
+        // Nothing overtakes them from here on, though their rows come with the next plan.
+        if (state && states.get(channel) === state) countPending(state, id, waiting.length);
+        return waiting;
+      }),
+    );
+    unconfirmed -= count;
+    channels.remove(channel);
+    outcomes.push({ held, plan: plan.number, targets: [...targets.keys()], unsent: unsent.flat() });
+    deps.ended();
+  }
+
+  /** Answers what was not confirmed, in order: everything of an ordered line from the first such one on. */
+  async function sendTo(
+    held: Held,
+    target: Target | undefined,
+    ready: ReadonlyMap<number, Ready>,
+    deliveries: readonly PlannedDelivery[],
+  ): Promise<NewDelivery[]> {
+    const sender = target && deps.senderOf(target);
+    if (!target || !sender) return deliveries.map(newDelivery);
+    const inLine = target.definition.order === 'channel';
+    // An earlier plan's delivery of this line has failed since these were planned.
+    if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id))
+      return deliveries.map(newDelivery);
+    const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
+    const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
+    const results = await sender.send(outgoing);
+    const failed = results.findIndex((result) => result.result !== 'delivered');
+    deps.settled(
+      target,
+      results.map((result) => result.result),
+    );
+    if (failed === -1) return [];
+    const lost = inLine ? deliveries.slice(failed) : deliveries.filter((_, i) => results[i]?.result !== 'delivered');
+    return lost.map(newDelivery);
+  }
+
+  function renderPlanned(target: Target, ready: ReadonlyMap<number, Ready>, each: PlannedDelivery) {
+    const message = ready.get(each.sequence);
+    if (!message) throw new RangeError(`plan names sequence ${each.sequence} but did not read it`);
+    return deps.render(target, message, {
+      channel: message.message.channel,
+      epoch: deps.epoch,
+      number: each.number,
+      what: 'message',
+      reason: null,
+      rung: each.run.r,
+      decision: each.run.d,
+      late: each.run.late ?? false,
+      replay: each.run.replay ?? false,
+      attempts: 0,
+    });
+  }
+
+  function decideHow(state: ChannelState, target: Target | undefined): How {
+    if (!target || target.paused || target.definition.kind !== 'queue') return 'later';
+    if (target.definition.order === 'channel' && state.pending.has(target.id)) return 'later';
+    // Parts have to be fetched first, and what is sent at once must not wait: others would overtake it.
+    if (target.definition.inlineParts) return 'later';
+    return deps.senderOf(target) ? 'now' : 'later';
+  }
+
+  return {
+    how(state, directory) {
+      const known = new Map<number, How>();
+      return (id) => {
+        const decided = known.get(id) ?? decideHow(state, directory.target(state.held.tenant, id));
+        known.set(id, decided);
+        return decided;
+      };
+    },
+    begin(drawn, directory) {
+      const sent = send(drawn, directory).finally(() => sending.delete(sent));
+      sending.add(sent);
+    },
+    take() {
+      const taken = writable();
+      without(taken);
+      return taken;
+    },
+    takeOf({ tenant, channel }) {
+      const taken = outcomes.filter(({ held }) => held.tenant === tenant && held.channel === channel);
+      without(taken);
+      return taken;
+    },
+    putBack(back) {
+      outcomes = [...back, ...outcomes];
+    },
+    written(done) {
+      for (const { held, targets } of done) for (const target of targets) lines.remove(lineKey({ ...held, target }));
+    },
+    keepOnly(isHeld) {
+      outcomes = outcomes.filter(({ held }) => isHeld(channelKey(held.tenant, held.channel)));
+    },
+    forget(channel) {
+      lines.forget((line) => lineIn(line, channel));
+    },
+    inFlight: (line) => lines.has(lineKey(line)),
+    isSending: (channel) => channels.has(channel),
+    resting: () => sending.size === 0 && outcomes.length === 0,
+    unfinished: () => sending.size > 0 || writable().length > 0,
+    async room(most) {
+      while (unconfirmed > most && sending.size > 0) await Promise.race(sending);
+    },
+  };
+}
+
+/** What the runs send at once, each target's in order. */
+function byTarget(runs: Drawn['plan']['runs']): { targets: Map<number, PlannedDelivery[]>; count: number } {
+  const targets = new Map<number, PlannedDelivery[]>();
+  let count = 0;
+  for (const each of deliveriesOf(runs)) {
+    if (each.how !== 'now') continue;
+    count++;
+    const group = targets.get(each.target);
+    if (group) group.push(each);
+    else targets.set(each.target, [each]);
+  }
+  return { targets, count };
+}
+
+function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
+  return !(outgoing instanceof Promise);
+}
+
+/** Whether a line's key is of this channel. */
+function lineIn(line: string, channel: string): boolean {
+  const [tenant, , of] = line.split('/');
+  return `${tenant}/${of}` === channel;
+}
+
+/** How many of each key there are; a key without any is gone. */
+class Counts {
+  readonly #counts = new Map<string, number>();
+
+  add(key: string): void {
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+  }
+
+  remove(key: string): void {
+    const left = (this.#counts.get(key) ?? 0) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+  }
+
+  has(key: string): boolean {
+    return this.#counts.has(key);
+  }
+
+  forget(isMeant: (key: string) => boolean): void {
+    for (const key of [...this.#counts.keys()]) if (isMeant(key)) this.#counts.delete(key);
+  }
+}
