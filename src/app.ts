@@ -1,5 +1,5 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +28,7 @@ import { createContentPort } from './app/content.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { verifyLogin } from './app/login.js';
+import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
 import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
@@ -130,6 +131,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   const has = (role: (typeof settings.roles)[number]) => settings.roles.includes(role);
   const host = settings.smtp.hostname ?? hostname();
 
+  // A data directory that is there has a lock, which tells more than a port in use.
+  if (!existsSync(settings.data))
+    await checkPorts([settings.http.listen, ...(has('ingress') ? [settings.smtp.listen] : [])]);
   const database = await openDatabase(settings, clock, log);
   running.onStop(() => database.close());
   const { pool, work } = database;
@@ -228,7 +232,11 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       },
       settled: (target, results) => {
         for (const [result, count] of tally(results)) {
-          metrics?.deliveries.inc({ tenant: target.tenant.name, target: target.name, result }, count);
+          const labels = { tenant: target.tenant.name, target: target.name, result };
+          metrics?.deliveries.inc(labels, count);
+          // A broker that is away says so itself.
+          if (result !== 'delivered' && result !== 'interrupted')
+            log.info({ ...labels, count }, 'deliveries were not taken');
         }
       },
       attempts: (outcome, count) => metrics?.attempts.inc({ outcome }, count),

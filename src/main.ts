@@ -37,6 +37,7 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   await told;
   log.info('stopping');
   await app.stop();
+  log.info('stopped');
   return 0;
 }
 

@@ -72,6 +72,17 @@ export function messagePages(deps: PageDeps, site: Site): Route[] {
     },
     ...ACTIONS.map(
       (action): Route => ({
+        method: 'get',
+        path: `/messages/:id/${action}`,
+        permission: 'messages.read',
+        summary: 'Where a page that says why something was not done leads when it is opened again',
+        params: messageParams,
+        replies: { 303: { description: 'To the message' } },
+        handler: async ({ params }: ApiRequest<{ id: Place }>) => seeOther(`/messages/${messageId(params.id)}`),
+      }),
+    ),
+    ...ACTIONS.map(
+      (action): Route => ({
         method: 'post',
         path: `/messages/:id/${action}`,
         permission: 'messages.decide',

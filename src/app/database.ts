@@ -18,7 +18,7 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** One accepts; the owner's rounds, dispatchers and beats share the others. */
+/** Two accept; the owner's rounds, dispatchers and beats share the others. */
 const WORK_CONNECTIONS = 8;
 
 /** Starts or finds the database, refuses an unsafe one, and brings its tables up to date. */

@@ -19,7 +19,6 @@ export interface LinkSettings {
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 
-/** Certificates are checked whatever the environment says. */
 /**
  * amqplib writes until the socket's buffer is full and goes on in a later turn of the event loop. With Node's 16 kB that
  * is a turn for every twelve messages, and turns are long while other work is done.
@@ -29,8 +28,10 @@ const CONNECTING = {
   noDelay: true,
   keepAlive: true,
   timeout: CONNECT_TIMEOUT_MS,
+  // Certificates are checked whatever the environment says.
   rejectUnauthorized: true,
-  writableHighWaterMark: SOCKET_BUFFER_BYTES,
+  // `writableHighWaterMark` is not for TLS.
+  highWaterMark: SOCKET_BUFFER_BYTES,
 };
 
 /**

@@ -77,21 +77,20 @@ interface Fate {
   stored: boolean;
 }
 
-/** Rows that are decided together, in a lane of their process, and where those go that got a number. */
+/** Rows that are decided together, in a lane of their process. */
 interface Part {
   readonly lane: number;
   readonly waiting: readonly Waiting[];
-  readonly handOver: SequencedRow[];
 }
 
-/** What a batch hands over once every batch that was begun before it has. */
-interface HandOver {
-  readonly sequenced: SequencedRow[];
-  done: boolean;
+/** The rows of one request keep their order, so they are never under way in two lanes. */
+interface Request {
+  underWay: boolean;
 }
 
 interface Waiting {
   readonly candidate: Candidate;
+  readonly request: Request;
   fate: Fate;
   settle(verdict: Verdict): void;
   fail(error: Error): void;
@@ -102,9 +101,8 @@ interface Waiting {
  *
  *   accept → line → batch of distinct keys → look-ups by filter → commit → verdicts → filters, hand-over
  *
- * A second arrival with a key that is already in the batch stays in the line and is decided by the next commit,
- * when the first one's fate is known; once the key is stored, all that have it share a batch. One batch is under way at a time: every batch locks nearly every channel,
- * so a second one would only wait in the database for the first.
+ * A second arrival with a key that is under way stays in the line and is decided by a later commit, when the first
+ * one's fate is known; once the key is stored, all that have it share a batch.
  */
 export function createAccepter(deps: {
   readonly commit: CommitBatch;
@@ -125,7 +123,8 @@ export function createAccepter(deps: {
   const busy = new Map<number, Promise<void>>();
   /** What becomes of the keys that are being committed. */
   const underWay = new Map<string, Fate>();
-  const handOvers: HandOver[] = [];
+  /** Rows of the line that the last batch left there because they had to wait. */
+  let heldBack = 0;
   let closed = false;
   let down = false;
 
@@ -150,8 +149,10 @@ export function createAccepter(deps: {
   ): void {
     const verdicts = new Array<Verdict>(arrivals.length);
     let open = arrivals.length;
+    const request: Request = { underWay: false };
     arrivals.forEach((arrival, index) => {
       line.push({
+        request,
         candidate: candidate(arrival, deps.secret, settings.window),
         fate: { stored: false },
         settle(verdict) {
@@ -175,11 +176,13 @@ export function createAccepter(deps: {
   function feed(): void {
     for (let lane = 0; lane < LANES; lane++) {
       if (busy.has(lane)) continue;
-      if (line.length === 0 || (busy.size > 0 && line.length < settings.secondLaneRows)) return;
+      const free = line.length - heldBack;
+      if (free <= 0 || (busy.size > 0 && free < settings.secondLaneRows)) return;
       const waiting = takeBatch();
       if (waiting.length === 0) return;
       const done = carry(lane, waiting).finally(() => {
         busy.delete(lane);
+        heldBack = 0;
         feed();
       });
       busy.set(lane, done);
@@ -188,18 +191,11 @@ export function createAccepter(deps: {
 
   /** Sees one batch through. Never rejects. */
   async function carry(lane: number, waiting: readonly Waiting[]): Promise<void> {
-    const part: HandOver = { sequenced: [], done: false };
-    handOvers.push(part);
-    await decide({ lane, waiting, handOver: part.sequenced }, false);
-    for (const { candidate, fate } of waiting) {
+    await decide({ lane, waiting }, false);
+    for (const { candidate, fate, request } of waiting) {
+      request.underWay = false;
       if (underWay.get(candidate.key) === fate) underWay.delete(candidate.key);
       bytes -= candidate.arrival.raw.length;
-    }
-    part.done = true;
-    // In the order in which they were begun, which nearly always is that of their numbers.
-    while (handOvers[0]?.done) {
-      const { sequenced } = handOvers.shift() as HandOver;
-      if (sequenced.length > 0) deps.onSequenced(sequenced);
     }
   }
 
@@ -211,13 +207,15 @@ export function createAccepter(deps: {
     let at = 0;
     for (; at < line.length && batch.length < settings.maxBatchRows && size < settings.maxBatchBytes; at++) {
       const waiting = line[at] as Waiting;
-      if (mayStoreTwice(waiting, underWay)) {
+      if (waiting.request.underWay || mayStoreTwice(waiting, underWay)) {
         later.push(waiting);
       } else {
         batch.push(waiting);
         size += waiting.candidate.arrival.raw.length;
       }
     }
+    for (const { request } of batch) request.underWay = true;
+    heldBack = later.length;
     line = later.length > 0 ? later.concat(line.slice(at)) : line.slice(at);
     return batch;
   }
@@ -319,9 +317,10 @@ export function createAccepter(deps: {
     return { id, lane, repeated, rows, generation, lookUps };
   }
 
-  function answerSenders({ waiting, handOver }: Part, answer: BatchAnswer): void {
+  function answerSenders({ waiting }: Part, answer: BatchAnswer): void {
     const next = new Map(answer.starts.map((start) => [start.tenant * 1024 + start.channel, start.lastSequence]));
     const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
+    const sequenced: SequencedRow[] = [];
     const stored: Buffer[] = [];
     waiting.forEach(({ candidate, fate, settle }, index) => {
       const exception = exceptions.get(index);
@@ -336,10 +335,11 @@ export function createAccepter(deps: {
       const key = candidate.arrival.tenant.id * 1024 + candidate.channel;
       const sequence = exception ? exception.sequence : (next.get(key) ?? 0) + 1;
       if (!exception) next.set(key, sequence);
-      handOver.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
+      sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
       settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
     });
     filters.remember(stored);
+    if (sequenced.length > 0) deps.onSequenced(sequenced);
     filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
   }
 
@@ -353,7 +353,7 @@ export function createAccepter(deps: {
     storing: () => !down,
     async close() {
       closed = true;
-      while (gathering !== null || busy.size > 0) await Promise.race([gathering, ...busy.values()]);
+      while (gathering !== null || busy.size > 0) await (gathering ?? Promise.race(busy.values()));
     },
   };
 }

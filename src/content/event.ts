@@ -92,8 +92,11 @@ function bodyView(message: EventMessage, parsed: ParsedJson | undefined, type: s
       const view = jsonView(raw);
       return view.rung === 0 ? view : textView(raw);
     }
-    case 'bytes':
-      return { ...EMPTY_VIEW, defects: [defect('binary_data', 'body')] };
+    case 'bytes': {
+      // Webhooks often name no type, or a wrong one: their ingress reads JSON whatever it is called.
+      const view = message.kind === 'webhook' ? jsonView(raw) : null;
+      return view?.rung === 0 ? view : { ...EMPTY_VIEW, defects: [defect('binary_data', 'body')] };
+    }
   }
 }
 

@@ -60,8 +60,10 @@ export function createHandover(maxBytes: number): Handover {
  */
 const PARSED_SHARE = 8;
 
+/** Only of what `ContentPort.parsedOf` reads again just so: an event whose bytes say all. */
 function withoutParsed(row: SequencedRow): SequencedRow {
-  if (row.arrival.parsed === undefined) return row;
+  const { parsed: known, kind, meta } = row.arrival;
+  if (known === undefined || kind !== 'event' || meta !== null) return row;
   const { parsed: _, ...arrival } = row.arrival;
   return { ...row, arrival };
 }

@@ -1,3 +1,4 @@
+import { readJson } from '../content/json/read.js';
 import type { Kind, ParsedJson } from '../message/arrival.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
@@ -95,7 +96,7 @@ function envelopeOf(
   parsed: ParsedJson | undefined,
 ): CanonicalMessage['envelope'] {
   const { meta, kind, raw } = stored;
-  if (meta === null) return kind === 'event' ? contextAttributes(parsed ? parsed.value : readJson(raw)) : {};
+  if (meta === null) return kind === 'event' ? contextAttributes(parsed ? parsed.value : jsonOf(raw)) : {};
   const envelope: unknown = JSON.parse(meta);
   if (!isRecord(envelope)) return {};
   return isRecord(envelope.headers) ? { ...envelope, headers: distrustHeaders(envelope.headers, hostname) } : envelope;
@@ -108,13 +109,11 @@ function contextAttributes(event: unknown): CanonicalMessage['envelope'] {
   return attributes;
 }
 
-function readJson(raw: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString());
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+/** Of bytes that were not handed on with their JSON; undefined where they are none. Digits are kept. */
+function jsonOf(raw: Uint8Array): unknown {
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  const read = readJson(bytes, 0, bytes.length);
+  return read.ok ? read.json.value : undefined;
 }
 
 /** Of an HTTP request: name to value, or to the values of a field that came several times. */

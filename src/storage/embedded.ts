@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Clock } from '../message/clock.js';
@@ -46,7 +46,7 @@ const RESTART_MOST_MS = 30_000;
 export async function startEmbedded(settings: EmbeddedSettings): Promise<Embedded> {
   const dataDir = resolve(settings.dataDir);
   try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await createDirectory(dataDir);
     const lock = lockDirectory(dataDir);
     try {
       return await startLocked({ ...settings, dataDir }, lock);
@@ -57,6 +57,14 @@ export async function startEmbedded(settings: EmbeddedSettings): Promise<Embedde
   } catch (error) {
     throw explainFileError(error, dataDir);
   }
+}
+
+/** With its parents. Node's own recursive way never ends where a directory exists that can't hold any, as in /proc. */
+async function createDirectory(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory()) return;
+  if (!found && dirname(path) !== path) await createDirectory(dirname(path));
+  await mkdir(path, { mode: 0o700 });
 }
 
 async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Promise<Embedded> {

@@ -35,7 +35,10 @@ export function createPool(settings: PoolSettings): pg.Pool {
   // A connection may break at any time, in use or not: whoever uses it sees that at the next query, the pool drops it,
   // and without these listeners the process would end.
   pool.on('connect', (client) => {
-    client.on('error', (error) => settings.log.warn({ err: error }, 'a database connection was lost'));
+    client.on('error', (error) => {
+      // A pool that is told to end lets go of its connections before they are closed.
+      if (!pool.ending) settings.log.warn({ err: error }, 'a database connection was lost');
+    });
   });
   pool.on('error', () => undefined);
   return pool;

@@ -103,7 +103,42 @@ describe('two commits at once', () => {
     await accepter.close();
   });
 
-  it('are handed over in the order in which they were begun', async () => {
+  it('never hold rows of one request both: they keep their order', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const verdicts = accepter.accept(events(0, 2000));
+    await until(() => begun.length === 1, 'commit 1');
+    const others = accepter.accept(events(2000, 2600));
+    await until(() => begun.length === 2, 'commit 2');
+    expect(begun.map((each) => idsOf(each)[0])).toEqual(['0', '2000']);
+    begun[0]?.end();
+    await until(() => begun.length === 3, 'commit 3');
+    expect(begun[2] && idsOf(begun[2])).toEqual(Array.from({ length: 1000 }, (_, i) => String(1000 + i)));
+    for (const each of begun) each.end();
+    await Promise.all([verdicts, others]);
+    await accepter.close();
+  });
+
+  it('need as many rows that may go now: those that wait for a key are none', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const first = accepter.accept(events(0, 1));
+    await until(() => begun.length === 1, 'commit 1');
+    const again = Array.from({ length: 600 }, () => accepter.accept(events(0, 1)));
+    await nextTurn();
+    const more = accepter.accept(events(1, 3));
+    await nextTurn();
+    await nextTurn();
+    expect(begun.map((each) => each.batch.rows.length)).toEqual([1]);
+    begun[0]?.end();
+    await until(() => begun.length === 2, 'commit 2');
+    expect(begun[1]?.batch.rows).toHaveLength(602);
+    begun[1]?.end();
+    await Promise.all([first, ...again, more]);
+    await accepter.close();
+  });
+
+  it('each hand over what they have sequenced without waiting for the other', async () => {
     const { begun, commit } = heldCommits();
     const { accepter, handedOver } = accepting(commit, 1000);
     const first = accepter.accept(events(0, 1));
@@ -111,13 +146,30 @@ describe('two commits at once', () => {
     const second = accepter.accept(events(1, 501));
     await until(() => begun.length === 2, 'commit 2');
     begun[1]?.end();
-    // Its senders need not wait.
     expect(await second).toHaveLength(500);
-    expect(handedOver).toEqual([]);
+    expect(handedOver).toHaveLength(500);
     begun[0]?.end();
     await first;
     await accepter.close();
-    expect(handedOver).toEqual(Array.from({ length: 501 }, (_, i) => i + 1));
+  });
+});
+
+describe('closing', () => {
+  it('waits for the commit that is under way, and leaves everything else its turn meanwhile', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit);
+    const verdicts = accepter.accept(events(0, 1));
+    await until(() => begun.length === 1, 'the commit');
+    let closed = false;
+    const closing = accepter.close().then(() => {
+      closed = true;
+    });
+    await nextTurn();
+    expect(closed).toBe(false);
+    await expect(accepter.accept(events(1, 2))).rejects.toThrow(/shutting down/);
+    begun[0]?.end();
+    await closing;
+    expect(await verdicts).toMatchObject([{ verdict: 'sequenced' }]);
   });
 });
 

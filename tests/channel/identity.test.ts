@@ -47,6 +47,12 @@ describe('canonical JSON', () => {
     expect(canonicalJson([1.5, new LosslessNumber('12.50'), new LosslessNumber('1e2')])).toBe('[1.5,12.50,1e2]');
   });
 
+  it('is JSON also of what JSON has no word for', () => {
+    expect(canonicalJson([Number.POSITIVE_INFINITY, Number.NaN, -0, undefined, { a: undefined }])).toBe(
+      '[null,null,0,null,{"a":null}]',
+    );
+  });
+
   it('takes an object that looks like a lossless number for an object', () => {
     expect(canonicalJson(JSON.parse('{"isLosslessNumber":true,"value":"1"}'))).toBe(
       '{"isLosslessNumber":true,"value":"1"}',

@@ -60,7 +60,13 @@ describe('the view of an event', () => {
 
 describe('the view of a webhook delivery', () => {
   it('has its JSON, whatever the type says', () => {
-    for (const type of ['application/json', 'application/json; charset=utf-8', 'text/plain', undefined]) {
+    for (const type of [
+      'application/json',
+      'application/json; charset=utf-8',
+      'text/plain',
+      'application/octet-stream',
+      undefined,
+    ]) {
       expect(eventView(hook('{"a":1}', type))).toMatchObject({ rung: 0, data: { a: 1 }, defects: [] });
     }
   });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Accepter, type AcceptSettings, createAccepter } from '../../src/channel/accept.js';
 import { type CommitBatch, StoreError } from '../../src/channel/batch.js';
 import type { FilterSet } from '../../src/channel/filter-set.js';
+import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { Busy, Unavailable, type Verdict } from '../../src/message/verdict.js';
@@ -66,6 +67,11 @@ async function startProcess(
     pause: (ms) => pause(ms),
   });
   return { accepter, filters: generations.filters, tend: generations.tend, rotate: generations.rotate };
+}
+
+/** An account that lies in a channel. */
+function accountIn(channel: number, channels: number): string {
+  for (let i = 0; ; i++) if (channelOf(accountHash(`account ${i}`), channels) === channel) return `account ${i}`;
 }
 
 const text = (verdict: Verdict): string =>
@@ -270,6 +276,32 @@ describe('accept', () => {
     ]);
     const { rows } = await database.pool.query('select sequence from key');
     expect(rows).toEqual([{ sequence: 2 }]);
+    await accepter.close();
+  });
+
+  it('gives two batches their numbers in quarantine at once, whichever order their tenants come in', async () => {
+    const failures: string[] = [];
+    const { accepter } = await startProcess(
+      (commit) => (batch) =>
+        commit(batch).catch((error: unknown) => {
+          failures.push(String(error));
+          throw error;
+        }),
+      { maxBatchRows: 400 },
+    );
+    const two = await insertTenant(database.pool, 'two');
+    const old = (of: Tenant, channel: number) => {
+      const account = accountIn(channel, of.channels);
+      return Array.from({ length: 200 }, (_, i) =>
+        eventArrival(of, { id: `${channel}-${i}`, account, time: '2000-01-01T00:00:00Z' }),
+      );
+    };
+    const verdicts = await Promise.all([
+      accepter.accept([...old(tenant, 0), ...old(two, 0)]),
+      accepter.accept([...old(two, 1), ...old(tenant, 1)]),
+    ]);
+    expect(verdicts.flat().filter(({ verdict }) => verdict === 'expired')).toHaveLength(800);
+    expect(failures).toEqual([]);
     await accepter.close();
   });
 

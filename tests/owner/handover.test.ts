@@ -41,6 +41,11 @@ describe('the hand-over', () => {
     const [first, second] = handover.take(1, 0, 1, 9, 9);
     expect(first?.arrival.parsed).toBeDefined();
     expect(second?.arrival).toEqual(arrival);
+    // Of a webhook the bytes alone may read otherwise.
+    handover.put([parsed(3)]);
+    const hook = parsed(4);
+    handover.put([{ ...hook, arrival: { ...hook.arrival, kind: 'webhook' } }]);
+    expect(handover.take(1, 0, 3, 9, 9)[1]?.arrival.parsed).toBeDefined();
   });
 
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {

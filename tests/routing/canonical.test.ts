@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '../../src/content/json/canonical.js';
 import type { StoredMessage } from '../../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../../src/message/view.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
@@ -68,6 +69,13 @@ describe('the canonical message', () => {
     expect(mail.envelope).toEqual({ from: 'a@example.com', to: ['b@example.com'] });
     expect(mail.envelope).toBe(mail.envelope);
     expect(canonical({ meta: '[1]' }).envelope).toEqual({});
+  });
+
+  it('keeps the digits of attributes that it reads itself, whatever a double can hold', () => {
+    const raw = Buffer.from('{"specversion":"1.0","id":"e1","huge":1e400,"exact":1.10,"data":1}');
+    expect(canonicalJson(canonical({ kind: 'event', raw }).envelope)).toBe(
+      '{"exact":1.10,"huge":1e400,"id":"e1","specversion":"1.0"}',
+    );
   });
 
   it('takes the attributes of an event in structured mode out of its bytes', () => {

@@ -310,6 +310,10 @@ describe('a directory that cannot be used', () => {
     const failure = await failureOf(start({ dataDir: '/sys/kernel/waybill' }));
     expect(failure).toBeInstanceOf(EmbeddedFailed);
     expect(failure).toMatchObject(explained('unwritable', '/sys/kernel/waybill'));
+    // Where nothing says that it may not be written, and yet nothing can be created.
+    expect(await failureOf(start({ dataDir: '/proc/waybill/data' }))).toMatchObject(
+      explained('unwritable', '/proc/waybill'),
+    );
   });
 
   test.runIf(canMount)('is one on a full disk', async () => {

@@ -30,7 +30,9 @@ function sorted(keys: string[]): string[] {
  */
 export function canonicalJson(value: unknown): string {
   if (typeof value === 'string') return quoted(value);
-  if (typeof value !== 'object' || value === null) return String(value);
+  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : 'null';
+  if (typeof value === 'boolean') return String(value);
+  if (typeof value !== 'object' || value === null) return 'null';
   if (value instanceof LosslessNumber) return value.value;
   return Array.isArray(value) ? canonicalArray(value) : canonicalObject(value as Record<string, unknown>);
 }

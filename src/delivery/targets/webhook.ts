@@ -131,7 +131,11 @@ function networkFailure(error: unknown): SendResult {
   if (code !== undefined && BAD_HEADER.has(code)) {
     return { result: 'pause', code: 'header_invalid', reason: "one of the target's own headers can't be sent" };
   }
-  return { result: 'retry', code: 'network', reason: code === undefined ? message : `${code}: ${message}` };
+  return {
+    result: 'retry',
+    code: 'network',
+    reason: code === undefined || message.includes(code) ? message : `${code}: ${message}`,
+  };
 }
 
 /** DESIGN 2.5. Redirects are not followed: permanent ones ask for another URL, temporary ones may be over next time. */

@@ -24,7 +24,11 @@ export function createInTurns(nextTurn: () => Promise<void>): InTurns {
   return async (items, make) => {
     if (items.length <= A_TURN) return items.map(make);
     const mine = last.then(() => slowly(items, make));
-    last = mine.catch(() => undefined);
+    // Not what was made: that would be kept until the next long list comes.
+    last = mine.then(
+      () => undefined,
+      () => undefined,
+    );
     return mine;
   };
 }

@@ -53,6 +53,7 @@ export function explainFileError(error: unknown, path: string): Error {
         { cause: error },
       );
     case 'ENOTDIR':
+    case 'ENOENT':
     case 'EEXIST':
       return new EmbeddedFailed(
         'unwritable',

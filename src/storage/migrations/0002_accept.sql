@@ -55,6 +55,7 @@ declare
   v_known int[] := '{}';
   v_row record;
   v_quarantine bigint;
+  v_numbering boolean := false;
 begin
   perform pg_advisory_xact_lock_shared(hashtext('waybill generation'));
   select g.id into v_generation from generation g where g.sealed_at is null;
@@ -106,6 +107,10 @@ begin
       if verdict <> 'conflict' then
         return next;
       else
+        if not v_numbering then
+          perform lock_tenants(p_channel_tenant);
+          v_numbering := true;
+        end if;
         insert into quarantine as q (tenant, number, cause, of_channel, of_sequence, source, kind, account, type,
             external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
           values (tenant, -p_batch - v_row.row, 'conflict', channel, sequence, p_source[v_row.row], p_kind[v_row.row],
@@ -132,6 +137,10 @@ begin
       channel := p_row_channel[v_row.row];
       sequence := null;
       differs := false;
+      if not v_numbering then
+        perform lock_tenants(p_channel_tenant);
+        v_numbering := true;
+      end if;
       insert into quarantine as q (tenant, number, cause, source, kind, account, type,
           external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
         values (tenant, -p_batch - v_row.row, 'expired', p_source[v_row.row], p_kind[v_row.row],
@@ -209,6 +218,12 @@ begin
   where c.tenant = t.tenant and c.channel = t.channel;
 
   update process p set last_batches[p_lane] = p_batch where p.id = p_process;
+end $$;
+
+-- Before the first entry of the quarantine is written: batches that share tenants take turns, in one order.
+create function lock_tenants(p_tenants int[]) returns void language plpgsql as $$
+begin
+  perform from tenant t where t.id = any (p_tenants) order by t.id for no key update;
 end $$;
 
 -- A new entry of the quarantine has a negative number until it is given its own; an old one keeps the one it has.
