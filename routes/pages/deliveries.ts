@@ -9,7 +9,7 @@ import type { ApiRequest, Problem, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, backField } from './form.js';
 import { type Site, seeOther } from './show.js';
-import { type Badge, deliveryBadge, when } from './words.js';
+import { type Badge, deliveryBadge, when, yetToCome } from './words.js';
 
 const pageQuery = z.object({ back: backField });
 type PageQuery = z.infer<typeof pageQuery>;
@@ -99,7 +99,7 @@ async function showDelivery(
     code: one.code,
     created: when(one.created, now),
     settled: one.settled && when(one.settled, now),
-    next: one.next && when(one.next, now),
+    next: yetToCome(one.next, now),
     attempts: attempts.map((attempt) => attemptRow(attempt, now)),
     atOnce: attempts.length === 0 && one.state === 'delivered',
     retry: one.state !== 'pending' && by.permissions.has('deliveries.retry') && `/deliveries/${id}/retry`,

@@ -193,6 +193,11 @@ async function showMessage(
     rules: rules && showRules(rules),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),
+    failed: failed?.why,
+    quarantine:
+      read.standing.state === 'quarantined' &&
+      by.permissions.has('quarantine.read') &&
+      address('/quarantine', { cause: 'poison' }),
     done: query.done && { did: DID[query.done], held: query.done === 'assign' || query.done === 'replay' },
   });
 }
@@ -346,7 +351,6 @@ async function decideForms(
     action,
     allowed: consequenceOf(action, state).allowed,
     href: address(`/messages/${id}/${action}`, { back: query.back, tab: query.tab }),
-    error: failed?.action === action && failed.why,
     reason: failed?.action === action ? failed.form.reason : undefined,
   }));
   const allowed = Object.fromEntries(forms.filter((one) => one.allowed).map((one) => [one.action, one]));
@@ -357,8 +361,6 @@ async function decideForms(
     version: standing.version,
     ...allowed,
     unassign: undo,
-    // A form that is gone since it was filled in: its error is shown above the others.
-    failed: failed && !allowed[failed.action] ? failed.why : null,
     targets: choices.map((one) => ({ ...one, has: has.get(one.name) })),
   };
 }

@@ -16,13 +16,17 @@ export function problemPage(
   };
 }
 
+/** Where a code's own word says nothing to a person. */
+const HEADINGS: ReadonlyMap<string, string> = new Map([['csrf', 'Nothing was done']]);
+
 function showProblem(site: Site, problem: Problem, { principal, requestId }: FailedRequest): Promise<Reply> {
   const { title } = problemBody(problem, requestId);
   const { status, detail } = problem;
-  const page = { template: 'problem', title: `${status} ${title}`, status };
+  const heading = status >= 500 ? statusText(status) : (HEADINGS.get(problem.code) ?? title);
+  const page = { template: 'problem', title: `${status} ${heading}`, status };
   const content = {
     status,
-    heading: status >= 500 ? statusText(status) : title,
+    heading,
     detail,
     requestId: status >= 500 && requestId,
   };

@@ -15,7 +15,7 @@ import { address, given, readForm, reasonField } from './form.js';
 import { showJson } from './json.js';
 import { mayRetry } from './message.js';
 import { countText, type Site, seeOther } from './show.js';
-import { type Badge, count, deliveryBadge, when } from './words.js';
+import { type Badge, count, deliveryBadge, when, yetToCome } from './words.js';
 
 const PAGE = 50;
 const HOUR_MS = 3_600_000;
@@ -209,7 +209,7 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, back: strin
     reason: one.reason,
     code: one.code,
     created: when(one.created, now),
-    next: one.next && one.attempts > 0 && when(one.next, now),
+    next: one.attempts > 0 && yetToCome(one.next, now),
     retry: mayRetry(one.state) && permissions.has('deliveries.retry') && address(`/deliveries/${id}/retry`, { back }),
   };
 }

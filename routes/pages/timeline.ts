@@ -4,7 +4,7 @@ import type { DecisionEntry } from '../../src/storage/decisions.js';
 import type { DeliveryAttempt, DeliveryEntry, PlannedRun } from '../../src/storage/deliveries-read.js';
 import type { ContentAttempt, Story } from '../../src/storage/story.js';
 import type { ReadMessage } from '../messages.js';
-import { type Badge, deliveryBadge, size, type When, when } from './words.js';
+import { type Badge, deliveryBadge, size, type When, when, yetToCome } from './words.js';
 
 /** One thing that happened to a message. */
 export interface Happening {
@@ -15,8 +15,6 @@ export interface Happening {
   readonly lines: readonly string[];
   /** Where there is more. */
   readonly more?: { readonly href: string; readonly label: string };
-  /** The plan that rules made: the page puts their explanation here. */
-  readonly byRules?: boolean;
 }
 
 interface Dated {
@@ -78,15 +76,15 @@ function planned(
     ([target, first]) => `${names.get(target) ?? target} gets it as number ${first + sequence - run.s}`,
   );
   const { title, tone } = planTitle(run);
+  const nobody = run.d.by === 'rules' && run.d.set === 0;
   return dated(plannedAt, now, {
     title,
     tone,
     lines: [
-      `Plan ${plan}, by ${deciderText(run.d)}, rung ${run.r}${run.late ? ', late' : ''}${run.replay ? ', sent again' : ''}.`,
+      `Plan ${plan}, ${nobody ? '' : `by ${deciderText(run.d)}, `}rung ${run.r}${run.late ? ', late' : ''}${run.replay ? ', sent again' : ''}.`,
       ...targets.map((line) => `${line}.`),
       ...(run.why === undefined ? [] : [run.why]),
     ],
-    byRules: run.d.by === 'rules' && run.d.set > 0,
   });
 }
 
@@ -140,6 +138,7 @@ function delivery(one: DeliveryEntry & { readonly tries: readonly DeliveryAttemp
   if (one.state === 'pending' && one.attempts === 0) return [];
   const words = { pending: 'not taken yet', delivered: 'delivered', failed: 'failed', cancelled: 'cancelled' } as const;
   const last = one.tries.at(-1);
+  const next = yetToCome(one.next, now);
   return [
     dated(one.settled ?? last?.started ?? one.created, now, {
       title: `${one.target}: ${words[one.state]}`,
@@ -147,7 +146,7 @@ function delivery(one: DeliveryEntry & { readonly tries: readonly DeliveryAttemp
       lines: [
         `Number ${one.number}, ${one.attempts === 1 ? 'one try' : `${one.attempts} tries`}.`,
         ...(one.reason === null ? [] : [`${one.code ?? ''} ${one.reason}`.trim()]),
-        ...(one.next === null ? [] : [`Next try ${when(one.next, now).full}.`]),
+        ...(next === null ? [] : [`Next try ${next.full}.`]),
       ],
       more: { href: `/deliveries/${deliveryId(one)}`, label: 'every try' },
     }),

@@ -28,6 +28,11 @@ export function when(at: Date, now: number): When {
   return { iso, ago: span(Math.abs(now - at.getTime())), full: `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC` };
 }
 
+/** A time that is yet to come; null when there is none: what is due already waits for something else. */
+export function yetToCome(at: Date | null, now: number): When | null {
+  return at !== null && at.getTime() > now ? when(at, now) : null;
+}
+
 /** A length of time in its greatest unit. */
 function span(ms: number): string {
   const [unit, length] = UNITS.find(([, least]) => ms >= least) ?? ['s', 1_000];
