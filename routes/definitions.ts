@@ -1,8 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import type { Principal } from '../src/access/principal.js';
 import type { SourceDefinition } from '../src/channel/source.js';
 import type { TargetDefinition } from '../src/delivery/target.js';
+import type { Tenant } from '../src/message/tenant.js';
 import type {
   Expected,
   SourcePut,
@@ -12,9 +14,9 @@ import type {
   TargetRemoved,
 } from '../src/storage/definitions.js';
 import { redact } from '../src/storage/redact.js';
-import { timeOut } from './fields.js';
-import { invalid, notFound } from './problem.js';
-import { Problem } from './route.js';
+import { nameParams, timeOut } from './fields.js';
+import { caller, invalid, notFound } from './problem.js';
+import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 
 /* What sources and targets have in common over HTTP. */
 
@@ -54,7 +56,7 @@ export function etag(version: number): Record<string, string> {
 }
 
 /** What the caller has seen, by `If-Match: "3"`, or nothing of that name by `If-None-Match: *`. */
-export function expected(headers: IncomingHttpHeaders): Expected {
+function expected(headers: IncomingHttpHeaders): Expected {
   const match = headers['if-match'];
   if (headers['if-none-match'] === '*') return 'absent';
   return match === undefined || match === '*' ? 'any' : versionIn(match);
@@ -73,7 +75,7 @@ function versionIn(match: string): number {
 }
 
 /** Reads a definition in which secrets may stand as they are shown: those keep what is stored. Throws 422. */
-export function readDefinition<T>(
+function readDefinition<T>(
   schema: z.ZodType<T>,
   body: unknown,
   stored: SourceDefinition | TargetDefinition | undefined,
@@ -96,10 +98,88 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** One of the two kinds of definitions, as its routes need it. */
+export interface Editable<D extends SourceDefinition | TargetDefinition> {
+  readonly what: 'source' | 'target';
+  /** What becomes of one that is taken out of use. */
+  readonly leaves: string;
+  readonly definitionSchema: z.ZodType<D>;
+  readonly shownSchema: z.ZodType;
+  stored(tenant: Tenant, name: string): Promise<Stored<D> | undefined>;
+  put(
+    tenant: Tenant,
+    name: string,
+    definition: D,
+    by: { readonly expected: Expected; readonly who: string },
+  ): Promise<NotDone | { readonly result: 'ok'; readonly created: boolean }>;
+  remove(
+    tenant: Tenant,
+    name: string,
+    by: { readonly expected: number | 'any'; readonly who: string },
+  ): Promise<NotDone | { readonly result: 'ok' }>;
+  shown(by: Principal, name: string, status?: number): Promise<Reply>;
+  changed(): Promise<void>;
+}
+
+/** Reading one, making or changing it, and taking it out of use. */
+export function editRoutes<D extends SourceDefinition | TargetDefinition>(kind: Editable<D>): Route[] {
+  const { what, shownSchema } = kind;
+  const path = `/v1/${what}s/:name`;
+  return [
+    {
+      method: 'get',
+      path,
+      permission: `${what}s.read`,
+      summary: `One ${what}`,
+      params: nameParams,
+      replies: { 200: { description: `The ${what}`, schema: shownSchema } },
+      handler: ({ principal, params }: ApiRequest<{ name: string }>) => kind.shown(caller(principal), params.name),
+    },
+    {
+      method: 'put',
+      path,
+      permission: `${what}s.write`,
+      summary: `Make or change a ${what}`,
+      params: nameParams,
+      body: 'json',
+      bodyDocument: kind.definitionSchema,
+      replies: {
+        200: { description: 'Changed', schema: shownSchema },
+        201: { description: 'Made', schema: shownSchema },
+        ...EDIT_REPLIES,
+      },
+      handler: async ({ principal, params: { name }, body, headers }: ApiRequest<{ name: string }>) => {
+        const { tenant, who } = caller(principal);
+        const stored = await kind.stored(tenant, name);
+        const definition = readDefinition(kind.definitionSchema, body, stored?.definition);
+        const put = await kind.put(tenant, name, definition, { expected: expected(headers), who });
+        if (put.result !== 'ok') throw editProblem(what, name, put);
+        await kind.changed();
+        return kind.shown(caller(principal), name, put.created ? 201 : 200);
+      },
+    },
+    {
+      method: 'delete',
+      path,
+      permission: `${what}s.write`,
+      summary: `Take a ${what} out of use; ${kind.leaves}`,
+      params: nameParams,
+      replies: { 204: { description: 'Out of use' }, ...EDIT_REPLIES },
+      handler: async ({ principal, params: { name }, headers }: ApiRequest<{ name: string }>) => {
+        const { tenant, who } = caller(principal);
+        const removed = await kind.remove(tenant, name, { expected: expectedVersion(headers), who });
+        if (removed.result !== 'ok') throw editProblem(what, name, removed);
+        await kind.changed();
+        return { status: 204 };
+      },
+    },
+  ];
+}
+
 type NotDone = Exclude<SourcePut | TargetPut | SourceRemoved | TargetRemoved, { readonly result: 'ok' }>;
 
 /** Why an edit was not made, as a problem. */
-export function editProblem(what: 'source' | 'target', name: string, not: NotDone): Problem {
+function editProblem(what: 'source' | 'target', name: string, not: NotDone): Problem {
   switch (not.result) {
     case 'not_found':
       return notFound(what);

@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
-import { targetDefinitionSchema } from '../src/delivery/target.js';
+import { type TargetDefinition, targetDefinitionSchema } from '../src/delivery/target.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { type Recovery, recover } from '../src/storage/decisions.js';
 import {
@@ -15,16 +15,7 @@ import {
 } from '../src/storage/definitions.js';
 import { PENDING_COUNTED, type TargetHealth, targetHealth } from '../src/storage/target-health.js';
 import type { DecisionDeps } from './decisions.js';
-import {
-  EDIT_REPLIES,
-  editProblem,
-  etag,
-  expected,
-  expectedVersion,
-  readDefinition,
-  storedEntry,
-  storedSchema,
-} from './definitions.js';
+import { editRoutes, etag, storedEntry, storedSchema } from './definitions.js';
 import { nameParams, text, timeOut, timeSchema } from './fields.js';
 import { caller, notFound } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
@@ -110,53 +101,17 @@ export function targetRoutes(deps: ConfigurationDeps & DecisionDeps): Route[] {
         body: { items: await targetsWithHealth(pool, caller(principal)) },
       }),
     },
-    {
-      method: 'get',
-      path: '/v1/targets/:name',
-      permission: 'targets.read',
-      summary: 'One target with its health',
-      params: nameParams,
-      replies: { 200: { description: 'The target', schema: targetSchema } },
-      handler: ({ principal, params }: ApiRequest<{ name: string }>) => shown(caller(principal), params.name),
-    },
-    {
-      method: 'put',
-      path: '/v1/targets/:name',
-      permission: 'targets.write',
-      summary: 'Make or change a target',
-      params: nameParams,
-      body: 'json',
-      bodyDocument: targetDefinitionSchema,
-      replies: {
-        200: { description: 'Changed', schema: targetSchema },
-        201: { description: 'Made', schema: targetSchema },
-        ...EDIT_REPLIES,
-      },
-      handler: async ({ principal, params, body, headers }: ApiRequest<{ name: string }>) => {
-        const { tenant, who } = caller(principal);
-        const stored = await getTarget(pool, tenant.id, params.name);
-        const definition = readDefinition(targetDefinitionSchema, body, stored?.definition);
-        const put = await putTarget(pool, tenant, params.name, definition, { expected: expected(headers), who });
-        if (put.result !== 'ok') throw editProblem('target', params.name, put);
-        await configurationChanged();
-        return shown(caller(principal), params.name, put.created ? 201 : 200);
-      },
-    },
-    {
-      method: 'delete',
-      path: '/v1/targets/:name',
-      permission: 'targets.write',
-      summary: 'Take a target out of use; its deliveries and numbers stay',
-      params: nameParams,
-      replies: { 204: { description: 'Nothing is sent to it any more' }, ...EDIT_REPLIES },
-      handler: async ({ principal, params, headers }: ApiRequest<{ name: string }>) => {
-        const { tenant, who } = caller(principal);
-        const removed = await removeTarget(pool, tenant.id, params.name, { expected: expectedVersion(headers), who });
-        if (removed.result !== 'ok') throw editProblem('target', params.name, removed);
-        await configurationChanged();
-        return { status: 204 };
-      },
-    },
+    ...editRoutes<TargetDefinition>({
+      what: 'target',
+      leaves: 'its deliveries and numbers stay',
+      definitionSchema: targetDefinitionSchema,
+      shownSchema: targetSchema,
+      stored: (tenant, name) => getTarget(pool, tenant.id, name),
+      put: (tenant, name, definition, by) => putTarget(pool, tenant, name, definition, by),
+      remove: (tenant, name, by) => removeTarget(pool, tenant.id, name, by),
+      shown,
+      changed: configurationChanged,
+    }),
     {
       method: 'post',
       path: '/v1/targets/:name/pause',

@@ -4,7 +4,6 @@ import type { Outgoing, Sender, SendResult } from '../../message/delivery.js';
 import { messageId } from '../../message/id.js';
 import type { EmailTarget, Target } from '../target.js';
 import { headerFields, wireType } from '../wire.js';
-import { Breaker } from './breaker.js';
 import {
   type Forwarder,
   foldedValue,
@@ -14,7 +13,7 @@ import {
   mailMessageId,
   type NotForwarded,
 } from './forward.js';
-import { Slots, sendInLines } from './lines.js';
+import { createOneByOne } from './one-by-one.js';
 
 export interface EmailSenderDeps {
   readonly clock: Clock;
@@ -33,34 +32,20 @@ export function createEmailSender(target: Target<EmailTarget>, deps: EmailSender
   const transport = createTransport(transportOptions(definition, deps.host));
   // Each mail's own failure comes with its promise; without a listener the same would end the process.
   transport.on('error', () => undefined);
-  const slots = new Slots(definition.connections);
-  const breaker = new Breaker(deps.clock);
   const by: Forwarder = { host: deps.host, loopToken: loopToken(deps.installation, target.tenant.name, target.name) };
-  let closing = false;
-
-  const sendOne = async (outgoing: Outgoing): Promise<SendResult> => {
-    if (closing) return { result: 'interrupted', reason: 'shutting down' };
-    if (outgoing.what === 'void') return NO_NOTICES;
-    const mail = composed(outgoing, definition, by, deps.clock.now());
-    if (typeof mail === 'string') return NOT_FORWARDED[mail];
-    const waitMs = breaker.ask();
-    if (waitMs > 0)
-      return { result: 'interrupted', reason: 'the server failed several times in a row', afterMs: waitMs };
-    const result = await trySend(() => transport.sendMail({ ...mail, signal: patience(definition) }));
-    if (result.result === 'retry' && result.code in SERVER_TROUBLE) breaker.failed();
-    else breaker.answered();
-    return result;
-  };
-
-  return {
-    send: (batch) => sendInLines(batch, slots, sendOne),
-    resting: () => breaker.restMs(),
-    async close() {
-      closing = true;
-      await slots.settled();
-      transport.close();
+  return createOneByOne({
+    clock: deps.clock,
+    width: definition.connections,
+    whom: 'the server',
+    prepare(outgoing) {
+      if (outgoing.what === 'void') return NO_NOTICES;
+      const mail = composed(outgoing, definition, by, deps.clock.now());
+      if (typeof mail === 'string') return NOT_FORWARDED[mail];
+      return () => trySend(() => transport.sendMail({ ...mail, signal: patience(definition) }));
     },
-  };
+    isTrouble: (result) => result.result === 'retry' && result.code in SERVER_TROUBLE,
+    end: () => transport.close(),
+  });
 }
 
 const NO_NOTICES: SendResult = {

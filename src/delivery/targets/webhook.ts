@@ -9,8 +9,7 @@ import { LONGEST_PUT_OFF } from '../retry.js';
 import type { Target, WebhookTarget } from '../target.js';
 import { headerFields, webhookId } from '../wire.js';
 import { AddressRefused, isPublic, publicLookup, type Resolve } from './address.js';
-import { Breaker } from './breaker.js';
-import { Slots, sendInLines } from './lines.js';
+import { createOneByOne } from './one-by-one.js';
 import { type PostAnswer, PostTimeout, post } from './post.js';
 
 export interface WebhookSenderDeps {
@@ -28,38 +27,27 @@ export function createWebhookSender(target: Target<WebhookTarget>, deps: Webhook
   const url = new URL(definition.url);
   const agent = createAgent(url, definition.concurrency);
   const lookup = definition.allowPrivateAddresses ? undefined : publicLookup(deps.resolve ?? resolve);
-  const slots = new Slots(definition.concurrency);
-  const breaker = new Breaker(deps.clock);
   const keys = definition.secrets.map(signingKey);
   const own = ownHeaders(definition.headers);
-  let closing = false;
-
-  const sendOne = async (outgoing: Outgoing): Promise<SendResult> => {
-    if (closing) return { result: 'interrupted', reason: 'shutting down' };
-    if (refusesHost(url, lookup)) return refusedAddress(new AddressRefused(url.host));
-    const waitMs = breaker.ask();
-    if (waitMs > 0)
-      return { result: 'interrupted', reason: 'the target failed several times in a row', afterMs: waitMs };
-    const headers = { ...own, ...wireHeaders(outgoing, keys, deps.clock.now()) };
-    const result = await tryPost(() =>
-      post({ url, headers, body: outgoing.body, agent, lookup, timeoutMs: definition.timeoutSeconds * 1000 }).then(
-        (answer) => statusResult(answer, deps.clock.now()),
-      ),
-    );
-    if (result.result === 'retry') breaker.failed();
-    else breaker.answered();
-    return result;
-  };
-
-  return {
-    send: (batch) => sendInLines(batch, slots, sendOne),
-    resting: () => breaker.restMs(),
-    async close() {
-      closing = true;
-      await slots.settled();
-      agent.destroy();
+  const timeoutMs = definition.timeoutSeconds * 1000;
+  return createOneByOne({
+    clock: deps.clock,
+    width: definition.concurrency,
+    whom: 'the target',
+    prepare(outgoing) {
+      if (refusesHost(url, lookup)) return refusedAddress(new AddressRefused(url.host));
+      return () => {
+        const headers = { ...own, ...wireHeaders(outgoing, keys, deps.clock.now()) };
+        return tryPost(() =>
+          post({ url, headers, body: outgoing.body, agent, lookup, timeoutMs }).then((answer) =>
+            statusResult(answer, deps.clock.now()),
+          ),
+        );
+      };
     },
-  };
+    isTrouble: (result) => result.result === 'retry',
+    end: () => agent.destroy(),
+  });
 }
 
 function createAgent(url: URL, maxSockets: number): HttpAgent {
