@@ -33,11 +33,16 @@ begin
       from unnest(p_tenant, p_channel, p_number, p_kind, p_first, p_last, p_runs, p_targets, p_open) with ordinality
         as i(tenant, channel, number, kind, first, last, runs, targets, open, ord);
 
-    update reader r set last_plan = greatest(r.last_plan, i.number),
-        planned = case when i.kind = 'stream' then i.last else r.planned end,
-        chain = case when i.kind = 'stream' then substr(p_chain, (i.ord::int - 1) * 32 + 1, 32) else r.chain end
-      from unnest(p_tenant, p_channel, p_number, p_kind, p_last) with ordinality
-        as i(tenant, channel, number, kind, last, ord)
+    -- A channel may have several plans here, and UPDATE takes only one row for each: together they are one.
+    update reader r set last_plan = greatest(r.last_plan, i.last_plan),
+        planned = coalesce(i.planned, r.planned), chain = coalesce(i.chain, r.chain)
+      from (
+        select p.tenant, p.channel, max(p.number) as last_plan, max(p.last) filter (where p.kind = 'stream') as planned,
+          (array_agg(substr(p_chain, (p.ord::int - 1) * 32 + 1, 32)) filter (where p.kind = 'stream'))[1] as chain
+        from unnest(p_tenant, p_channel, p_number, p_kind, p_last) with ordinality
+          as p(tenant, channel, number, kind, last, ord)
+        group by p.tenant, p.channel
+      ) i
       where r.tenant = i.tenant and r.channel = i.channel;
 
     insert into line (tenant, target, channel, epoch, last_number)
