@@ -190,7 +190,7 @@ export const settingShape = {
       ),
       filterExpectedKeys: setting(
         z.int().min(1000).max(10_000_000_000).default(1_000_000),
-        'Messages expected in a fifth of the window; the filter in front of the current generation has room for them, 2.2 bytes each.',
+        'Messages expected in a fifth of the window; the filter in front of the current generation has room for them, 2.3 bytes each.',
         { unit: 'messages' },
       ),
     }),
