@@ -14,13 +14,15 @@ export const FRAME_HEADERS: Readonly<Record<string, string>> = {
   'referrer-policy': 'no-referrer',
 };
 
-/** Mail is written for white paper, so the frame is white in the dark too. */
+/** Mail is written for white paper, so the frame is white in the dark too; and for paper of one width, so widths give way. */
 const STYLE = `
 :root { color-scheme: light }
 body { margin: 0; padding: 12px 16px; font: 15px/1.5 system-ui, sans-serif; color: #16191d; background: #fff; overflow-wrap: break-word }
 img { max-width: 100%; height: auto }
 img:not([src]) { display: none }
 pre { white-space: pre-wrap }
+table, div, p { min-width: 0 !important; max-width: 100% !important }
+@media (width < 40rem) { table, td, th { width: auto !important } }
 .waybill-note { margin: -12px -16px 12px; padding: 6px 16px; border-bottom: 1px solid #d9dde2; background: #f6f7f8; color: #4a525c; font-size: 13px }
 `;
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import type { DeliveryState } from '../../src/message/delivery.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
+import type { View } from '../../src/message/view.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
@@ -277,9 +278,10 @@ function tabsOf(id: string, query: PageQuery, read: ReadMessage) {
 const RAW_SHOWN = 64 * 1024;
 const TEXT_SHOWN = 200_000;
 
-/** How tall a frame a mail needs, guessed by its text: nothing may look into the frame. */
-function heightOf(text: string): 'short' | 'medium' | 'tall' {
-  const lines = text.split('\n', 200).length + text.length / 90;
+/** How tall a frame a mail needs, guessed by its text and pictures: nothing may look into the frame. */
+function heightOf({ text, parts }: View): 'short' | 'medium' | 'tall' {
+  if (parts.some(({ inline, type }) => inline && type.startsWith('image/'))) return 'tall';
+  const lines = (text ?? '').split('\n', 200).length + (text ?? '').length / 90;
   if (lines < 12) return 'short';
   return lines < 30 ? 'medium' : 'tall';
 }
@@ -288,7 +290,7 @@ function contentOf(id: string, tab: Tab, { message, view, envelope }: ReadMessag
   const raw = { href: `/v1/messages/${id}/raw`, size: size(message.raw.length) };
   switch (tab) {
     case 'html':
-      return { html: { src: `/messages/${id}/html`, height: heightOf(view?.text ?? '') } };
+      return { html: { src: `/messages/${id}/html`, height: view ? heightOf(view) : 'tall' } };
     case 'text': {
       const shown = (view?.text ?? '').slice(0, TEXT_SHOWN);
       return { text: shown, cut: shown.length < (view?.text ?? '').length && raw };
