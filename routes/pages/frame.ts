@@ -22,7 +22,7 @@ img { max-width: 100%; height: auto }
 img:not([src]) { display: none }
 pre { white-space: pre-wrap }
 table, div, p { min-width: 0 !important; max-width: 100% !important }
-@media (width < 40rem) { table, td, th { width: auto !important } }
+@media (width < 40rem) { table, tr, td, th { width: auto !important; height: auto !important } }
 .waybill-note { margin: -12px -16px 12px; padding: 6px 16px; border-bottom: 1px solid #d9dde2; background: #f6f7f8; color: #4a525c; font-size: 13px }
 `;
 

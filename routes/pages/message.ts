@@ -278,9 +278,12 @@ function tabsOf(id: string, query: PageQuery, read: ReadMessage) {
 const RAW_SHOWN = 64 * 1024;
 const TEXT_SHOWN = 200_000;
 
+/** Bytes up to which a picture is taken for a small mark rather than for something to look at. */
+const MARK = 4_000;
+
 /** How tall a frame a mail needs, guessed by its text and pictures: nothing may look into the frame. */
 function heightOf({ text, parts }: View): 'short' | 'medium' | 'tall' {
-  if (parts.some(({ inline, type }) => inline && type.startsWith('image/'))) return 'tall';
+  if (parts.some((part) => part.inline && part.type.startsWith('image/') && part.size > MARK)) return 'tall';
   const lines = (text ?? '').split('\n', 200).length + (text ?? '').length / 90;
   if (lines < 12) return 'short';
   return lines < 30 ? 'medium' : 'tall';
