@@ -4,7 +4,7 @@ import { type Clash, clashes } from '../channel/claims.js';
 import { nameSchema, type SourceDefinition, sourceDefinitionSchema } from '../channel/source.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
 import type { NamedDefinition, TenantDefinitions } from '../routing/definitions.js';
-import { parseRuleSet, type RuleProblem } from '../routing/parse.js';
+import { parseRuleSet, type RuleProblem, unknownTargets } from '../routing/parse.js';
 import { LIMITS } from '../routing/rule.js';
 import { valueAt } from './complaint.js';
 import { FileUnreadable, type ReadFile, readText } from './files.js';
@@ -19,6 +19,8 @@ export interface FoundDefinitions {
   /** Those that are well-formed. */
   readonly tenants: readonly TenantDefinitions[];
   readonly problems: readonly Problem[];
+  /** Targets that rules name and the file does not. Only the database knows those that were made over the API. */
+  readonly doubts: readonly Problem[];
 }
 
 /** What the file names for each tenant. What the schema complains about already is left out without another word. */
@@ -29,6 +31,7 @@ export function readDefinitions(
   readFile: ReadFile,
 ): FoundDefinitions {
   const problems: Problem[] = [];
+  const doubts: Problem[] = [];
   const tenants = [
     readTenant(DEFAULT_TENANT, []),
     ...keysAt(['tenants']).flatMap((name) =>
@@ -36,7 +39,7 @@ export function readDefinitions(
     ),
   ];
   problems.push(...clashProblems(tenants, where), ...postmasterProblems(value, tenants, where));
-  return { tenants, problems };
+  return { tenants, problems, doubts };
 
   function readTenant(tenant: string, path: Path): TenantDefinitions {
     const channelsPath = [...path, 'channels'];
@@ -46,7 +49,7 @@ export function readDefinitions(
       channels: typeof count === 'number' ? { count, at: where.place(channelsPath) } : null,
       sources: readNamed([...path, 'sources'], sourceDefinitionSchema),
       targets: readNamed([...path, 'targets'], targetDefinitionSchema),
-      rules: readRules([...path, 'rulesFile']),
+      rules: readRules(path),
     };
   }
 
@@ -59,13 +62,16 @@ export function readDefinitions(
     });
   }
 
-  function readRules(path: Path): TenantDefinitions['rules'] {
+  function readRules(tenant: Path): TenantDefinitions['rules'] {
+    const path = [...tenant, 'rulesFile'];
     const named = valueAt(value, path);
     if (typeof named !== 'string') return null;
     const rulesFile = isAbsolute(named) ? named : join(dirname(file), named);
     try {
       const text = readText(readFile, rulesFile, LIMITS.text);
       const parsed = parseRuleSet(text);
+      const unknown = unknownTargets(parsed.mentions, new Set(keysAt([...tenant, 'targets'])));
+      doubts.push(...unknown.map((problem) => targetDoubt(problem, rulesFile)));
       if (parsed.ok) return { text, mentions: parsed.mentions, file: rulesFile };
       problems.push(...parsed.problems.map((problem) => ruleProblem(problem, rulesFile)));
     } catch (error) {
@@ -96,6 +102,11 @@ function ruleProblem(problem: RuleProblem, file: string): Problem {
   const { line, column, path, message, didYouMean } = problem;
   const found = { severity: 'error', code: 'rules_invalid', place: { file, line, column }, path, message } as const;
   return didYouMean === undefined ? found : { ...found, suggestion: didYouMean };
+}
+
+function targetDoubt(problem: RuleProblem, file: string): Problem {
+  const message = 'the configuration file names no target of this name; it has to be one that was made over the API';
+  return { ...ruleProblem({ ...problem, message }, file), severity: 'warning', code: 'reference_unknown' };
 }
 
 interface SourceInFile {

@@ -48,21 +48,24 @@ export function loadSettings({ env, readFile = readFileWithin }: LoadFrom): Load
   const checked = check(fileSchema, reading.value, (path) => where.isFromVariable(path));
   const definitions = readDefinitions(reading.value, file, where, readFile);
 
-  const problems = inOrder([
+  const found = [
     ...reading.problems,
     ...overlaid.problems,
     ...news(checked.complaints, reading).map((complaint) => where.complaint(complaint)),
     ...definitions.problems,
     ...unreadableFiles(reading.value, file, where, readFile),
     ...unknownVariables(variables),
-  ]);
-  if (!checked.data || problems.some(({ severity }) => severity === 'error')) return { ok: false, problems };
+  ];
+  if (!checked.data || found.some(({ severity }) => severity === 'error')) {
+    // When all else holds the database decides the doubts; until then they are told along with the rest.
+    return { ok: false, problems: inOrder([...found, ...definitions.doubts]) };
+  }
   const { sources, targets, rulesFile, tenants, ...settings } = checked.data;
   return {
     ok: true,
     settings: withAbsolutePaths(settings, file, where),
     definitions: definitions.tenants,
-    warnings: problems,
+    warnings: inOrder(found),
   };
 }
 

@@ -53,7 +53,12 @@ export interface TargetMention {
 
 export type ParsedRuleSet =
   | { readonly ok: true; readonly ruleSet: RuleSet; readonly mentions: readonly TargetMention[] }
-  | { readonly ok: false; readonly problems: readonly RuleProblem[] };
+  | {
+      readonly ok: false;
+      readonly problems: readonly RuleProblem[];
+      /** Those that could be read. */
+      readonly mentions: readonly TargetMention[];
+    };
 
 /** `$or` in `$or` as deep as it may stand makes 18. */
 const MAX_NESTING = 32;
@@ -80,7 +85,7 @@ export function parseRuleSet(text: string): ParsedRuleSet {
 
   const ruleSet = readRuleSet(document.contents, report);
   return report.problems.length > 0 || !ruleSet
-    ? failed(report.inOrder())
+    ? failed(report.inOrder(), report.mentions)
     : { ok: true, ruleSet, mentions: report.mentions };
 }
 
@@ -95,8 +100,8 @@ export function unknownTargets(mentions: readonly TargetMention[], known: Readon
     });
 }
 
-function failed(problems: readonly RuleProblem[]): ParsedRuleSet {
-  return { ok: false, problems };
+function failed(problems: readonly RuleProblem[], mentions: readonly TargetMention[] = []): ParsedRuleSet {
+  return { ok: false, problems, mentions };
 }
 
 const NO_ALIASES = 'text that begins with * stands in quotes; YAML aliases are not read in rules';

@@ -171,7 +171,7 @@ describe('the command, against a running Waybill', () => {
     await writeFile(join(directory, 'rules.yaml'), RULES.replace('    when:', '    description: Told.\n    when:'));
     const right = await command(['apply']);
     expect(right).toMatchObject({ code: 0, stderr: '' });
-    expect(right.stdout).toMatch(/^default: rules \S+ (added|changed)\n$/);
+    expect(right.stdout).toMatch(/^default: rules version \d+ (added|changed)\n$/);
     expect((await command(['apply'])).stdout).toBe('nothing has changed\n');
   });
 

@@ -364,6 +364,31 @@ describe('definitions', () => {
   });
 });
 
+describe('a target that rules name and the file does not', () => {
+  const rules = (extra: string) =>
+    `rules:\n  - name: a\n    when: { kind: event${extra} }\n    then: { targets: [archiv] }\n`;
+  const config = 'targets:\n  archive: {kind: pull}\nrulesFile: r.yaml';
+
+  test('is told along with every other mistake, with what was probably meant', () => {
+    const result = load(config, { files: { 'conf/r.yaml': rules(', subject: [{ prefx: x }]') } });
+    expect(problemsOf(result)).toMatchObject([
+      { code: 'rules_invalid', severity: 'error' },
+      { code: 'reference_unknown', severity: 'warning', place: { line: 4 }, suggestion: 'archive' },
+    ]);
+    const otherwise = load(`${config}\nsmtp: {hostnam: x}`, { files: { 'conf/r.yaml': rules('') } });
+    expect(
+      problemsOf(otherwise)
+        .map(({ code }) => code)
+        .sort(),
+    ).toEqual(['key_unknown', 'reference_unknown']);
+  });
+
+  test('is left to the database when all else holds: it may have been made over the API', () => {
+    const result = load(config, { files: { 'conf/r.yaml': rules('') } });
+    expect(loaded(result).warnings).toEqual([]);
+  });
+});
+
 describe('from a disk', () => {
   let directory: string;
   beforeEach(() => {

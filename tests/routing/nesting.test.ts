@@ -24,6 +24,7 @@ test.each(STEPS)('rules of nothing but %s are refused', (step) => {
       problems: [
         { line: 2, column: expect.any(Number), path: '', message: 'this is nested deeper than any rule can be' },
       ],
+      mentions: [],
     });
   }
 });

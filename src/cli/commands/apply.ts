@@ -23,7 +23,9 @@ function changeLines({ tenants }: Applied): string[] {
   const changed = tenants.flatMap(({ tenant, changes }) =>
     changes
       .filter(({ what }) => what !== 'unchanged')
-      .map(({ kind, name, what }) => plain(`${tenant}: ${kind} ${name} ${what}`)),
+      .map(({ kind, name, what }) =>
+        plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${what}`),
+      ),
   );
   return changed.length > 0 ? changed : ['nothing has changed'];
 }
