@@ -46,7 +46,7 @@ export interface AtOnce {
   written(outcomes: readonly PlanOutcome[]): void;
   /** Forgets the outcomes of channels that are no longer held. */
   keepOnly(isHeld: (channel: string) => boolean): void;
-  /** Forgets what was in flight of a channel that begins anew. */
+  /** Forgets what was in flight of a channel that is no longer read, or begins anew. */
   forget(channel: string): void;
   inFlight(line: WaitingLine): boolean;
   isSending(channel: string): boolean;
@@ -67,6 +67,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
   const channels = new Counts();
   /** How many plans whose outcome is not written yet, by line. */
   const lines = new Counts();
+  /** Whether the newest plan in flight was taken whole, with all before it, by ordered line. */
+  const ahead = new Map<string, Promise<boolean>>();
 
   function writable(): PlanOutcome[] {
     return outcomes.filter(({ held }) => states.get(channelKey(held.tenant, held.channel))?.held.term === held.term);
@@ -87,12 +89,13 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     for (const target of targets.keys()) lines.add(lineKey({ ...held, target }));
     const unsent = await Promise.all(
       [...targets].map(async ([id, deliveries]) => {
-        const waiting = await sendTo(held, directory.target(held.tenant, id), ready, deliveries).catch(
-          (error: unknown) => {
-            deps.log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
-            return deliveries.map(newDelivery);
-          },
-        );
+        const target = directory.target(held.tenant, id);
+        const sent = sendTo(held, target, ready, deliveries).catch((error: unknown) => {
+          deps.log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
+          return deliveries.map(newDelivery);
+        });
+        const inLine = target?.definition.order === 'channel';
+        const waiting = inLine ? await inTurn(lineKey({ ...held, target: id }), sent, deliveries) : await sent;
         // Nothing overtakes them from here on, though their rows come with the next plan.
         if (state && states.get(channel) === state) countPending(state, id, waiting.length);
         return waiting;
@@ -102,6 +105,21 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     channels.remove(channel);
     outcomes.push({ held, plan: plan.number, targets: [...targets.keys()], unsent: unsent.flat() });
     deps.ended();
+  }
+
+  /** What of an ordered line is to be sent again: all of it once a plan in flight before it was not taken whole. */
+  async function inTurn(
+    line: string,
+    sent: Promise<NewDelivery[]>,
+    deliveries: readonly PlannedDelivery[],
+  ): Promise<NewDelivery[]> {
+    const before = ahead.get(line) ?? Promise.resolve(true);
+    const unsent = Promise.all([before, sent]).then(([whole, own]) => (whole ? own : deliveries.map(newDelivery)));
+    ahead.set(
+      line,
+      unsent.then((waiting) => waiting.length === 0),
+    );
+    return unsent;
   }
 
   /** Answers what was not confirmed, in order: everything of an ordered line from the first such one on. */
@@ -182,13 +200,20 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
       outcomes = [...back, ...outcomes];
     },
     written(done) {
-      for (const { held, targets } of done) for (const target of targets) lines.remove(lineKey({ ...held, target }));
+      for (const { held, targets } of done) {
+        for (const target of targets) {
+          const line = lineKey({ ...held, target });
+          lines.remove(line);
+          if (!lines.has(line)) ahead.delete(line);
+        }
+      }
     },
     keepOnly(isHeld) {
       outcomes = outcomes.filter(({ held }) => isHeld(channelKey(held.tenant, held.channel)));
     },
     forget(channel) {
       lines.forget((line) => lineIn(line, channel));
+      for (const line of [...ahead.keys()]) if (lineIn(line, channel)) ahead.delete(line);
     },
     inFlight: (line) => lines.has(lineKey(line)),
     isSending: (channel) => channels.has(channel),

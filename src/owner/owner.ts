@@ -205,6 +205,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   function drop(key: string, state: ChannelState): void {
     states.delete(key);
     handover.forget(state.held.tenant, state.held.channel);
+    atOnce.forget(key);
   }
 
   /** Begins to read a channel where its last owner left it. */
@@ -292,7 +293,6 @@ export function createOwner(deps: OwnerDeps): Owner {
       const rest = failures < 3 ? 0 : Math.min(1000 * 2 ** (failures - 3), 60_000);
       trouble.set(key, { until: clock.monotonic() + rest, failures });
       if (rest > 0) log.error({ channel: key, failures }, 'a channel can not go on; the others do');
-      atOnce.forget(key);
       trying.delete(key);
     }
     resolved.length = 0;

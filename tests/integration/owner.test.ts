@@ -330,6 +330,27 @@ describe('the owner', () => {
     expect(process.sent.filter((each) => each.target === 'erp').map((each) => each.number)).toEqual([1, 2]);
   });
 
+  it('sends a plan again that was taken while the one before it, still under way, was refused', async () => {
+    let answerFirst = (_: SendResult): void => undefined;
+    const first = new Promise<SendResult>((resolve) => {
+      answerFirst = resolve;
+    });
+    let tries = 0;
+    const process = await startProcess({
+      answer: (_, outgoing) => (outgoing.number === 1 && tries++ === 0 ? first : DELIVERED),
+    });
+    await process.accepter.accept([eventArrival(tenant, { id: 'first' })]);
+    await until(() => tries === 1, 'the first to be under way');
+    await process.accepter.accept([eventArrival(tenant, { id: 'second' })]);
+    await until(() => process.sent.length === 1, 'the second to be taken');
+    answerFirst({ result: 'retry', code: 'queue_full', reason: 'full' });
+    await until(async () => (await deliveries('delivered')) === 2, 'both to be delivered from their rows');
+    expect(process.sent.map((each) => each.number)).toEqual([2, 1, 2]);
+    await process.accepter.accept([eventArrival(tenant, { id: 'third' })]);
+    await until(() => process.sent.length === 4, 'the line to be clear again');
+    expect(await deliveries('delivered')).toBe(2);
+  });
+
   it('pauses a target that can take nothing, and keeps what waits', async () => {
     const process = await startProcess({
       route: () => ['crm'],
