@@ -52,6 +52,7 @@ import type { Canonical } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
+import { type Notice, openBulletin } from './storage/bulletin.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
@@ -66,6 +67,8 @@ const HOUR = 3_600_000;
 /** Below this share of free disk nothing is accepted any more, in percent. */
 const LEAST_FREE_DISK = 10;
 const TEND_MS = 1_000;
+/** A notice of another process that got lost is made up for within this; a second is promised. */
+const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
 
 export interface AppDeps {
@@ -211,7 +214,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     settings: {
       beatMs: settings.lease.beatMs,
       lostAfterMs: settings.lease.lostAfterMs,
-      pollMs: 250,
+      pollMs: OWNER_POLL_MS,
       parkAfterMs: settings.content.parkAfterMs,
       roundRows: 2000,
       roundBytes: 32 * 1024 * 1024,
@@ -220,12 +223,15 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     },
     observe: {
       planned: (tenant, channel, first, last) => {
-        if (!notices.listening(tenant)) return;
-        const count = Math.min(last - first + 1, MOST_IDS);
-        const ids = Array.from({ length: count }, (_, i) => messageId({ channel, sequence: last - i }));
-        notices.publish(tenant, ids);
+        tellPlanned(tenant, channel, first, last);
+        tellOthers(['planned', tenant, channel, first, last]);
       },
-      pending: (tenant, target) => pendingNotices.publish(tenant, target),
+      pending: (tenant, target) => {
+        pendingNotices.publish(tenant, target);
+        tellOthers(['pending', tenant, target]);
+      },
+      given: () => tellOthers(['given']),
+      foreign: (tenant, channel, last) => bulletin.post(['stored', tenant, channel, last]),
       paused: (target, code) => {
         metrics?.paused.inc({ tenant: target.tenant.name, target: target.name, code });
         void directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'the pause is not seen yet'));
@@ -289,6 +295,10 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     refusals.refuse(refusal);
   };
 
+  const bulletin = openBulletin({ pool, url: database.url, process, heard, log });
+  running.onStop(() => bulletin.close());
+  // Nobody else can have been at an embedded database.
+  if (database.directory !== null) await leases.forgetOthers();
   await owner.start();
   running.onStop(() => owner.stop());
   running.onStop(() => accepter.close());
@@ -327,10 +337,14 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       return read.ok && read.html !== null ? { html: read.html, blocked: read.blocked } : null;
     },
     notices,
-    wake: () => owner.wake(),
+    wake: () => {
+      owner.wake();
+      bulletin.post(['decided']);
+    },
     configurationChanged: async () => {
       await directory.refresh();
       owner.wake();
+      bulletin.post(['configured']);
     },
     filters: async () => filterStates(),
     now: clock.now,
@@ -379,6 +393,46 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     stop: () => running.stop(),
   };
 
+  function tellPlanned(tenant: number, channel: number, first: number, last: number): void {
+    if (!notices.listening(tenant)) return;
+    const count = Math.min(last - first + 1, MOST_IDS);
+    const ids = Array.from({ length: count }, (_, i) => messageId({ channel, sequence: last - i }));
+    notices.publish(tenant, ids);
+  }
+
+  function tellOthers(notice: Notice): void {
+    if (owner.accompanied()) bulletin.post(notice);
+  }
+
+  function heard(notice: Notice): void {
+    switch (notice[0]) {
+      case 'stored':
+        return owner.stored(notice[1], notice[2], notice[3]);
+      case 'planned':
+        return tellPlanned(notice[1], notice[2], notice[3], notice[4]);
+      case 'pending':
+        return pendingNotices.publish(notice[1], notice[2]);
+      case 'voided':
+        return owner.voided({ tenant: notice[1], target: notice[2], channel: notice[3] });
+      case 'decided':
+        return owner.wake();
+      case 'configured':
+        void refreshed();
+        return;
+      case 'given':
+        return owner.lookForLeases();
+      default: {
+        const never: never = notice;
+        throw never;
+      }
+    }
+  }
+
+  async function refreshed(): Promise<void> {
+    await directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'a change is not seen yet'));
+    owner.wake();
+  }
+
   function startBroker(url: string): Broker {
     const made = new Broker({
       url,
@@ -393,7 +447,9 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     made.onDead(async (dead) => {
       const noted = await noteDead(pool, dead);
       log.warn({ dead, noted: noted.noted }, 'a consumer gave a delivery up');
-      if (noted.noted === 'voided') owner.voided(noted.line);
+      if (noted.noted !== 'voided') return;
+      owner.voided(noted.line);
+      bulletin.post(['voided', noted.line.tenant, noted.line.target, noted.line.channel]);
     });
     return made;
   }
@@ -497,6 +553,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count });
       await directory.refresh();
       owner.wake();
+      bulletin.post(['configured']);
       return applied;
     } catch (error) {
       if (error instanceof ConfigurationInvalid) return { ok: false as const, problems: error.problems };

@@ -13,6 +13,7 @@ export interface Database {
   readonly pool: Pool;
   /** For accepting, owning and beating alone: what somebody searches for in a page never keeps a message waiting. */
   readonly work: Pool;
+  readonly url: string;
   /** Of the embedded server; null where the database is somebody else's. */
   readonly directory: string | null;
   close(): Promise<void>;
@@ -35,7 +36,7 @@ export async function openDatabase(settings: Settings, clock: Clock, log: Logger
     await checkServer(pool);
     const applied = await migrate({ url, applicationName: 'waybill', log });
     if (applied > 0) log.info({ applied }, 'brought the tables up to date');
-    return { pool, work, directory: embedded?.directory ?? null, close };
+    return { pool, work, url, directory: embedded?.directory ?? null, close };
   } catch (error) {
     await close();
     throw isUnreachable(error) ? new DatabaseUnreachable(url, error) : error;

@@ -4,7 +4,7 @@ import { targetDefinitionSchema } from '../delivery/target.js';
 import { listenAddress, networks, path, section, setting, size, url } from './setting.js';
 
 /** The parts a process can play; several processes on one database may share them out. */
-const ROLES = ['ingress', 'owner', 'web'] as const;
+const ROLES = ['ingress', 'owner', 'web', 'ledger'] as const;
 
 const MIB = 1024 ** 2;
 
@@ -15,7 +15,7 @@ export const settingShape = {
       .array(z.enum(ROLES))
       .min(1)
       .default([...ROLES]),
-    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API.',
+    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, and what has outlived its time.',
     { env: 'WAYBILL_ROLES' },
   ),
   data: setting(path().default('./data'), 'Folder of the embedded database and of what can be made again.', {

@@ -50,6 +50,8 @@ export interface AtOnce {
   forget(channel: string): void;
   inFlight(line: WaitingLine): boolean;
   isSending(channel: string): boolean;
+  /** Something of the channel was sent, and is not written yet. */
+  hasOutcome(held: Held): boolean;
   /** Nothing is being sent, and every outcome is written. */
   resting(): boolean;
   /** Something is being sent, or has an outcome that can be written. */
@@ -217,6 +219,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     },
     inFlight: (line) => lines.has(lineKey(line)),
     isSending: (channel) => channels.has(channel),
+    hasOutcome: ({ tenant, channel }) =>
+      outcomes.some(({ held }) => held.tenant === tenant && held.channel === channel),
     resting: () => sending.size === 0 && outcomes.length === 0,
     unfinished: () => sending.size > 0 || writable().length > 0,
     async room(most) {

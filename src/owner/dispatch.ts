@@ -122,12 +122,18 @@ function roomOf(target: Target, underWay: UnderWay): number {
 /** Channels of this process in which something waits for the target. */
 function waitingChannels(deps: DispatchDeps, target: Target): Held[] {
   return [...deps.states.values()]
+    .filter((state) => state.leavingSince === null)
     .filter((state) => state.held.tenant === target.tenant.id && state.pending.has(target.id))
     .map((state) => state.held);
 }
 
 export function keyOf(due: { target: number; channel: number; epoch: number; number: number }): string {
   return `${due.target}/${due.channel}/${due.epoch}/${due.number}`;
+}
+
+/** Whether a key is of a delivery of this channel. */
+export function keyIn(key: string, channel: number): boolean {
+  return key.split('/')[1] === String(channel);
 }
 
 interface Prepared {

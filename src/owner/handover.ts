@@ -8,6 +8,8 @@ export interface Handover {
   put(rows: readonly SequencedRow[]): void;
   /** Rows of a channel from `from` on without a gap, at most so many; empty when the first of them is not here. */
   take(tenant: number, channel: number, from: number, max: number, maxMails: number): SequencedRow[];
+  /** The first sequence from `from` on that is here; null when there is none. */
+  next(tenant: number, channel: number, from: number): number | null;
   /** Forgets a channel that another process reads now. */
   forget(tenant: number, channel: number): void;
 }
@@ -47,6 +49,9 @@ export function createHandover(maxBytes: number): Handover {
       let count = 1;
       while (count < max && line[count]?.sequence === from + count) count++;
       return drop(key, upToMails(line.slice(0, count), maxMails));
+    },
+    next(tenant, channel, from) {
+      return lines.get(`${tenant}/${channel}`)?.find((row) => row.sequence >= from)?.sequence ?? null;
     },
     forget(tenant, channel) {
       drop(`${tenant}/${channel}`, Number.POSITIVE_INFINITY);

@@ -4,57 +4,72 @@ import type { Held } from './ports.js';
 export interface Lease {
   readonly tenant: number;
   readonly channel: number;
+  /** Null, or a process that may be gone. */
   readonly holder: string | null;
   readonly term: number;
-  /** Of the holder; null when its process row is gone. */
-  readonly beat: number | null;
+}
+
+/** A process as it shows itself: each beat is one more than the last. */
+export interface ProcessBeat {
+  readonly id: string;
+  /** Whether it reads channels onward. */
+  readonly owns: boolean;
+  readonly beat: number;
 }
 
 export interface LeaseStore {
   register(name: string, roles: readonly string[]): Promise<void>;
   beat(): Promise<void>;
+  /** For whoever knows that no other process can be alive on this database. */
+  forgetOthers(): Promise<void>;
+  /** Every process that has not left, dead ones too. */
+  processes(): Promise<ProcessBeat[]>;
   leases(): Promise<Lease[]>;
   /** Takes those leases whose term is still the given one; answers what was taken, with the new terms. */
   take(wanted: readonly Held[]): Promise<Held[]>;
+  /** Gives those leases back of which this process is still the holder: whoever wants them takes them at once. */
+  give(held: readonly Held[]): Promise<void>;
   /** Gives everything back. */
   leave(): Promise<void>;
   /** Removes rows of processes that died long ago. */
   sweep(): Promise<void>;
 }
 
-/** How long a holder's beat must stand still, on the observer's own clock, before its lease may be taken. */
 export interface LeaseSettings {
+  /** How often a process shows that it lives. */
+  readonly beatMs: number;
+  /** How long another's beat must stand still, on the observer's own clock, before its leases may be taken. */
   readonly lostAfterMs: number;
 }
 
 /**
- * Watches the beats of other processes on this process's own monotonic clock: neither a jump of the wall clock nor a
+ * Watches the beats of processes on this process's own monotonic clock: neither a jump of the wall clock nor a
  * slow database makes a living owner look dead before its beat has stood still for the whole time.
  */
 export class BeatWatch {
   readonly #seen = new Map<string, { beat: number; since: number }>();
+  #looked = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly clock: Clock,
     private readonly settings: LeaseSettings,
   ) {}
 
-  /** Leases that nobody living holds, of those not held by `self`. */
-  takeable(leases: readonly Lease[], self: string): Held[] {
+  /** Those that live, of all processes there are now. */
+  living(processes: readonly ProcessBeat[]): ProcessBeat[] {
     const now = this.clock.monotonic();
-    const holders = new Set<string>();
-    const free = leases.filter((lease) => {
-      if (lease.holder === self) return false;
-      if (lease.holder === null || lease.beat === null) return true;
-      holders.add(lease.holder);
-      const seen = this.#seen.get(lease.holder);
-      if (!seen || seen.beat !== lease.beat) {
-        this.#seen.set(lease.holder, { beat: lease.beat, since: now });
-        return false;
-      }
-      return now - seen.since >= this.settings.lostAfterMs;
-    });
-    for (const holder of this.#seen.keys()) if (!holders.has(holder)) this.#seen.delete(holder);
-    return free.map(({ tenant, channel, term }) => ({ tenant, channel, term }));
+    // Whoever did not look for so long can't tell: the database may have been away for the others as well.
+    if (now - this.#looked > this.settings.lostAfterMs / 2) this.#seen.clear();
+    this.#looked = now;
+    const ids = new Set(processes.map(({ id }) => id));
+    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
+    return processes.filter((process) => this.#lives(process, now));
+  }
+
+  #lives({ id, beat }: ProcessBeat, now: number): boolean {
+    const seen = this.#seen.get(id);
+    if (seen?.beat === beat) return now - seen.since < this.settings.lostAfterMs;
+    this.#seen.set(id, { beat, since: now });
+    return true;
   }
 }

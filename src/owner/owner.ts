@@ -6,9 +6,10 @@ import type { SendResult } from '../message/delivery.js';
 import { createAtOnce } from './at-once.js';
 import { createBell } from './bell.js';
 import { drawDecision } from './decisions.js';
-import { type AfterTry, type DispatchDeps, dispatchTarget, keyOf } from './dispatch.js';
+import { type AfterTry, type DispatchDeps, dispatchTarget, keyIn, keyOf } from './dispatch.js';
 import { createHandover } from './handover.js';
-import { BeatWatch, type LeaseSettings, type LeaseStore } from './leases.js';
+import { createHolding } from './holding.js';
+import type { LeaseSettings, LeaseStore } from './leases.js';
 import { type Drawn, drawExtra, drawStream, itemsOf } from './planning.js';
 import { FencedOut, type OwnerStore, type PlanOutcome, type Settled, type WaitingLine } from './ports.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
@@ -18,7 +19,6 @@ import {
   type ChannelState,
   type ContentPort,
   channelKey,
-  channelState,
   countPending,
   type OwnerDirectory,
   type ParseOutcome,
@@ -29,7 +29,6 @@ import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './
 import { UnderWay } from './under-way.js';
 
 export interface OwnerSettings extends LeaseSettings {
-  readonly beatMs: number;
   /** How long a lost notice may go unnoticed. */
   readonly pollMs: number;
   readonly parkAfterMs: number;
@@ -71,6 +70,10 @@ export interface OwnerObserver {
   paused(target: Target, code: string, reason: string): void;
   settled(target: Target, results: readonly SendResult['result'][]): void;
   attempts(outcome: 'processed' | 'failed' | 'parked', count: number): void;
+  /** Channels were given back: others may take them. */
+  given(): void;
+  /** Messages were accepted here that another process is to read. */
+  foreign(tenant: number, channel: number, last: number): void;
 }
 
 export interface Owner {
@@ -78,6 +81,12 @@ export interface Owner {
   start(): Promise<void>;
   /** Hands over what this process has just made durable. */
   sequenced(rows: readonly SequencedRow[]): void;
+  /** Another process made messages of a channel durable, up to this sequence. */
+  stored(tenant: number, channel: number, last: number): void;
+  /** Channels may have become free. */
+  lookForLeases(): void;
+  /** Whether others may have to hear what this process does. */
+  accompanied(): boolean;
   /** A decision was made, or a target changed: look at once. */
   wake(): void;
   /** A delivery ended without the owner's doing, and the notice of its number is due. */
@@ -102,7 +111,6 @@ export function createOwner(deps: OwnerDeps): Owner {
   const states = new Map<string, ChannelState>();
   const handover = createHandover(settings.handoverBytes);
   const slots = createSlots(deps.content.slots);
-  const watch = new BeatWatch(clock, settings);
   const resolved: Resolved[] = [];
   const trying = new Map<string, Set<number>>();
   const dispatching = new Map<string, UnderWay>();
@@ -110,7 +118,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   const beside = new Set<Promise<unknown>>();
   // Channels whose last round failed: each is read alone until a round of it succeeds, so that one holds up nobody else.
   const trouble = new Map<string, { until: number; failures: number }>();
-  let inRound = new Set<string>();
+  /** Channels of the round that is under way, or of the last one. */
+  const inRound = { running: false, keys: new Set<string>() };
   // Keys of deliveries that an unassign is about to cancel: not to be sent meanwhile.
   let reserved: { readonly underWay: UnderWay; readonly key: string }[] = [];
   let loops: Promise<unknown> = Promise.resolve();
@@ -167,81 +176,35 @@ export function createOwner(deps: OwnerDeps): Owner {
     },
   };
 
-  // ── leases ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  const holding = createHolding({
+    process: deps.process,
+    store,
+    leases: deps.leases,
+    directory: deps.directory,
+    states,
+    handover,
+    atOnce,
+    isUnderWay,
+    wake: () => bell.ring(),
+    given: deps.observe.given,
+    guarded,
+    clock,
+    log,
+    settings,
+  });
 
-  async function beats(): Promise<void> {
-    while (!stopping) {
-      await guarded('beat', () => deps.leases.beat());
-      await stopBell.wait(settings.beatMs);
-    }
-  }
-
-  /** Apart from the beats: taking over many channels takes longer than others wait for a beat. */
-  async function leasing(): Promise<void> {
-    while (!stopping) {
-      await guarded('leases', takeLeases);
-      await leaseBell.wait(settings.beatMs);
-    }
-  }
-  const leaseBell = createBell();
-  const stopBell = createBell();
-
-  async function takeLeases(): Promise<void> {
-    const leases = await deps.leases.leases();
-    dropLost(leases);
-    const wanted = watch.takeable(leases, deps.process);
-    if (wanted.length > 0) await deps.leases.take(wanted);
-    await beginHeld();
-  }
-
-  function dropLost(leases: Awaited<ReturnType<LeaseStore['leases']>>): void {
-    const mine = new Map(
-      leases.filter((lease) => lease.holder === deps.process).map((l) => [channelKey(l.tenant, l.channel), l.term]),
-    );
-    for (const [key, state] of states) if (mine.get(key) !== state.held.term) drop(key, state);
-    atOnce.keepOnly((channel) => mine.has(channel));
-  }
-
-  function drop(key: string, state: ChannelState): void {
-    states.delete(key);
-    handover.forget(state.held.tenant, state.held.channel);
-    atOnce.forget(key);
-  }
-
-  /** Begins to read a channel where its last owner left it. */
-  async function begin(held: ChannelState['held']): Promise<void> {
-    const tenant = deps.directory().tenant(held.tenant);
-    // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
-    if (!tenant) return;
-    const known = atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term);
-    await store.writePlans([], known);
-    const adopted = await store.adoptOpenPlans(held);
-    const reader = await store.loadReader(held);
-    const state = channelState(held, tenant, reader);
-    const last = await store.lastSequences([held]);
-    state.known = last.get(channelKey(held.tenant, held.channel)) ?? state.planned;
-    states.set(channelKey(held.tenant, held.channel), state);
-    if (adopted > 0)
-      log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
-  }
-
-  // One after another: two that begin the same channel would each take the other's plans for an old owner's.
-  let beginning: Promise<void> = Promise.resolve();
-
-  /** Begins what is held and not begun: just taken, of a tenant that was unknown, or forgotten after a failed round. */
-  function beginHeld(): Promise<void> {
-    const begun = beginning.then(async () => {
-      for (const { tenant, channel, holder, term } of await deps.leases.leases()) {
-        const key = channelKey(tenant, channel);
-        if (holder !== deps.process || states.has(key) || stopping) continue;
-        // What is still being sent of it has an outcome soon; begun before that, it would be sent again.
-        if (atOnce.isSending(key)) continue;
-        await guarded('begin', () => begin({ tenant, channel, term }));
-      }
-      bell.ring();
-    });
-    beginning = begun.catch(() => undefined);
-    return begun;
+  /** Whether a round, a try or a delivery of a channel has begun and not ended. */
+  function isUnderWay({ held }: ChannelState): boolean {
+    const key = channelKey(held.tenant, held.channel);
+    if (inRound.running && inRound.keys.has(key)) return true;
+    if ((trying.get(key)?.size ?? 0) > 0) return true;
+    return deps
+      .directory()
+      .targets()
+      .filter(({ tenant }) => tenant.id === held.tenant)
+      .some((target) =>
+        dispatching.get(channelKey(held.tenant, target.id))?.someRunning((one) => keyIn(one, held.channel)),
+      );
   }
 
   // ── rounds ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -266,7 +229,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** What came in by other processes, what people decided, what was parked: found by looking, once in a while. */
   async function look(): Promise<void> {
-    await beginHeld();
+    await holding.beginHeld();
     const held = [...states.values()].map((state) => state.held);
     for (const [key, last] of await store.lastSequences(held)) {
       const state = states.get(key);
@@ -285,10 +248,10 @@ export function createOwner(deps: OwnerDeps): Owner {
    * alone until a round of it has succeeded; one that fails alone rests for longer and longer, and says so.
    */
   async function recover(): Promise<void> {
-    const failed = inRound;
+    const failed = inRound.keys;
     for (const key of failed) {
       const state = states.get(key);
-      if (state) drop(key, state);
+      if (state) holding.drop(state);
       const failures = (trouble.get(key)?.failures ?? 0) + (failed.size === 1 ? 1 : 0);
       const rest = failures < 3 ? 0 : Math.min(1000 * 2 ** (failures - 3), 60_000);
       trouble.set(key, { until: clock.monotonic() + rest, failures });
@@ -302,9 +265,11 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** One round. True when it did something. */
   async function round(): Promise<boolean> {
     const directory = deps.directory();
-    inRound = new Set();
+    holding.letGo();
     const late = resolved.splice(0);
     const closing = atOnce.take();
+    inRound.running = true;
+    inRound.keys = new Set(closing.map(({ held }) => channelKey(held.tenant, held.channel)));
     try {
       const drawings = [
         ...(await streamPlans(directory)),
@@ -312,9 +277,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         ...(await decisionPlans(directory)),
       ];
       if (drawings.length > 0 || closing.length > 0) {
-        for (const { held } of [...drawings.map((drawn) => drawn.plan), ...closing]) {
-          inRound.add(channelKey(held.tenant, held.channel));
-        }
+        for (const { plan } of drawings) inRound.keys.add(channelKey(plan.held.tenant, plan.held.channel));
         await store.writePlans(
           drawings.map((drawn) => drawn.plan),
           closing,
@@ -328,6 +291,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       atOnce.putBack(closing);
       throw error;
     } finally {
+      inRound.running = false;
       for (const { underWay, key } of reserved) underWay.end(key);
       reserved = [];
     }
@@ -339,7 +303,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     late: readonly Resolved[],
     directory: OwnerDirectory,
   ): void {
-    for (const key of inRound) trouble.delete(key);
+    for (const key of inRound.keys) trouble.delete(key);
     // Until it is written, a resolved message still stands as parked and must not be tried again.
     for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
     atOnce.written(closing);
@@ -384,18 +348,20 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
   async function takeRound(): Promise<{ state: ChannelState; taken: Awaited<ReturnType<typeof takeNext>> }[]> {
     if (stopping) return [];
-    const behind = turnOf([...states.values()].filter((state) => state.known > state.planned));
-    for (const state of behind) inRound.add(channelKey(state.held.tenant, state.held.channel));
+    const behind = turnOf(reading().filter((state) => state.known > state.planned));
+    for (const state of behind) inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
     const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
     const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
-    let mails = MAILS_A_ROUND_PER_SLOT * deps.content.slots;
-    const batches = [];
-    for (const state of behind) {
-      const taken = await takeNext(state, { rows, bytes, mails }, handover, store);
-      mails = Math.max(1, mails - taken.filter(({ message }) => message.kind === 'mail').length);
-      if (taken.length > 0) batches.push({ state, taken });
-    }
-    return batches;
+    const mails = Math.max(1, Math.floor((MAILS_A_ROUND_PER_SLOT * deps.content.slots) / Math.max(1, behind.length)));
+    const batches = await Promise.all(
+      behind.map(async (state) => ({ state, taken: await takeNext(state, { rows, bytes, mails }, handover, store) })),
+    );
+    return batches.filter(({ taken }) => taken.length > 0);
+  }
+
+  /** Channels of which something new may be begun. */
+  function reading(): ChannelState[] {
+    return [...states.values()].filter((state) => state.leavingSince === null);
   }
 
   /** Whose turn it is: all that go well together, or one in trouble alone. */
@@ -467,12 +433,12 @@ export function createOwner(deps: OwnerDeps): Owner {
     const now = clock.monotonic();
     if (decisionBell <= lookedAt && now - lookedAt < settings.pollMs) return [];
     lookedAt = now;
-    const held = turnOf([...states.values()]).map((state) => state.held);
+    const held = turnOf(reading()).map((state) => state.held);
     const drawn: Drawn[] = [];
     for (const decision of await store.dueDecisions(held, 200)) {
       const state = states.get(channelKey(decision.tenant, decision.channel));
       if (!state) continue;
-      inRound.add(channelKey(decision.tenant, decision.channel));
+      inRound.keys.add(channelKey(decision.tenant, decision.channel));
       const drawing = { state, directory, how: atOnce.how(state, directory) };
       drawn.push(
         await drawDecision({ store, content: deps.content, canonical: deps.canonical, reserve }, drawing, decision),
@@ -544,7 +510,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function suspects(): Promise<void> {
     while (!stopping) {
       await guarded('suspects', async () => {
-        const held = [...states.values()].map((state) => state.held);
+        const held = reading().map((state) => state.held);
         for (const place of await store.parked(held, 50)) await trySuspectAt(place);
       });
       await suspectBell.wait(settings.pollMs);
@@ -553,7 +519,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function trySuspectAt({ tenant, channel, sequence }: { tenant: number; channel: number; sequence: number }) {
     const state = states.get(channelKey(tenant, channel));
-    if (stopping || !state || tryingOf(state).has(sequence)) return;
+    if (stopping || !state || state.leavingSince !== null || tryingOf(state).has(sequence)) return;
     tryingOf(state).add(sequence);
     const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
       tryingOf(state).delete(sequence);
@@ -578,7 +544,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         for (const each of error.channels) {
           const key = channelKey(each.tenant, each.channel);
           const state = states.get(key);
-          if (state) drop(key, state);
+          if (state) holding.drop(state);
         }
         log.warn({ channels: error.channels.length }, 'leases were taken over by another process');
       } else {
@@ -591,19 +557,33 @@ export function createOwner(deps: OwnerDeps): Owner {
   return {
     async start() {
       await deps.leases.register(deps.name, deps.roles);
-      const beating = beats();
-      if (deps.owns) await guarded('leases', takeLeases);
-      loops = Promise.all([beating, ...(deps.owns ? [leasing(), rounds(), dispatches(), suspects()] : [])]);
+      const beating = holding.beats();
+      if (deps.owns) await guarded('leases', holding.lookAround);
+      loops = Promise.all([beating, ...(deps.owns ? [holding.leasing(), rounds(), dispatches(), suspects()] : [])]);
     },
     sequenced(rows) {
-      const mine = rows.filter((row) => states.has(channelKey(row.arrival.tenant.id, row.channel)));
-      handover.put(mine);
-      for (const row of mine) {
-        const state = states.get(channelKey(row.arrival.tenant.id, row.channel));
+      const mine: SequencedRow[] = [];
+      const foreign = new Map<string, SequencedRow>();
+      for (const row of rows) {
+        const key = channelKey(row.arrival.tenant.id, row.channel);
+        const state = states.get(key);
+        if (state) mine.push(row);
+        else if (row.sequence > (foreign.get(key)?.sequence ?? 0)) foreign.set(key, row);
         if (state && row.sequence > state.known) state.known = row.sequence;
       }
+      handover.put(mine);
+      for (const { arrival, channel, sequence } of foreign.values())
+        deps.observe.foreign(arrival.tenant.id, channel, sequence);
+      if (mine.length > 0) bell.ring();
+    },
+    stored(tenant, channel, last) {
+      const state = states.get(channelKey(tenant, channel));
+      if (!state || last <= state.known) return;
+      state.known = last;
       bell.ring();
     },
+    lookForLeases: holding.look,
+    accompanied: holding.accompanied,
     wake() {
       decisionBell = clock.monotonic();
       bell.ring();
@@ -619,7 +599,8 @@ export function createOwner(deps: OwnerDeps): Owner {
       [...states.values()].map(({ held, planned }) => ({ tenant: held.tenant, channel: held.channel, planned })),
     async stop() {
       stopping = true;
-      for (const each of [bell, dispatchBell, suspectBell, stopBell, leaseBell]) each.ring();
+      holding.stop();
+      for (const each of [bell, dispatchBell, suspectBell]) each.ring();
       await loops;
       await Promise.all(beside);
       await guarded('leave', () => deps.leases.leave());

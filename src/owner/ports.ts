@@ -49,7 +49,7 @@ export interface NewPlan {
   readonly firstSequence: number;
   readonly lastSequence: number;
   readonly runs: readonly Run[];
-  /** Present for `stream`: the running hash after it. */
+  /** Present for `stream`: the running hash after it. Extra plans' is made as they are written, where the hashes are. */
   readonly chain: Buffer | null;
   /** Something of it is sent at once. */
   readonly open: boolean;
@@ -200,14 +200,14 @@ export interface OwnerStore {
   ): Promise<DueDelivery[]>;
   settle(held: Held, settled: readonly Settled[]): Promise<void>;
   pauseTarget(tenant: number, target: number, code: string, reason: string): Promise<void>;
-  /** Decisions of any of the channels whose hold is over, oldest first. */
+  /** Decisions of any of the channels whose hold is over, about so many, oldest first and each tenant its share. */
   dueDecisions(held: readonly Held[], max: number): Promise<DueDecision[]>;
   /** Pending deliveries of a message that nobody is sending: by target and number. */
   pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
   /** Lines of the channels held in which a delivery or a notice waits, whoever wrote it. */
   waitingLines(held: readonly Held[]): Promise<WaitingLine[]>;
   countWaiting(line: WaitingLine): Promise<number>;
-  /** Places of any of the channels that are parked and may be tried, oldest first. */
+  /** Places of any of the channels that are parked and may be tried, about so many; tenants take turns. */
   parked(held: readonly Held[], max: number): Promise<{ tenant: number; channel: number; sequence: number }[]>;
   /** One of them as it stands now; null when it is no longer parked. */
   parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;

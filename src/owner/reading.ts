@@ -45,7 +45,10 @@ export async function takeNext(
       parsed: arrival.parsed,
     }));
   }
-  const stored = await store.read(state.held, from, rows, bounds.bytes);
+  // What another process accepted; after it comes what is here.
+  const next = handover.next(state.held.tenant, state.held.channel, from);
+  const missing = next === null ? rows : Math.min(rows, next - from);
+  const stored = await store.read(state.held, from, missing, bounds.bytes);
   return upToMails(stored, bounds.mails).map((message) => ({ message, parsed: undefined }));
 }
 

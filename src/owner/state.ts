@@ -23,6 +23,8 @@ export interface ChannelState {
   readonly aloneUpTo: number;
   /** Last sequence known to be stored. */
   known: number;
+  /** On the monotonic clock, since nothing new of it is begun, so that it can be given to another owner; null: read on. */
+  leavingSince: number | null;
 }
 
 export function channelKey(tenant: number, channel: number): string {
@@ -35,7 +37,7 @@ export function lineKey({ tenant, target, channel }: WaitingLine): string {
 }
 
 export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {
-  return { held, tenant, ...reader, known: reader.planned };
+  return { held, tenant, ...reader, known: reader.planned, leavingSince: null };
 }
 
 /** Counts deliveries of a line that began or ceased to wait. */

@@ -27,6 +27,12 @@ export class UnderWay {
     return this.#keys.has(key) && !this.#ended.has(key);
   }
 
+  /** Whether any that is meant is being sent right now. */
+  someRunning(isMeant: (key: string) => boolean): boolean {
+    for (const key of this.#keys) if (!this.#ended.has(key) && isMeant(key)) return true;
+    return false;
+  }
+
   begin(key: string): void {
     this.#keys.add(key);
     this.#ended.delete(key);

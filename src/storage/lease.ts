@@ -1,26 +1,34 @@
 import type { Pool } from 'pg';
-import type { LeaseStore } from '../owner/leases.js';
+import type { Lease, LeaseStore, ProcessBeat } from '../owner/leases.js';
 import { arrayOf } from './array.js';
+import { inTransaction } from './pool.js';
 
 /** Processes, their beats and the leases of channels, in PostgreSQL. */
 export function createLeaseStore(pool: Pool, process: string): LeaseStore {
+  let registered: unknown[] = [];
   return {
     async register(name, roles) {
-      await pool.query('insert into process (id, name, roles) values ($1, $2, $3)', [process, name, roles]);
+      registered = [process, name, roles];
+      await pool.query('insert into process (id, name, roles) values ($1, $2, $3)', registered);
     },
     async beat() {
-      await pool.query('update process set beat = beat + 1, beat_at = now() where id = $1', [process]);
+      // A process that stood still for long may have been taken for dead, and its row removed.
+      await pool.query(
+        `insert into process (id, name, roles) values ($1, $2, $3)
+         on conflict (id) do update set beat = process.beat + 1, beat_at = now()`,
+        registered,
+      );
+    },
+    async forgetOthers() {
+      await pool.query('delete from process where id <> $1', [process]);
+    },
+    async processes() {
+      const { rows } = await pool.query<ProcessBeat>(`select id, 'owner' = any (roles) as owns, beat from process`);
+      return rows;
     },
     async leases() {
-      const { rows } = await pool.query<{
-        tenant: number;
-        channel: number;
-        holder: string | null;
-        term: number;
-        beat: number | null;
-      }>(
-        `select l.tenant, l.channel, l.holder, l.term, p.beat from lease l left join process p on p.id = l.holder
-         order by l.tenant, l.channel`,
+      const { rows } = await pool.query<Lease>(
+        'select tenant, channel, holder, term from lease order by tenant, channel',
       );
       return rows;
     },
@@ -38,6 +46,28 @@ export function createLeaseStore(pool: Pool, process: string): LeaseStore {
         ],
       );
       return rows;
+    },
+    async give(held) {
+      const channels = [
+        process,
+        arrayOf(held.map((each) => each.tenant)),
+        arrayOf(held.map((each) => each.channel)),
+        arrayOf(held.map((each) => each.term)),
+      ];
+      await inTransaction(pool, async (client) => {
+        const given = await client.query<{ tenant: number; channel: number }>(
+          `update lease l set holder = null from unnest($2::int[], $3::smallint[], $4::bigint[]) as w(tenant, channel, term)
+           where l.tenant = w.tenant and l.channel = w.channel and l.term = w.term and l.holder = $1
+           returning l.tenant, l.channel`,
+          channels,
+        );
+        // What was being read is read again by the next owner, and held against nobody.
+        await client.query(
+          `delete from attempt a using unnest($2::int[], $3::smallint[]) as w(tenant, channel)
+           where a.tenant = w.tenant and a.channel = w.channel and a.process = $1 and a.ended_at is null`,
+          [process, arrayOf(given.rows.map((each) => each.tenant)), arrayOf(given.rows.map((each) => each.channel))],
+        );
+      });
     },
     async leave() {
       // A clean end interrupts nothing: what was being read is read again, and held against nobody.

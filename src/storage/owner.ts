@@ -51,6 +51,10 @@ export function storedMessage(row: MessageRow): StoredMessage {
   return { ...same, externalId: external_id, eventTime: event_time, arrivedAt: arrived_at.getTime() };
 }
 
+/** The channels of $1 and $2, a row a tenant. */
+const BY_TENANT = `(select tenant, array_agg(channel) as channels, count(*) over () as tenants
+  from unnest($1::int[], $2::smallint[]) as h(tenant, channel) group by tenant) w`;
+
 /** SQLSTATE of `check_leases`. */
 const FENCED = 'WB001';
 
@@ -59,13 +63,15 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
   return {
     loadReader: (held) => loadReader(pool, process, epoch, held),
     async read(held, from, maxRows, maxBytes) {
-      // A page never crosses a generation: its partition is probed alone.
+      // A page never crosses a span: its partition is probed alone, and has no gap there.
       const { rows } = await pool.query<MessageRow>(
         `with g as materialized (select generation_of($1, $2::smallint, $3) as id)
          select ${MESSAGE_COLUMNS} from (
            select m.*, sum(length(m.raw)) over (order by m.sequence) - length(m.raw) as before
            from (select * from message where generation = (select id from g) and tenant = $1 and channel = $2
-             and sequence >= $3 order by sequence limit $4) m) m
+             and sequence >= $3 and sequence < coalesce((select min(first_sequence) from span
+               where tenant = $1 and channel = $2 and first_sequence > $3), 9007199254740991)
+             order by sequence limit $4) m) m
          where m.before < $5 order by m.sequence`,
         [held.tenant, held.channel, from, maxRows, maxBytes],
       );
@@ -125,11 +131,11 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async dueDecisions(held, max) {
       const { rows } = await pool.query<DueDecision>(
-        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets
-         from decision d join unnest($1::int[], $2::smallint[]) as w(tenant, channel)
-           on d.tenant = w.tenant and d.channel = w.channel
-         where d.plan is null and d.hold_until <= now()
-         order by d.decided_at, d.sequence, d.version limit $3`,
+        // A share for each tenant: one that decides about thousands keeps no other waiting.
+        `select d.* from ${BY_TENANT} cross join lateral (
+           select tenant, channel, sequence, version, who, action, targets from decision
+           where tenant = w.tenant and channel = any (w.channels) and plan is null and hold_until <= now()
+           order by decided_at, sequence, version limit ceil($3::float8 / w.tenants)) d`,
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
       return rows;
@@ -163,10 +169,12 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async parked(held, max) {
       const { rows } = await pool.query<{ tenant: number; channel: number; sequence: number }>(
-        `select s.tenant, s.channel, s.sequence
-         from standing s join unnest($1::int[], $2::smallint[]) as w(tenant, channel)
-           on s.tenant = w.tenant and s.channel = w.channel
-         where s.state = 'parked' and s.ready_at <= now() order by s.ready_at, s.sequence limit $3`,
+        // Tenants take turns: they are tried one after another.
+        `select s.tenant, s.channel, s.sequence from ${BY_TENANT} cross join lateral (
+           select tenant, channel, sequence, row_number() over (order by ready_at, sequence) as turn from standing
+           where tenant = w.tenant and channel = any (w.channels) and state = 'parked' and ready_at <= now()
+           order by ready_at, sequence limit ceil($3::float8 / w.tenants)) s
+         order by s.turn, s.tenant`,
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
       return rows;

@@ -73,7 +73,7 @@ describe('settings', () => {
     });
     expect(settings.smtp.listen).toEqual({ host: '127.0.0.1', port: 2525 });
     expect(settings.smtp.maxMessage).toBe(25_000_000);
-    expect(settings.roles).toEqual(['ingress', 'owner', 'web']);
+    expect(settings.roles).toEqual(['ingress', 'owner', 'web', 'ledger']);
     expect(settings.database.url).toBeUndefined();
     expect(definitions).toEqual([{ tenant: 'default', channels: null, sources: [], targets: [], rules: null }]);
   });
@@ -148,7 +148,7 @@ describe('settings', () => {
   test('any settings, written down, are read as they were', () => {
     const shape = fc.record(
       {
-        roles: fc.uniqueArray(fc.constantFrom('ingress', 'owner', 'web'), { minLength: 1 }),
+        roles: fc.uniqueArray(fc.constantFrom('ingress', 'owner', 'web', 'ledger'), { minLength: 1 }),
         http: fc.record({
           maxBody: fc.integer({ min: 1024, max: 1e9 }),
           trustedProxies: fc.array(fc.ipV4(), { maxLength: 3 }),

@@ -168,6 +168,8 @@ async function startProcess(script: Script = {}): Promise<Process> {
       },
       settled: () => undefined,
       attempts: () => undefined,
+      given: () => undefined,
+      foreign: () => undefined,
     },
   });
   await owner.start();
@@ -257,8 +259,8 @@ describe('the owner', () => {
     const other = await startProcess();
     expect(other.owner.held()).toEqual([]);
     await other.accepter.accept(events(50));
-    await until(() => owner.sent.length === 50, 'the owner to send them');
-    expectGapless(owner.sent, 'erp');
+    await until(() => owner.sent.length + other.sent.length === 50, 'them to be sent');
+    expectGapless([...owner.sent, ...other.sent], 'erp');
   });
 
   it('lines up behind what the target did not take, and sends it in order when it does', async () => {
@@ -575,5 +577,77 @@ describe('the owner', () => {
     away = false;
     await until(() => process.sent.length === 2000, 'all to be sent', 5_000);
     expect(process.sent.map((each) => each.number)).toEqual(line.map((_, i) => i + 1));
+  });
+});
+
+describe('several owners', () => {
+  beforeEach(async () => {
+    tenant = await insertTenant(database.pool, 'eight', 8);
+    targets = [
+      await insertTarget('erp', { kind: 'queue' }),
+      await insertTarget('crm', { kind: 'webhook', url: 'https://crm.example.com/' }),
+    ];
+  });
+
+  const heldBy = (processes: readonly Process[]) =>
+    processes.map(({ owner }) => owner.held().filter((held) => held.tenant === tenant.id).length);
+
+  it('share the channels out as they come and go, and send everything once and in order', async () => {
+    const sent: { channel: number; number: number }[] = [];
+    const answer = (_: string, { channel, number }: Outgoing) => {
+      sent.push({ channel, number });
+      return DELIVERED;
+    };
+    const accounts = Array.from({ length: 40 }, (_, i) => `account ${i}`);
+    let accepted = 0;
+    async function accept(process: Process): Promise<void> {
+      const batch = accounts.map((account) => eventArrival(tenant, { id: `e${accepted++}`, account }));
+      await process.accepter.accept(batch);
+    }
+    const all = [await startProcess({ answer }), await startProcess({ answer })];
+    async function meanwhile(condition: () => boolean, what: string): Promise<void> {
+      await until(async () => {
+        for (const each of all) await accept(each);
+        return condition();
+      }, what);
+    }
+    await meanwhile(() => heldBy(all).join() === '4,4', 'two to have half each');
+    all.push(await startProcess({ answer }));
+    await meanwhile(() => [...heldBy(all)].sort().join() === '2,3,3', 'three to have a third each');
+    const [leaving] = all.splice(0, 1) as [Process];
+    await leaving.stop();
+    await meanwhile(() => heldBy(all).join() === '4,4', 'the two that are left to have half each');
+    await until(() => sent.length >= accepted, 'everything to be sent');
+    for (let channel = 0; channel < 8; channel++) {
+      const numbers = sent.filter((each) => each.channel === channel).map((each) => each.number);
+      expect(numbers, `channel ${channel}`).toEqual(numbers.map((_, i) => i + 1));
+    }
+    expect(sent).toHaveLength(accepted);
+    await until(async () => (await plansOpen()) === 0, 'every outcome to be written');
+    const attempts = await database.pool.query("select from attempt where outcome = 'interrupted'");
+    expect(attempts.rowCount).toBe(0);
+  });
+
+  it('leave a channel only when nothing of it is under way', async () => {
+    let answerAll = (): void => undefined;
+    const answered = new Promise<SendResult>((resolve) => {
+      answerAll = () => resolve(DELIVERED);
+    });
+    let asked = 0;
+    const first = await startProcess({
+      route: () => ['crm'],
+      answer: () => {
+        asked++;
+        return answered;
+      },
+    });
+    await first.accepter.accept([eventArrival(tenant, { id: 'slow' })]);
+    await until(() => asked === 1, 'the webhook to be asked');
+    const second = await startProcess({ route: () => ['crm'] });
+    await until(() => (heldBy([second])[0] ?? 0) >= 3, 'the others to be given');
+    answerAll();
+    await until(() => heldBy([first, second]).join() === '4,4', 'the last one to be given or kept');
+    expect(await deliveries('delivered')).toBe(1);
+    expect([asked, second.sent.length]).toEqual([1, 0]);
   });
 });

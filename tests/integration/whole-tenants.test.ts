@@ -3,6 +3,7 @@ import { Wire } from '../ingress/smtp-harness.js';
 import { check, compareReceipts, untilSettled } from '../support/checker.js';
 import { consumeQueue, pullAll } from '../support/consumers.js';
 import { Ledger, type SentEvent, sendEvents } from '../support/sending.js';
+import { addTenant } from '../support/tenants.js';
 import { until } from '../support/until.js';
 import { type Installation, install, type Waybill } from '../support/waybill.js';
 
@@ -131,35 +132,19 @@ function numbered(from: number, to: number): SentEvent[] {
 
 /** Makes a second tenant over the API, as its first owner would begin, and answers a token of it. */
 async function addAcme(site: Installation, waybill: Waybill): Promise<string> {
-  const made = await waybill.call('POST', '/v1/tenants', { json: { name: 'acme' } });
-  expect(made.status).toBe(201);
-  const link = new URL(made.json.signIn);
-  const signedIn = await waybill.call('POST', link.pathname, { token: null });
-  expect(signedIn.status).toBe(303);
-  const cookie = signedIn.headers.get('set-cookie')?.split(';')[0] as string;
-  const page = await waybill.call('GET', '/tokens', { token: null, headers: { cookie, accept: 'text/html' } });
-  const csrf = /name="_csrf" value="([^"]+)"/.exec(page.bytes.toString())?.[1] ?? '';
-  const token = await waybill.call('POST', '/v1/tokens', {
-    token: null,
-    headers: { cookie, origin: waybill.http, 'x-csrf-token': csrf },
-    json: {
-      name: 'sender',
-      permissions: [
-        'events.send',
-        'messages.read',
-        'quarantine.read',
-        'channels.read',
-        'targets.pull',
-        'targets.operate',
-      ],
-    },
-  });
-  expect(token.status).toBe(201);
+  const token = await addTenant(waybill, 'acme', [
+    'events.send',
+    'messages.read',
+    'quarantine.read',
+    'channels.read',
+    'targets.pull',
+    'targets.operate',
+  ]);
   const names = namesOf('acme.example');
   await site.write({ ...namesOf('default.example'), tenants: { acme: { ...names, rulesFile: 'rules.yaml' } } }, RULES);
   const applied = await waybill.call('POST', '/v1/apply');
   expect(applied.json).toMatchObject({
     tenants: expect.arrayContaining([expect.objectContaining({ tenant: 'acme' })]),
   });
-  return token.json.token;
+  return token;
 }

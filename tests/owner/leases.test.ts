@@ -1,42 +1,47 @@
 import { describe, expect, it } from 'vitest';
-import { BeatWatch, type Lease } from '../../src/owner/leases.js';
+import { BeatWatch } from '../../src/owner/leases.js';
 import { settableClock } from '../support/clock.js';
 
-const lease = (holder: string | null, beat: number | null): Lease => ({ tenant: 1, channel: 0, holder, term: 4, beat });
+const SETTINGS = { beatMs: 1000, lostAfterMs: 4000 };
+const other = (beat: number) => [{ id: 'other', owns: true, beat }];
 
 describe('BeatWatch', () => {
-  it('takes what nobody holds, and what a process holds that has left', () => {
-    const watch = new BeatWatch(settableClock(), { lostAfterMs: 4000 });
-    expect(watch.takeable([lease(null, null)], 'me')).toEqual([{ tenant: 1, channel: 0, term: 4 }]);
-    expect(watch.takeable([lease('gone', null)], 'me')).toHaveLength(1);
-    expect(watch.takeable([lease('me', 9)], 'me')).toEqual([]);
+  it('takes a process it has never seen for alive', () => {
+    const watch = new BeatWatch(settableClock(), SETTINGS);
+    expect(watch.living(other(7))).toHaveLength(1);
+    expect(watch.living([])).toEqual([]);
   });
 
-  it('leaves a holder alone whose beat moves, however slowly', () => {
+  it('leaves a process alone whose beat moves, however slowly', () => {
     const clock = settableClock();
-    const watch = new BeatWatch(clock, { lostAfterMs: 4000 });
-    for (let beat = 0; beat < 10; beat++) {
-      expect(watch.takeable([lease('other', beat)], 'me')).toEqual([]);
-      clock.advance(3999);
+    const watch = new BeatWatch(clock, SETTINGS);
+    for (let look = 0; look < 40; look++) {
+      expect(watch.living(other(Math.floor(look / 4)))).toHaveLength(1);
+      clock.advance(999);
     }
   });
 
-  it('takes over when a beat has stood still for the whole time on its own clock, and not before', () => {
+  it('gives it up when its beat has stood still for the whole time on its own clock, and not before', () => {
     const clock = settableClock();
-    const watch = new BeatWatch(clock, { lostAfterMs: 4000 });
-    expect(watch.takeable([lease('other', 5)], 'me')).toEqual([]);
-    clock.advance(3999);
-    expect(watch.takeable([lease('other', 5)], 'me')).toEqual([]);
-    clock.advance(1);
-    expect(watch.takeable([lease('other', 5)], 'me')).toHaveLength(1);
+    const watch = new BeatWatch(clock, SETTINGS);
+    for (let ms = 0; ms < 4000; ms += 250) {
+      expect(watch.living(other(5)), `after ${ms} ms`).toHaveLength(1);
+      clock.advance(250);
+    }
+    expect(watch.living(other(5))).toEqual([]);
+    expect(watch.living(other(6))).toHaveLength(1);
   });
 
-  it('begins to count anew when it has not seen a holder for a while', () => {
+  it('blames nobody for the time in which it did not look itself', () => {
     const clock = settableClock();
-    const watch = new BeatWatch(clock, { lostAfterMs: 4000 });
-    watch.takeable([lease('other', 5)], 'me');
-    watch.takeable([lease('me', 1)], 'me');
-    clock.advance(5000);
-    expect(watch.takeable([lease('other', 5)], 'me')).toEqual([]);
+    const watch = new BeatWatch(clock, SETTINGS);
+    expect(watch.living(other(5))).toHaveLength(1);
+    clock.advance(60_000);
+    expect(watch.living(other(5))).toHaveLength(1);
+    for (let look = 0; look < 4; look++) {
+      clock.advance(1000);
+      watch.living(other(5));
+    }
+    expect(watch.living(other(5))).toEqual([]);
   });
 });

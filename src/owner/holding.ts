@@ -1,0 +1,223 @@
+import type { Logger } from 'pino';
+import type { Clock } from '../message/clock.js';
+import type { AtOnce } from './at-once.js';
+import { type Bell, createBell } from './bell.js';
+import type { Handover } from './handover.js';
+import { BeatWatch, type Lease, type LeaseSettings, type LeaseStore } from './leases.js';
+import type { Held, OwnerStore } from './ports.js';
+import { movesOf } from './shares.js';
+import { type ChannelState, channelKey, channelState, type OwnerDirectory } from './state.js';
+
+export interface HoldingDeps {
+  readonly process: string;
+  readonly store: OwnerStore;
+  readonly leases: LeaseStore;
+  readonly directory: () => OwnerDirectory;
+  readonly states: Map<string, ChannelState>;
+  readonly handover: Handover;
+  readonly atOnce: AtOnce;
+  /** Whether a round, a try or a delivery of a channel has begun and not ended. */
+  readonly isUnderWay: (state: ChannelState) => boolean;
+  /** There is something to read, or something to let go of. */
+  readonly wake: () => void;
+  /** Others may take channels now. */
+  readonly given: () => void;
+  readonly guarded: <T>(what: string, work: () => Promise<T>) => Promise<T | undefined>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly settings: LeaseSettings;
+}
+
+/**
+ * Which channels this process reads:
+ *
+ *   free ──take──► begun ──more than its share──► leaving ──nothing under way──► given back
+ *                    ▲                               │
+ *                    └────────── too long ◄──────────┘        a lease that is lost drops its channel from anywhere
+ */
+export interface Holding {
+  /** Shows that this process lives, until `stop`. */
+  beats(): Promise<void>;
+  /** Watches the others, takes what is free and gives back what is theirs, until `stop`. */
+  leasing(): Promise<void>;
+  /** Once, whatever the time: who else lives, and what is to be taken or left. */
+  lookAround(): Promise<void>;
+  /** Begins what is held and not begun: just taken, of a tenant that was unknown, or forgotten after a failed round. */
+  beginHeld(): Promise<void>;
+  /** Between two rounds: from here on nothing new of those channels is begun. */
+  letGo(): void;
+  drop(state: ChannelState): void;
+  /** Whether other processes lived at the last look. */
+  accompanied(): boolean;
+  /** A lease may have become free: look at once. */
+  look(): void;
+  stop(): void;
+}
+
+/** What is under way of a channel may take so long to end before the process goes on with it instead. */
+const LEAVE_MS = 5_000;
+/** How long a channel that could not be left is let alone. */
+const LEAVE_AGAIN_MS = 10_000;
+/** Channels whose state is read at the same time. */
+const BEGUN_AT_A_TIME = 4;
+/** Looks at the beats of others for each of one's own: a death is seen that much sooner. */
+const LOOKS_A_BEAT = 4;
+
+export function createHolding(deps: HoldingDeps): Holding {
+  const { store, leases, states, atOnce, clock, settings, log } = deps;
+  const watch = new BeatWatch(clock, settings);
+  const beatBell = createBell();
+  const lookBell = createBell();
+  const notBefore = new Map<string, number>();
+  let toLeave: Held[] = [];
+  let owners: readonly string[] = [deps.process];
+  let accompanied = false;
+  let stopping = false;
+
+  async function untilStopped(bell: Bell, ms: number, what: string, work: () => Promise<unknown>): Promise<void> {
+    while (!stopping) {
+      await deps.guarded(what, work);
+      await bell.wait(ms);
+    }
+  }
+
+  let decided = Number.NEGATIVE_INFINITY;
+
+  async function look(): Promise<void> {
+    const others = watch.living(await leases.processes()).filter(({ id }) => id !== deps.process);
+    accompanied = others.length > 0;
+    const now = [...others.filter(({ owns }) => owns).map(({ id }) => id), deps.process].sort();
+    if (now.length !== owners.length) log.info({ owners: now.length }, 'owners have come or gone');
+    const moved = now.join() !== owners.join();
+    owners = now;
+    await leave();
+    if (moved || lookedFor || clock.monotonic() - decided >= settings.beatMs) await takeLeases();
+  }
+
+  let lookedFor = false;
+
+  async function takeLeases(): Promise<void> {
+    lookedFor = false;
+    decided = clock.monotonic();
+    const found = await leases.leases();
+    dropLost(found);
+    const moves = movesOf(found, owners, deps.process);
+    if (moves.take.length > 0) await leases.take(moves.take);
+    toLeave = moves.give.filter(mayLeave);
+    await beginHeld();
+    if (toLeave.length > 0) deps.wake();
+  }
+
+  function mayLeave({ tenant, channel }: Held): boolean {
+    return (notBefore.get(channelKey(tenant, channel)) ?? 0) <= clock.monotonic();
+  }
+
+  function dropLost(found: readonly Lease[]): void {
+    const mine = new Map(
+      found.filter(({ holder }) => holder === deps.process).map((l) => [channelKey(l.tenant, l.channel), l.term]),
+    );
+    for (const [key, state] of states) if (mine.get(key) !== state.held.term) drop(state);
+    atOnce.keepOnly((channel) => mine.has(channel));
+  }
+
+  function drop(state: ChannelState): void {
+    const { tenant, channel } = state.held;
+    const key = channelKey(tenant, channel);
+    if (states.get(key) === state) states.delete(key);
+    deps.handover.forget(tenant, channel);
+    atOnce.forget(key);
+  }
+
+  /** Begins to read a channel where its last owner left it. */
+  async function begin(held: Held): Promise<void> {
+    const tenant = deps.directory().tenant(held.tenant);
+    // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
+    if (!tenant) return;
+    const known = atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term);
+    await store.writePlans([], known);
+    const adopted = await store.adoptOpenPlans(held);
+    const reader = await store.loadReader(held);
+    const state = channelState(held, tenant, reader);
+    const last = await store.lastSequences([held]);
+    state.known = last.get(channelKey(held.tenant, held.channel)) ?? state.planned;
+    states.set(channelKey(held.tenant, held.channel), state);
+    if (adopted > 0)
+      log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
+  }
+
+  // One after another: two that begin the same channel would each take the other's plans for an old owner's.
+  let beginning: Promise<void> = Promise.resolve();
+
+  function beginHeld(): Promise<void> {
+    const begun = beginning.then(async () => {
+      const toBegin = (await leases.leases()).filter(isToBegin);
+      await Promise.all(
+        Array.from({ length: BEGUN_AT_A_TIME }, async () => {
+          for (let next = toBegin.shift(); next && !stopping; next = toBegin.shift()) {
+            const { tenant, channel, term } = next;
+            await deps.guarded('begin', () => begin({ tenant, channel, term }));
+            deps.wake();
+          }
+        }),
+      );
+    });
+    beginning = begun.catch(() => undefined);
+    return begun;
+  }
+
+  function isToBegin({ tenant, channel, holder }: Lease): boolean {
+    const key = channelKey(tenant, channel);
+    // What is still being sent of it has an outcome soon; begun before that, it would be sent again.
+    return holder === deps.process && !states.has(key) && !atOnce.isSending(key);
+  }
+
+  /** Gives back what has nothing under way any more; what takes too long is read on, and left another time. */
+  async function leave(): Promise<void> {
+    const leaving = [...states.values()].filter((state) => state.leavingSince !== null);
+    const ready = leaving.filter(isQuiet);
+    if (ready.length > 0) {
+      await leases.give(ready.map(({ held }) => held));
+      for (const state of ready) drop(state);
+      deps.given();
+    }
+    for (const state of leaving) if (!ready.includes(state)) stayWhenLate(state);
+  }
+
+  function isQuiet(state: ChannelState): boolean {
+    const { tenant, channel } = state.held;
+    const key = channelKey(tenant, channel);
+    return !atOnce.isSending(key) && !atOnce.hasOutcome(state.held) && !deps.isUnderWay(state);
+  }
+
+  function stayWhenLate(state: ChannelState): void {
+    const now = clock.monotonic();
+    if (now - (state.leavingSince ?? now) < LEAVE_MS) return;
+    state.leavingSince = null;
+    notBefore.set(channelKey(state.held.tenant, state.held.channel), now + LEAVE_AGAIN_MS);
+    deps.wake();
+  }
+
+  return {
+    beats: () => untilStopped(beatBell, settings.beatMs, 'beat', () => leases.beat()),
+    leasing: () => untilStopped(lookBell, settings.beatMs / LOOKS_A_BEAT, 'leases', look),
+    lookAround: look,
+    beginHeld,
+    letGo() {
+      for (const { tenant, channel, term } of toLeave) {
+        const state = states.get(channelKey(tenant, channel));
+        if (state?.held.term === term) state.leavingSince ??= clock.monotonic();
+      }
+      toLeave = [];
+    },
+    drop,
+    accompanied: () => accompanied,
+    look() {
+      lookedFor = true;
+      lookBell.ring();
+    },
+    stop() {
+      stopping = true;
+      for (const bell of [beatBell, lookBell]) bell.ring();
+    },
+  };
+}
