@@ -8,7 +8,7 @@ import { applyRoutes } from '../routes/apply.js';
 import { Authentication } from '../routes/authentication.js';
 import { eventRoutes } from '../routes/events.js';
 import { hookRoutes } from '../routes/hooks.js';
-import { MOST_IDS, Notices } from '../routes/notices.js';
+import { Notices } from '../routes/notices.js';
 import { pageRoutes } from '../routes/pages/index.js';
 import { problemPage } from '../routes/pages/problem.js';
 import { pullRoutes } from '../routes/pull.js';
@@ -27,6 +27,7 @@ import {
 import { createContentPort } from './app/content.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
+import { createHearing, publishPlanned } from './app/hearing.js';
 import { verifyLogin } from './app/login.js';
 import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -42,7 +43,6 @@ import { DEFAULT_LADDER } from './content/index.js';
 import { createInTurns } from './ingress/events/turns.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
-import { messageId } from './message/id.js';
 import type { StoredMessage } from './message/message.js';
 import { type Accept, Unavailable } from './message/verdict.js';
 import type { View } from './message/view.js';
@@ -223,7 +223,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     },
     observe: {
       planned: (tenant, channel, first, last) => {
-        tellPlanned(tenant, channel, first, last);
+        publishPlanned(notices, tenant, channel, first, last);
         tellOthers(['planned', tenant, channel, first, last]);
       },
       pending: (tenant, target) => {
@@ -295,6 +295,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     refusals.refuse(refusal);
   };
 
+  const heard = createHearing({ owner: () => owner, notices, pendingNotices, directory, log });
   const bulletin = openBulletin({ pool, url: database.url, process, heard, log });
   running.onStop(() => bulletin.close());
   // Nobody else can have been at an embedded database.
@@ -393,44 +394,8 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     stop: () => running.stop(),
   };
 
-  function tellPlanned(tenant: number, channel: number, first: number, last: number): void {
-    if (!notices.listening(tenant)) return;
-    const count = Math.min(last - first + 1, MOST_IDS);
-    const ids = Array.from({ length: count }, (_, i) => messageId({ channel, sequence: last - i }));
-    notices.publish(tenant, ids);
-  }
-
   function tellOthers(notice: Notice): void {
     if (owner.accompanied()) bulletin.post(notice);
-  }
-
-  function heard(notice: Notice): void {
-    switch (notice[0]) {
-      case 'stored':
-        return owner.stored(notice[1], notice[2], notice[3]);
-      case 'planned':
-        return tellPlanned(notice[1], notice[2], notice[3], notice[4]);
-      case 'pending':
-        return pendingNotices.publish(notice[1], notice[2]);
-      case 'voided':
-        return owner.voided({ tenant: notice[1], target: notice[2], channel: notice[3] });
-      case 'decided':
-        return owner.wake();
-      case 'configured':
-        void refreshed();
-        return;
-      case 'given':
-        return owner.lookForLeases();
-      default: {
-        const never: never = notice;
-        throw never;
-      }
-    }
-  }
-
-  async function refreshed(): Promise<void> {
-    await directory.refresh().catch((error: unknown) => log.warn({ err: error }, 'a change is not seen yet'));
-    owner.wake();
   }
 
   function startBroker(url: string): Broker {
