@@ -6,10 +6,10 @@ import type { SequencedRow } from '../channel/accept.js';
  */
 export interface Handover {
   put(rows: readonly SequencedRow[]): void;
-  /** Rows of a channel from `from` on without a gap, at most so many; empty when the first of them is not here. */
-  take(tenant: number, channel: number, from: number, max: number, maxMails: number): SequencedRow[];
-  /** The first sequence from `from` on that is here; null when there is none. */
-  next(tenant: number, channel: number, from: number): number | null;
+  /** What is here of a channel's sequences from `first` up to `last`, in order, with gaps. */
+  peek(tenant: number, channel: number, first: number, last: number): readonly SequencedRow[];
+  /** Lets go of a channel's rows up to a sequence. */
+  dropUpTo(tenant: number, channel: number, last: number): void;
   /** Forgets a channel that another process reads now. */
   forget(tenant: number, channel: number): void;
 }
@@ -18,12 +18,11 @@ export function createHandover(maxBytes: number): Handover {
   const lines = new Map<string, SequencedRow[]>();
   let bytes = 0;
 
-  function drop(key: string, count: number): SequencedRow[] {
+  function drop(key: string, count: number): void {
     const line = lines.get(key) ?? [];
     const dropped = line.splice(0, count);
     for (const row of dropped) bytes -= sizeOf(row);
     if (line.length === 0) lines.delete(key);
-    return dropped;
   }
 
   return {
@@ -39,19 +38,19 @@ export function createHandover(maxBytes: number): Handover {
         bytes += sizeOf(row);
       }
     },
-    take(tenant, channel, from, max, maxMails) {
-      const key = `${tenant}/${channel}`;
-      const line = lines.get(key);
-      if (!line) return [];
-      const old = line.findIndex((row) => row.sequence >= from);
-      drop(key, old === -1 ? line.length : old);
-      if (line[0]?.sequence !== from) return [];
-      let count = 1;
-      while (count < max && line[count]?.sequence === from + count) count++;
-      return drop(key, upToMails(line.slice(0, count), maxMails));
+    peek(tenant, channel, first, last) {
+      const line = lines.get(`${tenant}/${channel}`) ?? [];
+      const begin = line.findIndex(({ sequence }) => sequence >= first);
+      if (begin === -1) return [];
+      let end = begin;
+      while (end < line.length && (line[end] as SequencedRow).sequence <= last) end++;
+      return line.slice(begin, end);
     },
-    next(tenant, channel, from) {
-      return lines.get(`${tenant}/${channel}`)?.find((row) => row.sequence >= from)?.sequence ?? null;
+    dropUpTo(tenant, channel, last) {
+      const key = `${tenant}/${channel}`;
+      const line = lines.get(key) ?? [];
+      const kept = line.findIndex(({ sequence }) => sequence > last);
+      drop(key, kept === -1 ? line.length : kept);
     },
     forget(tenant, channel) {
       drop(`${tenant}/${channel}`, Number.POSITIVE_INFINITY);
@@ -78,10 +77,4 @@ const PARSED_FACTOR = 6;
 
 function sizeOf({ arrival }: SequencedRow): number {
   return arrival.raw.length * (arrival.parsed ? 1 + PARSED_FACTOR : 1);
-}
-
-function upToMails(rows: readonly SequencedRow[], maxMails: number): number {
-  let mails = 0;
-  const end = rows.findIndex((row) => row.arrival.kind === 'mail' && ++mails > maxMails);
-  return end === -1 ? rows.length : Math.max(1, end);
 }

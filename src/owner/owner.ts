@@ -346,17 +346,14 @@ export function createOwner(deps: OwnerDeps): Owner {
   }
 
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
-  async function takeRound(): Promise<{ state: ChannelState; taken: Awaited<ReturnType<typeof takeNext>> }[]> {
+  async function takeRound(): ReturnType<typeof takeNext> {
     if (stopping) return [];
     const behind = turnOf(reading().filter((state) => state.known > state.planned));
     for (const state of behind) inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
     const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
     const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
     const mails = Math.max(1, Math.floor((MAILS_A_ROUND_PER_SLOT * deps.content.slots) / Math.max(1, behind.length)));
-    const batches = await Promise.all(
-      behind.map(async (state) => ({ state, taken: await takeNext(state, { rows, bytes, mails }, handover, store) })),
-    );
-    return batches.filter(({ taken }) => taken.length > 0);
+    return takeNext(behind, { rows, bytes, mails }, handover, store);
   }
 
   /** Channels of which something new may be begun. */

@@ -154,6 +154,14 @@ export interface DueDecision {
   readonly targets: readonly number[];
 }
 
+/** Some sequences of a channel, both ends included. */
+export interface SequenceRange {
+  readonly tenant: number;
+  readonly channel: number;
+  readonly first: number;
+  readonly last: number;
+}
+
 /** A target's deliveries of one channel. */
 export interface WaitingLine {
   readonly tenant: number;
@@ -178,8 +186,11 @@ export interface MessageWithView {
 /** Everything the owner keeps in the database. Every write is fenced: it rejects with FencedOut when a lease is lost. */
 export interface OwnerStore {
   loadReader(held: Held): Promise<ReaderState>;
-  /** The next messages of a channel from a sequence on, as many as there are within the bounds. */
-  read(held: Held, from: number, maxRows: number, maxBytes: number): Promise<StoredMessage[]>;
+  /**
+   * Messages of some ranges, in order of channel and sequence: of each channel as many as come within so many bytes, at
+   * least one, and perhaps fewer than there are of a range.
+   */
+  read(ranges: readonly SequenceRange[], maxBytes: number): Promise<StoredMessage[]>;
   /** Some messages by their sequences, with the views they were last given. */
   readWithViews(tenant: number, channel: number, sequences: readonly number[]): Promise<MessageWithView[]>;
   /** Last sequence by channel, for the channels held. */

@@ -1,9 +1,10 @@
+import type { SequencedRow } from '../channel/accept.js';
 import type { Clock } from '../message/clock.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Rung, View } from '../message/view.js';
 import type { Handover } from './handover.js';
-import type { EndedAttempt, Held, OwnerStore } from './ports.js';
-import type { ChannelState, ContentPort, ParseOutcome, Taken } from './state.js';
+import type { EndedAttempt, Held, OwnerStore, SequenceRange } from './ports.js';
+import { type ChannelState, type ContentPort, channelKey, type ParseOutcome, type Taken } from './state.js';
 
 /** How much one round takes. */
 export interface RoundBounds {
@@ -12,51 +13,98 @@ export interface RoundBounds {
   readonly mails: number;
 }
 
-/** The next messages of a channel: from memory when this process accepted them, else from the store. */
+/**
+ * The next messages of each channel: from memory what this process accepted, and the holes between from the store, those
+ * of all channels in one look.
+ */
 export async function takeNext(
-  state: ChannelState,
+  states: readonly ChannelState[],
   bounds: RoundBounds,
   handover: Handover,
   store: OwnerStore,
-): Promise<Taken[]> {
-  const from = state.planned + 1;
-  const alone = from <= state.aloneUpTo || state.interrupted.has(from);
-  const rows = alone ? 1 : Math.min(bounds.rows, state.known - state.planned);
-  const here = handover.take(state.held.tenant, state.held.channel, from, rows, bounds.mails);
-  if (here.length > 0) {
-    return here.map(({ arrival, channel, sequence, sha256 }) => ({
-      message: {
-        tenant: arrival.tenant.id,
-        channel,
-        sequence,
-        source: arrival.source.id,
-        kind: arrival.kind,
-        account: arrival.account,
-        type: arrival.type,
-        externalId: arrival.externalId,
-        value: arrival.value,
-        eventTime: arrival.eventTime,
-        arrivedAt: arrival.arrivedAt,
-        peer: arrival.peer,
-        meta: arrival.meta,
-        sha256,
-        raw: arrival.raw,
-      },
-      parsed: arrival.parsed,
-    }));
+): Promise<{ state: ChannelState; taken: Taken[] }[]> {
+  const wanted = states.map((state) => {
+    const range = nextOf(state, bounds.rows);
+    const here = handover.peek(range.tenant, range.channel, range.first, range.last);
+    return { state, range, here };
+  });
+  const holes = wanted.flatMap(({ range, here }) => holesOf(range, here));
+  const stored = byChannel(holes.length > 0 ? await store.read(holes, bounds.bytes) : []);
+  return wanted.flatMap(({ state, range, here }) => {
+    const found = [...here.map(takenOf), ...(stored.get(channelKey(range.tenant, range.channel)) ?? [])];
+    const taken = upToMails(withoutHole(range.first, found), bounds.mails);
+    const last = taken[taken.length - 1];
+    if (!last) return [];
+    handover.dropUpTo(range.tenant, range.channel, last.message.sequence);
+    return [{ state, taken }];
+  });
+}
+
+/** Members of a batch that was cut off are read one by one. */
+function nextOf({ held, planned, known, aloneUpTo, interrupted }: ChannelState, rows: number): SequenceRange {
+  const first = planned + 1;
+  const alone = first <= aloneUpTo || interrupted.has(first);
+  return { tenant: held.tenant, channel: held.channel, first, last: alone ? first : Math.min(planned + rows, known) };
+}
+
+function holesOf(range: SequenceRange, here: readonly SequencedRow[]): SequenceRange[] {
+  const holes: SequenceRange[] = [];
+  let first = range.first;
+  for (const { sequence } of here) {
+    if (sequence > first) holes.push({ ...range, first, last: sequence - 1 });
+    first = sequence + 1;
   }
-  // What another process accepted; after it comes what is here.
-  const next = handover.next(state.held.tenant, state.held.channel, from);
-  const missing = next === null ? rows : Math.min(rows, next - from);
-  const stored = await store.read(state.held, from, missing, bounds.bytes);
-  return upToMails(stored, bounds.mails).map((message) => ({ message, parsed: undefined }));
+  if (first <= range.last) holes.push({ ...range, first });
+  return holes;
+}
+
+function takenOf({ arrival, channel, sequence, sha256 }: SequencedRow): Taken {
+  return {
+    message: {
+      tenant: arrival.tenant.id,
+      channel,
+      sequence,
+      source: arrival.source.id,
+      kind: arrival.kind,
+      account: arrival.account,
+      type: arrival.type,
+      externalId: arrival.externalId,
+      value: arrival.value,
+      eventTime: arrival.eventTime,
+      arrivedAt: arrival.arrivedAt,
+      peer: arrival.peer,
+      meta: arrival.meta,
+      sha256,
+      raw: arrival.raw,
+    },
+    parsed: arrival.parsed,
+  };
+}
+
+function byChannel(messages: readonly StoredMessage[]): Map<string, Taken[]> {
+  const channels = new Map<string, Taken[]>();
+  for (const message of messages) {
+    const key = channelKey(message.tenant, message.channel);
+    const taken = { message, parsed: undefined };
+    const others = channels.get(key);
+    if (others) others.push(taken);
+    else channels.set(key, [taken]);
+  }
+  return channels;
+}
+
+/** In order, up to the first sequence that is not there: the store gives only so many bytes. */
+function withoutHole(first: number, found: Taken[]): Taken[] {
+  found.sort((a, b) => a.message.sequence - b.message.sequence);
+  const hole = found.findIndex(({ message }, i) => message.sequence !== first + i);
+  return hole === -1 ? found : found.slice(0, hole);
 }
 
 /** Mails are read by children, one after another: a round takes a bounded number, so that others' turn comes. */
-function upToMails(messages: readonly StoredMessage[], most: number): readonly StoredMessage[] {
+function upToMails(taken: Taken[], most: number): Taken[] {
   let mails = 0;
-  const end = messages.findIndex((message) => message.kind === 'mail' && ++mails > most);
-  return end === -1 ? messages : messages.slice(0, Math.max(1, end));
+  const end = taken.findIndex(({ message }) => message.kind === 'mail' && ++mails > most);
+  return end === -1 ? taken : taken.slice(0, Math.max(1, end));
 }
 
 /** What reading a message came to. */

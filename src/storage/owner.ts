@@ -62,18 +62,27 @@ const FENCED = 'WB001';
 export function createOwnerStore(pool: Pool, process: string, epoch: number): OwnerStore {
   return {
     loadReader: (held) => loadReader(pool, process, epoch, held),
-    async read(held, from, maxRows, maxBytes) {
-      // A page never crosses a span: its partition is probed alone, and has no gap there.
+    async read(ranges, maxBytes) {
+      // What is read of a range never crosses a span: its partition is probed alone, and has no gap there.
       const { rows } = await pool.query<MessageRow>(
-        `with g as materialized (select generation_of($1, $2::smallint, $3) as id)
-         select ${MESSAGE_COLUMNS} from (
-           select m.*, sum(length(m.raw)) over (order by m.sequence) - length(m.raw) as before
-           from (select * from message where generation = (select id from g) and tenant = $1 and channel = $2
-             and sequence >= $3 and sequence < coalesce((select min(first_sequence) from span
-               where tenant = $1 and channel = $2 and first_sequence > $3), 9007199254740991)
-             order by sequence limit $4) m) m
-         where m.before < $5 order by m.sequence`,
-        [held.tenant, held.channel, from, maxRows, maxBytes],
+        `select ${MESSAGE_COLUMNS} from (
+           select m.*, sum(length(m.raw)) over (partition by m.tenant, m.channel order by m.sequence) - length(m.raw)
+             as before
+           from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]) as w(tenant, channel, first, last)
+           cross join lateral (select generation_of(w.tenant, w.channel, w.first) as id,
+             coalesce((select min(first_sequence) - 1 from span where tenant = w.tenant and channel = w.channel
+               and first_sequence > w.first), w.last) as last offset 0) g
+           cross join lateral (select * from message where generation = g.id and tenant = w.tenant
+             and channel = w.channel and sequence between w.first and least(w.last, g.last)) m
+         ) m
+         where m.before < $5 order by m.tenant, m.channel, m.sequence`,
+        [
+          arrayOf(ranges.map((each) => each.tenant)),
+          arrayOf(ranges.map((each) => each.channel)),
+          arrayOf(ranges.map((each) => each.first)),
+          arrayOf(ranges.map((each) => each.last)),
+          maxBytes,
+        ],
       );
       return rows.map(storedMessage);
     },

@@ -13,21 +13,19 @@ const row = (sequence: number, channel = 0): SequencedRow => ({
 const sequences = (rows: readonly SequencedRow[]) => rows.map((each) => each.sequence);
 
 describe('the hand-over', () => {
-  it('gives a channel its rows in order, once', () => {
+  it('shows what is here of a range, and keeps it until it is let go of', () => {
     const handover = createHandover(1e6);
-    handover.put([row(1), row(1, 2), row(2), row(3)]);
-    expect(sequences(handover.take(1, 0, 1, 2, 9))).toEqual([1, 2]);
-    expect(sequences(handover.take(1, 0, 3, 9, 9))).toEqual([3]);
-    expect(handover.take(1, 0, 4, 9, 9)).toEqual([]);
-    expect(sequences(handover.take(1, 2, 1, 9, 9))).toEqual([1]);
-  });
-
-  it('gives nothing over a gap, and goes on behind it once the reader has been there', () => {
-    const handover = createHandover(1e6);
-    handover.put([row(1), row(2), row(5), row(6)]);
-    expect(sequences(handover.take(1, 0, 1, 9, 9))).toEqual([1, 2]);
-    expect(handover.take(1, 0, 3, 9, 9)).toEqual([]);
-    expect(sequences(handover.take(1, 0, 5, 9, 9))).toEqual([5, 6]);
+    handover.put([row(1), row(1, 2), row(2), row(5), row(6)]);
+    expect(sequences(handover.peek(1, 0, 1, 5))).toEqual([1, 2, 5]);
+    expect(sequences(handover.peek(1, 0, 2, 2))).toEqual([2]);
+    expect(handover.peek(1, 0, 3, 4)).toEqual([]);
+    expect(handover.peek(1, 0, 7, 9)).toEqual([]);
+    expect(sequences(handover.peek(1, 2, 1, 9))).toEqual([1]);
+    handover.dropUpTo(1, 0, 4);
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([5, 6]);
+    handover.dropUpTo(1, 0, 9);
+    expect(handover.peek(1, 0, 1, 9)).toEqual([]);
+    expect(sequences(handover.peek(1, 2, 1, 9))).toEqual([1]);
   });
 
   it('keeps the bytes alone of what comes while much waits', () => {
@@ -38,24 +36,26 @@ describe('the hand-over', () => {
     });
     const handover = createHandover(arrival.raw.length * 7 * 8 - 1);
     handover.put([parsed(1), parsed(2)]);
-    const [first, second] = handover.take(1, 0, 1, 9, 9);
+    const [first, second] = handover.peek(1, 0, 1, 9);
+    handover.dropUpTo(1, 0, 2);
     expect(first?.arrival.parsed).toBeDefined();
     expect(second?.arrival).toEqual(arrival);
     // Of a webhook the bytes alone may read otherwise.
     handover.put([parsed(3)]);
     const hook = parsed(4);
     handover.put([{ ...hook, arrival: { ...hook.arrival, kind: 'webhook' } }]);
-    expect(handover.take(1, 0, 3, 9, 9)[1]?.arrival.parsed).toBeDefined();
+    expect(handover.peek(1, 0, 3, 9)[1]?.arrival.parsed).toBeDefined();
   });
 
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {
     const size = row(1).arrival.raw.length;
     const handover = createHandover(2 * size);
     handover.put([row(1), row(2), row(3)]);
-    expect(sequences(handover.take(1, 0, 1, 9, 9))).toEqual([1, 2]);
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([1, 2]);
+    handover.dropUpTo(1, 0, 2);
     handover.put([row(3), row(4)]);
     handover.forget(1, 0);
     handover.put([row(7), row(8)]);
-    expect(sequences(handover.take(1, 0, 7, 9, 9))).toEqual([7, 8]);
+    expect(sequences(handover.peek(1, 0, 7, 9))).toEqual([7, 8]);
   });
 });
