@@ -80,7 +80,9 @@ export async function dispatchTarget(deps: DispatchDeps, target: Target, underWa
   if (held.length === 0 || room <= 0) return false;
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };
   const found = await deps.store.due(wanted, held, room + underWay.size);
-  const due = withinBytes(found.filter((each) => !underWay.has(keyOf(each))).slice(0, room));
+  // A channel may have been given to another owner while the store was asked.
+  const ours = found.filter((each) => isRead(deps, each) && !underWay.has(keyOf(each)));
+  const due = withinBytes(ours.slice(0, room));
   if (due.length === 0) return false;
   for (const each of due) underWay.begin(keyOf(each));
   if (inLine) return (await tryAndRelease(deps, target, due, underWay)) > 0;
@@ -122,9 +124,14 @@ function roomOf(target: Target, underWay: UnderWay): number {
 /** Channels of this process in which something waits for the target. */
 function waitingChannels(deps: DispatchDeps, target: Target): Held[] {
   return [...deps.states.values()]
-    .filter((state) => state.leavingSince === null)
+    .filter((state) => isRead(deps, state.held))
     .filter((state) => state.held.tenant === target.tenant.id && state.pending.has(target.id))
     .map((state) => state.held);
+}
+
+/** Whether this process reads the channel, and is not about to leave it. */
+function isRead(deps: DispatchDeps, { tenant, channel }: { tenant: number; channel: number }): boolean {
+  return deps.states.get(channelKey(tenant, channel))?.leavingSince === null;
 }
 
 export function keyOf(due: { target: number; channel: number; epoch: number; number: number }): string {
@@ -160,9 +167,14 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
   const prepared: Prepared[] = [];
   for (const each of due) {
     const message = ready.get(channelKey(each.channel, each.sequence));
-    prepared.push({ due: each, outgoing: message ? await deps.render(target, message, each) : null });
+    prepared.push({ due: each, outgoing: isLeft(each, message) ? await deps.render(target, message, each) : null });
   }
   return prepared;
+}
+
+/** Of a message that was erased nothing goes out but the notice that its number is void. */
+export function isLeft(due: Pick<DueDelivery, 'what'>, ready: Ready | undefined): ready is Ready {
+  return ready !== undefined && (due.what === 'void' || !ready.message.erased);
 }
 
 const GONE: SendResult = { result: 'refused', code: 'content_gone', reason: 'its content is no longer kept' };

@@ -32,9 +32,9 @@ export function createHandover(maxBytes: number): Handover {
         // Too much for memory: the reader is behind and reads the rest from the store.
         if (bytes + sizeOf(row) > maxBytes) return;
         const key = `${row.arrival.tenant.id}/${row.channel}`;
-        const line = lines.get(key);
-        if (line) line.push(row);
-        else lines.set(key, [row]);
+        const line = lines.get(key) ?? [];
+        if (!putInto(line, row)) continue;
+        lines.set(key, line);
         bytes += sizeOf(row);
       }
     },
@@ -56,6 +56,18 @@ export function createHandover(maxBytes: number): Handover {
       drop(`${tenant}/${channel}`, Number.POSITIVE_INFINITY);
     },
   };
+}
+
+/**
+ * Keeps a line in the order of its sequences: what was accepted earlier may be heard of later, or twice, where the answer
+ * to a commit was lost. False for what is there already.
+ */
+function putInto(line: SequencedRow[], row: SequencedRow): boolean {
+  let at = line.length;
+  while (at > 0 && (line[at - 1] as SequencedRow).sequence > row.sequence) at--;
+  if (line[at - 1]?.sequence === row.sequence) return false;
+  line.splice(at, 0, row);
+  return true;
 }
 
 /**

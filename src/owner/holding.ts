@@ -3,7 +3,7 @@ import type { Clock } from '../message/clock.js';
 import type { AtOnce } from './at-once.js';
 import { type Bell, createBell } from './bell.js';
 import type { Handover } from './handover.js';
-import { BeatWatch, type Lease, type LeaseSettings, type LeaseStore } from './leases.js';
+import { BeatWatch, type Lease, type LeaseSettings, type LeaseStore, type Presence } from './leases.js';
 import type { Held, OwnerStore } from './ports.js';
 import { movesOf } from './shares.js';
 import { type ChannelState, channelKey, channelState, type OwnerDirectory } from './state.js';
@@ -71,6 +71,7 @@ export function createHolding(deps: HoldingDeps): Holding {
   const notBefore = new Map<string, number>();
   let toLeave: Held[] = [];
   let owners: readonly string[] = [deps.process];
+  let presence: Presence = { living: [], isLost: () => false };
   let accompanied = false;
   let stopping = false;
 
@@ -84,9 +85,11 @@ export function createHolding(deps: HoldingDeps): Holding {
   let decided = Number.NEGATIVE_INFINITY;
 
   async function look(): Promise<void> {
-    const others = watch.living(await leases.processes()).filter(({ id }) => id !== deps.process);
-    accompanied = others.length > 0;
-    const now = [...others.filter(({ owns }) => owns).map(({ id }) => id), deps.process].sort();
+    const processes = await leases.processes();
+    presence = watch.look(processes);
+    accompanied = processes.some(({ id }) => id !== deps.process && !presence.isLost(id));
+    const others = presence.living.filter(({ id, owns }) => owns && id !== deps.process).map(({ id }) => id);
+    const now = [...others, deps.process].sort();
     if (now.length !== owners.length) log.info({ owners: now.length }, 'owners have come or gone');
     const moved = now.join() !== owners.join();
     owners = now;
@@ -101,11 +104,17 @@ export function createHolding(deps: HoldingDeps): Holding {
     decided = clock.monotonic();
     const found = await leases.leases();
     dropLost(found);
-    const moves = movesOf(found, owners, deps.process);
-    if (moves.take.length > 0) await leases.take(moves.take);
+    const moves = movesOf(found, owners, deps.process, presence.isLost);
+    if (moves.take.length > 0) await take(moves.take);
     toLeave = moves.give.filter(mayLeave);
     await beginHeld();
     if (toLeave.length > 0) deps.wake();
+  }
+
+  /** What another was quicker to take was taken from our share of what is left: look again at once. */
+  async function take(wanted: readonly Held[]): Promise<void> {
+    const taken = await leases.take(wanted);
+    if (taken.length < wanted.length) lookedFor = true;
   }
 
   function mayLeave({ tenant, channel }: Held): boolean {

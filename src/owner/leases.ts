@@ -42,12 +42,23 @@ export interface LeaseSettings {
   readonly lostAfterMs: number;
 }
 
+/** What is known of the processes there are. */
+export interface Presence {
+  /** Those whose beat was seen to move. One that was never seen before may be dead, and is not among them yet. */
+  readonly living: readonly ProcessBeat[];
+  /** Whether a process has gone, or shown no life for the whole time: what it holds may be taken. */
+  readonly isLost: (id: string) => boolean;
+}
+
 /**
  * Watches the beats of processes on this process's own monotonic clock: neither a jump of the wall clock nor a
  * slow database makes a living owner look dead before its beat has stood still for the whole time.
+ *
+ *   unknown ──beat moves──► living ──stands still──► lost ──beat moves──► living
+ *      └───────────────── stands still ───────────────►┘
  */
 export class BeatWatch {
-  readonly #seen = new Map<string, { beat: number; since: number }>();
+  readonly #seen = new Map<string, { beat: number; since: number; state: 'unknown' | 'living' | 'lost' }>();
   #looked = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -55,21 +66,27 @@ export class BeatWatch {
     private readonly settings: LeaseSettings,
   ) {}
 
-  /** Those that live, of all processes there are now. */
-  living(processes: readonly ProcessBeat[]): ProcessBeat[] {
+  look(processes: readonly ProcessBeat[]): Presence {
     const now = this.clock.monotonic();
     // Whoever did not look for so long can't tell: the database may have been away for the others as well.
-    if (now - this.#looked > this.settings.lostAfterMs / 2) this.#seen.clear();
+    const blind = now - this.#looked > this.settings.lostAfterMs / 2;
     this.#looked = now;
     const ids = new Set(processes.map(({ id }) => id));
-    for (const id of this.#seen.keys()) if (!ids.has(id)) this.#seen.delete(id);
-    return processes.filter((process) => this.#lives(process, now));
+    for (const [id, seen] of this.#seen) {
+      if (!ids.has(id)) this.#seen.delete(id);
+      else if (blind) seen.since = now;
+    }
+    for (const process of processes) this.#note(process, now);
+    return {
+      living: processes.filter(({ id }) => this.#seen.get(id)?.state === 'living'),
+      isLost: (id) => (this.#seen.get(id)?.state ?? 'lost') === 'lost',
+    };
   }
 
-  #lives({ id, beat }: ProcessBeat, now: number): boolean {
+  #note({ id, beat }: ProcessBeat, now: number): void {
     const seen = this.#seen.get(id);
-    if (seen?.beat === beat) return now - seen.since < this.settings.lostAfterMs;
-    this.#seen.set(id, { beat, since: now });
-    return true;
+    if (!seen) this.#seen.set(id, { beat, since: now, state: 'unknown' });
+    else if (seen.beat !== beat) this.#seen.set(id, { beat, since: now, state: 'living' });
+    else if (now - seen.since >= this.settings.lostAfterMs) seen.state = 'lost';
   }
 }

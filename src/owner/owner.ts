@@ -258,7 +258,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       if (rest > 0) log.error({ channel: key, failures }, 'a channel can not go on; the others do');
       trying.delete(key);
     }
-    resolved.length = 0;
+    forgetResolved(resolved.splice(0));
     if (!stopping) await bell.wait(settings.pollMs);
   }
 
@@ -289,6 +289,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     } catch (error) {
       // They are still true, and are written before their channels begin anew.
       atOnce.putBack(closing);
+      forgetResolved(late);
       throw error;
     } finally {
       inRound.running = false;
@@ -304,8 +305,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     directory: OwnerDirectory,
   ): void {
     for (const key of inRound.keys) trouble.delete(key);
-    // Until it is written, a resolved message still stands as parked and must not be tried again.
-    for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
+    forgetResolved(late);
     atOnce.written(closing);
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
     for (const drawn of drawings) afterWriting(drawn, directory);
@@ -411,6 +411,11 @@ export function createOwner(deps: OwnerDeps): Owner {
     const set = trying.get(key) ?? new Set<number>();
     trying.set(key, set);
     return set;
+  }
+
+  /** Until it is written, a resolved message still stands as parked and must not be tried again. */
+  function forgetResolved(late: readonly Resolved[]): void {
+    for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
   }
 
   function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Drawn[] {

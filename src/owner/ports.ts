@@ -211,14 +211,14 @@ export interface OwnerStore {
   ): Promise<DueDelivery[]>;
   settle(held: Held, settled: readonly Settled[]): Promise<void>;
   pauseTarget(tenant: number, target: number, code: string, reason: string): Promise<void>;
-  /** Decisions of any of the channels whose hold is over, about so many, oldest first and each tenant its share. */
+  /** Decisions of any of the channels whose hold is over, at most so many: each tenant's oldest first, in turns. */
   dueDecisions(held: readonly Held[], max: number): Promise<DueDecision[]>;
   /** Pending deliveries of a message that nobody is sending: by target and number. */
   pendingOf(held: Held, sequence: number): Promise<{ target: number; epoch: number; number: number }[]>;
   /** Lines of the channels held in which a delivery or a notice waits, whoever wrote it. */
   waitingLines(held: readonly Held[]): Promise<WaitingLine[]>;
   countWaiting(line: WaitingLine): Promise<number>;
-  /** Places of any of the channels that are parked and may be tried, about so many; tenants take turns. */
+  /** Places of any of the channels that are parked and may be tried, at most so many: each tenant's oldest first, in turns. */
   parked(held: readonly Held[], max: number): Promise<{ tenant: number; channel: number; sequence: number }[]>;
   /** One of them as it stands now; null when it is no longer parked. */
   parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;

@@ -9,31 +9,38 @@ export interface Moves {
 
 /**
  * Shares the channels of each tenant out among the living owners, `self` being one of them. All of them compute the same
- * shares, whose sum is all channels; only what is above a share moves, and what nobody living holds.
+ * shares, whose sum is all channels; only what is above a share moves, and what nobody holds or somebody who is lost.
  */
-export function movesOf(leases: readonly Lease[], owners: readonly string[], self: string): Moves {
+export function movesOf(
+  leases: readonly Lease[],
+  owners: readonly string[],
+  self: string,
+  isLost: (holder: string) => boolean,
+): Moves {
   const take: Lease[] = [];
   const give: Lease[] = [];
   for (const ofTenant of byTenant(leases)) {
-    const mine = ofTenant.filter(({ holder }) => holder === self);
-    const free = ofTenant.filter(({ holder }) => holder === null || !owners.includes(holder));
-    const share = shareOf(ofTenant, owners, self);
-    take.push(...turned(free, owners.indexOf(self) / owners.length).slice(0, Math.max(0, share - mine.length)));
-    give.push(...mine.slice(share));
+    const free = ofTenant.filter(({ holder }) => holder === null || isLost(holder));
+    let first = 0;
+    // What is free is handed out in the order of owners, so that those who look at the same time take different ones.
+    for (const owner of owners) {
+      const share = shareOf(ofTenant, owners, owner);
+      const held = ofTenant.filter(({ holder }) => holder === owner);
+      const room = Math.max(0, share - held.length);
+      if (owner === self) {
+        take.push(...free.slice(first, first + room));
+        give.push(...held.slice(share));
+      }
+      first += room;
+    }
   }
   return { take: take.map(heldOf), give: give.map(heldOf) };
 }
 
 /** Of what does not divide evenly another owner gets one more for each tenant. */
-function shareOf(ofTenant: readonly Lease[], owners: readonly string[], self: string): number {
-  const rank = (owners.indexOf(self) + (ofTenant[0]?.tenant ?? 0)) % owners.length;
+function shareOf(ofTenant: readonly Lease[], owners: readonly string[], owner: string): number {
+  const rank = (owners.indexOf(owner) + (ofTenant[0]?.tenant ?? 0)) % owners.length;
   return Math.floor(ofTenant.length / owners.length) + (rank < ofTenant.length % owners.length ? 1 : 0);
-}
-
-/** Begins at another place for each owner, so that those who take at the same time seldom want the same. */
-function turned<T>(items: readonly T[], part: number): T[] {
-  const first = Math.floor(items.length * part);
-  return [...items.slice(first), ...items.slice(0, first)];
 }
 
 function byTenant(leases: readonly Lease[]): Lease[][] {

@@ -2,7 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import { type Decider, deliveriesOf, type Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
-import type { View } from '../message/view.js';
+import { EMPTY_VIEW, type View } from '../message/view.js';
 import { newDelivery } from '../owner/planning.js';
 import {
   DecisionMoved,
@@ -26,7 +26,7 @@ import { inTransaction } from './pool.js';
 /** Columns of a message, as StoredMessage has them; event times keep their microseconds. */
 export const MESSAGE_COLUMNS = `m.tenant, m.channel, m.sequence, m.source, m.kind, m.account, m.type,
   m.external_id, m.value, to_char(m.event_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as event_time,
-  m.arrived_at, m.peer, m.meta::text as meta, m.sha256, m.raw`;
+  m.arrived_at, m.peer, m.meta::text as meta, m.sha256, m.raw, m.erased_at is not null as erased`;
 
 export interface MessageRow {
   tenant: number;
@@ -44,15 +44,22 @@ export interface MessageRow {
   meta: string | null;
   sha256: Buffer;
   raw: Buffer;
+  erased: boolean;
 }
 
 export function storedMessage(row: MessageRow): StoredMessage {
-  const { external_id, event_time, arrived_at, ...same } = row;
-  return { ...same, externalId: external_id, eventTime: event_time, arrivedAt: arrived_at.getTime() };
+  const { external_id, event_time, arrived_at, erased, ...same } = row;
+  return {
+    ...same,
+    externalId: external_id,
+    eventTime: event_time,
+    arrivedAt: arrived_at.getTime(),
+    ...(erased && { erased }),
+  };
 }
 
 /** The channels of $1 and $2, a row a tenant. */
-const BY_TENANT = `(select tenant, array_agg(channel) as channels, count(*) over () as tenants
+const BY_TENANT = `(select tenant, array_agg(channel) as channels
   from unnest($1::int[], $2::smallint[]) as h(tenant, channel) group by tenant) w`;
 
 /** SQLSTATE of `check_leases`. */
@@ -96,7 +103,7 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
          order by m.sequence`,
         [tenant, channel, arrayOf(sequences)],
       );
-      return rows.map(({ body, ...row }) => ({ message: storedMessage(row), view: body }));
+      return rows.map(({ body, ...row }) => ({ message: storedMessage(row), view: row.erased ? EMPTY_VIEW : body }));
     },
     async lastSequences(held) {
       const { rows } = await pool.query<{ tenant: number; channel: number; last_sequence: number }>(
@@ -140,11 +147,13 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async dueDecisions(held, max) {
       const { rows } = await pool.query<DueDecision>(
-        // A share for each tenant: one that decides about thousands keeps no other waiting.
-        `select d.* from ${BY_TENANT} cross join lateral (
-           select tenant, channel, sequence, version, who, action, targets from decision
+        // Tenants take turns: one that decides about thousands keeps no other waiting.
+        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets
+         from ${BY_TENANT} cross join lateral (
+           select *, row_number() over (order by decided_at, sequence, version) as turn from decision
            where tenant = w.tenant and channel = any (w.channels) and plan is null and hold_until <= now()
-           order by decided_at, sequence, version limit ceil($3::float8 / w.tenants)) d`,
+           order by decided_at, sequence, version limit $3) d
+         order by d.turn, d.tenant limit $3`,
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
       return rows;
@@ -182,8 +191,8 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
         `select s.tenant, s.channel, s.sequence from ${BY_TENANT} cross join lateral (
            select tenant, channel, sequence, row_number() over (order by ready_at, sequence) as turn from standing
            where tenant = w.tenant and channel = any (w.channels) and state = 'parked' and ready_at <= now()
-           order by ready_at, sequence limit ceil($3::float8 / w.tenants)) s
-         order by s.turn, s.tenant`,
+           order by ready_at, sequence limit $3) s
+         order by s.turn, s.tenant limit $3`,
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel)), max],
       );
       return rows;
@@ -397,8 +406,12 @@ async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Prom
     const { views } = plan;
     await client.query(
       `insert into view (generation, tenant, channel, sequence, rung, body)
-       select generation_of($1, $2::smallint, i.sequence), $1, $2, i.sequence, i.rung, i.body::json
+       select m.generation, $1, $2, i.sequence, i.rung, i.body::json
        from unnest($3::bigint[], $4::smallint[], $5::text[]) as i(sequence, rung, body)
+       join message m on m.generation = generation_of($1, $2::smallint, i.sequence) and m.tenant = $1 and m.channel = $2
+         and m.sequence = i.sequence
+       -- Its account was erased while it was being read.
+       where m.erased_at is null
        on conflict (generation, tenant, channel, sequence) do update set rung = excluded.rung, body = excluded.body`,
       [
         tenant,

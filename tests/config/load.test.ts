@@ -109,7 +109,7 @@ describe('settings', () => {
     const result = load('http:\n  listen: 10.0.0.1:80', { env: { WAYBILL_HTTP: '80', WAYBILL_ROLES: 'web,ownr' } });
     expect(said(result)).toEqual([
       'environment: WAYBILL_HTTP: must be an address with a port, such as 127.0.0.1:8420 or [::1]:8420',
-      'environment: WAYBILL_ROLES: must be one of ingress, owner, web; did you mean "owner"?',
+      'environment: WAYBILL_ROLES: must be one of ingress, owner, web, ledger; did you mean "owner"?',
     ]);
   });
 

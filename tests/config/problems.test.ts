@@ -62,7 +62,7 @@ describe('each problem names its place', () => {
     [
       'a missing kind',
       'sources:\n  s:\n    addresses: []',
-      ['conf/waybill.yaml:2:3: sources.s.kind: is missing; it is one of mail, webhook, events'],
+      ['conf/waybill.yaml:2:3: sources.s.kind: is missing; it is one of mail, webhook, events, amqp'],
       'value_missing',
     ],
     [
@@ -131,7 +131,7 @@ describe('each problem names its place', () => {
     [
       'an item of a list',
       'roles: [web, ownr]',
-      ['conf/waybill.yaml:1:14: roles[1]: must be one of ingress, owner, web; did you mean "owner"?'],
+      ['conf/waybill.yaml:1:14: roles[1]: must be one of ingress, owner, web, ledger; did you mean "owner"?'],
       'value_invalid',
     ],
     [
@@ -213,6 +213,12 @@ describe('each problem names its place', () => {
       'value_invalid',
     ],
     [
+      'content that would go before its keys',
+      'channel: { windowDays: 100, futureHours: 49 }\nretention:\n  contentDays: 100',
+      ['conf/waybill.yaml:3:16: retention.contentDays: must be at least 103, because keys are kept for so many days'],
+      'value_invalid',
+    ],
+    [
       'tenant default named twice',
       'tenants:\n  default: {}',
       [
@@ -275,6 +281,22 @@ describe('each problem names its place', () => {
         'conf/waybill.yaml:3:6: sources.b: takes all events that no other feed names, as source "a" (line 2) does already; say what one of them accepts',
       ],
       'feed_ambiguous',
+    ],
+    [
+      'one queue in two tenants',
+      'sources:\n  a: {kind: amqp, queue: q}\n  b: {kind: amqp, queue: q, url: "amqp://elsewhere"}\ntenants:\n  acme:\n    sources:\n      c: {kind: amqp, queue: q}',
+      [
+        'conf/waybill.yaml:7:30: tenants.acme.sources.c.queue: is consumed by tenant "default", source "a" (line 2) already',
+      ],
+      'queue_repeated',
+    ],
+    [
+      "a queue that is Waybill's own",
+      'sources:\n  a: {kind: amqp, queue: waybill.dead}\n  b: {kind: amqp, queue: waybill.default.erp, url: "amqp://elsewhere"}',
+      [
+        'conf/waybill.yaml:2:26: sources.a.queue: must be a name that does not begin with "waybill": those queues are Waybill\'s own',
+      ],
+      'value_invalid',
     ],
     [
       'a postmaster who is nobody',

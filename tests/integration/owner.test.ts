@@ -9,6 +9,7 @@ import type { Outgoing, SendResult } from '../../src/message/delivery.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
+import type { OwnerStore } from '../../src/owner/ports.js';
 import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
@@ -65,6 +66,8 @@ interface Script {
   readonly answer?: (target: string, outgoing: Outgoing) => SendResult | Promise<SendResult>;
   readonly parse?: (raw: Uint8Array, rung: number) => Promise<ParseOutcome>;
   readonly route?: (account: string) => string[];
+  /** Stands before the store. */
+  readonly store?: (store: OwnerStore) => OwnerStore;
 }
 
 const DELIVERED: SendResult = { result: 'delivered', answer: null };
@@ -101,8 +104,8 @@ async function startProcess(script: Script = {}): Promise<Process> {
     roles: ['owner'],
     owns: true,
     epoch: 1,
-    store: createOwnerStore(database.pool, id, 1),
-    leases: createLeaseStore(database.pool, id),
+    store: (script.store ?? ((store) => store))(createOwnerStore(database.pool, id, 1)),
+    leases: createLeaseStore(database.pool, id, 1),
     content,
     directory: () => directory,
     senderOf: (target) => ({
@@ -649,5 +652,63 @@ describe('several owners', () => {
     await until(() => heldBy([first, second]).join() === '4,4', 'the last one to be given or kept');
     expect(await deliveries('delivered')).toBe(1);
     expect([asked, second.sent.length]).toEqual([1, 0]);
+  });
+
+  it('send nothing of a channel that was given away while they looked for what waits', async () => {
+    let open = (): void => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    let looking = 0;
+    const asked: string[] = [];
+    const answer = (_: string, { channel, number }: Outgoing): SendResult => {
+      asked.push(`${channel}/${number}`);
+      return DELIVERED;
+    };
+    const first = await startProcess({
+      route: () => ['crm'],
+      answer,
+      store: (store) => ({
+        ...store,
+        async due(...wanted) {
+          const due = await store.due(...wanted);
+          if (due.length > 0 && looking++ === 0) await gate;
+          return due;
+        },
+      }),
+    });
+    await first.accepter.accept(
+      Array.from({ length: 20 }, (_, i) => eventArrival(tenant, { id: `x${i}`, account: `account ${i}` })),
+    );
+    await until(() => looking === 1, 'the first to look');
+    const second = await startProcess({ route: () => ['crm'], answer });
+    await until(() => heldBy([first, second]).join() === '4,4', 'half to be given away');
+    const before = asked.length;
+    await until(() => asked.length > before, 'the second to send');
+    open();
+    await until(async () => (await deliveries('delivered')) === 20, 'all to be delivered');
+    expect(asked).toHaveLength(20);
+  });
+
+  it('try a parked message again whose round failed', async () => {
+    let fail = false;
+    const process = await startProcess({
+      parse: async (_, rung) => {
+        if (rung === 0) return { ok: false, ours: false, stage: 'body', reason: 'killed' };
+        fail = true;
+        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+      },
+      store: (store) => ({
+        ...store,
+        async dueDecisions(...asked) {
+          if (!fail) return store.dueDecisions(...asked);
+          fail = false;
+          throw new Error('the database is away');
+        },
+      }),
+    });
+    await process.accepter.accept([mail('bomb')]);
+    await until(() => process.sent.length === 1, 'it to be sent');
+    expect(process.sent[0]).toMatchObject({ rung: 1, late: true });
   });
 });

@@ -28,6 +28,23 @@ describe('the hand-over', () => {
     expect(sequences(handover.peek(1, 2, 1, 9))).toEqual([1]);
   });
 
+  it('is in order also when the later one of two batches comes first', () => {
+    const handover = createHandover(1e6);
+    handover.put([row(4), row(5)]);
+    handover.put([row(1), row(2), row(3)]);
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([1, 2, 3, 4, 5]);
+    handover.dropUpTo(1, 0, 2);
+    expect(sequences(handover.peek(1, 0, 3, 4))).toEqual([3, 4]);
+  });
+
+  it('keeps what it hears of late in its place, and what it hears of twice once', () => {
+    const handover = createHandover(1e6);
+    handover.put([row(4), row(5), row(1), row(3), row(2), row(4), row(6), row(1)]);
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([1, 2, 3, 4, 5, 6]);
+    handover.dropUpTo(1, 0, 3);
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([4, 5, 6]);
+  });
+
   it('keeps the bytes alone of what comes while much waits', () => {
     const { arrival } = row(1);
     const parsed = (sequence: number) => ({

@@ -3,45 +3,71 @@ import { BeatWatch } from '../../src/owner/leases.js';
 import { settableClock } from '../support/clock.js';
 
 const SETTINGS = { beatMs: 1000, lostAfterMs: 4000 };
-const other = (beat: number) => [{ id: 'other', owns: true, beat }];
+
+/** What one observer thinks of one other process. */
+function observed() {
+  const clock = settableClock();
+  const watch = new BeatWatch(clock, SETTINGS);
+  return {
+    clock,
+    look(beat: number | null): 'living' | 'unknown' | 'lost' {
+      const { living, isLost } = watch.look(beat === null ? [] : [{ id: 'other', owns: true, beat }]);
+      if (isLost('other')) return 'lost';
+      return living.length > 0 ? 'living' : 'unknown';
+    },
+  };
+}
 
 describe('BeatWatch', () => {
-  it('takes a process it has never seen for alive', () => {
-    const watch = new BeatWatch(settableClock(), SETTINGS);
-    expect(watch.living(other(7))).toHaveLength(1);
-    expect(watch.living([])).toEqual([]);
+  it('takes a process for living once its beat moves, and for lost when it has left', () => {
+    const { look, clock } = observed();
+    expect(look(7)).toBe('unknown');
+    clock.advance(250);
+    expect(look(8)).toBe('living');
+    expect(look(null)).toBe('lost');
   });
 
   it('leaves a process alone whose beat moves, however slowly', () => {
-    const clock = settableClock();
-    const watch = new BeatWatch(clock, SETTINGS);
-    for (let look = 0; look < 40; look++) {
-      expect(watch.living(other(Math.floor(look / 4)))).toHaveLength(1);
+    const { look, clock } = observed();
+    look(0);
+    for (let times = 4; times < 40; times++) {
       clock.advance(999);
+      expect(look(Math.floor(times / 4))).toBe('living');
     }
   });
 
   it('gives it up when its beat has stood still for the whole time on its own clock, and not before', () => {
-    const clock = settableClock();
-    const watch = new BeatWatch(clock, SETTINGS);
+    const { look, clock } = observed();
+    look(4);
     for (let ms = 0; ms < 4000; ms += 250) {
-      expect(watch.living(other(5)), `after ${ms} ms`).toHaveLength(1);
+      expect(look(5), `after ${ms} ms`).toBe('living');
       clock.advance(250);
     }
-    expect(watch.living(other(5))).toEqual([]);
-    expect(watch.living(other(6))).toHaveLength(1);
+    expect(look(5)).toBe('lost');
+    expect(look(6)).toBe('living');
   });
 
-  it('blames nobody for the time in which it did not look itself', () => {
-    const clock = settableClock();
-    const watch = new BeatWatch(clock, SETTINGS);
-    expect(watch.living(other(5))).toHaveLength(1);
-    clock.advance(60_000);
-    expect(watch.living(other(5))).toHaveLength(1);
-    for (let look = 0; look < 4; look++) {
-      clock.advance(1000);
-      watch.living(other(5));
+  it('gives up what it never saw to move after the same time', () => {
+    const { look, clock } = observed();
+    for (let ms = 0; ms < 4000; ms += 250) {
+      expect(look(5)).toBe('unknown');
+      clock.advance(250);
     }
-    expect(watch.living(other(5))).toEqual([]);
+    expect(look(5)).toBe('lost');
+  });
+
+  it('blames nobody for the time in which it did not look itself, and takes none of the dead for alive', () => {
+    const { look, clock } = observed();
+    look(4);
+    expect(look(5)).toBe('living');
+    clock.advance(60_000);
+    expect(look(5)).toBe('living');
+    for (let times = 0; times < 4; times++) {
+      clock.advance(1000);
+      look(5);
+    }
+    expect(look(5)).toBe('lost');
+    clock.advance(60_000);
+    expect(look(5)).toBe('lost');
   });
 });

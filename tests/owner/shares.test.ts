@@ -20,9 +20,11 @@ const leases = fc
   );
 const living = fc.subarray(NAMES, { minLength: 1 });
 
+const lostTo = (owners: readonly string[]) => (holder: string) => !owners.includes(holder);
+
 /** What the leases are after one owner has done what it should. */
 function after(before: readonly Lease[], owners: readonly string[], self: string): Lease[] {
-  const { take, give } = movesOf(before, owners, self);
+  const { take, give } = movesOf(before, owners, self, lostTo(owners));
   const among = (moved: readonly { tenant: number; channel: number }[], lease: Lease) =>
     moved.some(({ tenant, channel }) => tenant === lease.tenant && channel === lease.channel);
   return before.map((lease) => {
@@ -47,7 +49,7 @@ describe('shares', () => {
           expect(Math.max(...held) - Math.min(...held)).toBeLessThanOrEqual(1);
         }
         expect(now.every(({ holder }) => holder !== null && owners.includes(holder))).toBe(true);
-        for (const self of owners) expect(movesOf(now, owners, self)).toEqual({ take: [], give: [] });
+        for (const self of owners) expect(movesOf(now, owners, self, lostTo(owners))).toEqual({ take: [], give: [] });
       }),
     );
   });
@@ -56,7 +58,7 @@ describe('shares', () => {
     fc.assert(
       fc.property(leases, living, (start, owners) => {
         for (const self of owners) {
-          const { take } = movesOf(start, owners, self);
+          const { take } = movesOf(start, owners, self, lostTo(owners));
           for (const { tenant, channel } of take) {
             const holder = start.find((lease) => lease.tenant === tenant && lease.channel === channel)?.holder;
             expect(holder === null || !owners.includes(holder as string)).toBe(true);
@@ -66,11 +68,25 @@ describe('shares', () => {
     );
   });
 
+  it('are taken apart by owners that look at the same time', () => {
+    fc.assert(
+      fc.property(leases, living, (start, owners) => {
+        const taken = owners.flatMap((self) => movesOf(start, owners, self, lostTo(owners)).take);
+        expect(new Set(taken.map(({ tenant, channel }) => `${tenant}/${channel}`)).size).toBe(taken.length);
+      }),
+    );
+  });
+
+  it('take nothing from one that is not known to be lost', () => {
+    const held = Array.from({ length: 4 }, (_, channel): Lease => ({ tenant: 1, channel, holder: 'new', term: 1 }));
+    expect(movesOf(held, ['a'], 'a', () => false)).toEqual({ take: [], give: [] });
+  });
+
   it('even out over tenants: no owner gets the odd channel of all of them', () => {
     const many = Array.from({ length: 30 * 16 }, (_, i): Lease => {
       return { tenant: 1 + Math.floor(i / 16), channel: i % 16, holder: null, term: 0 };
     });
-    const held = ['a', 'b', 'c'].map((self) => movesOf(many, ['a', 'b', 'c'], self).take.length);
+    const held = ['a', 'b', 'c'].map((self) => movesOf(many, ['a', 'b', 'c'], self, () => false).take.length);
     expect(held).toEqual([160, 160, 160]);
   });
 });
