@@ -5,6 +5,7 @@ import { messageId, type Place, quarantineId } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
 import { writeAudit } from '../src/storage/audit.js';
 import {
+  CAUSES,
   discard,
   findQuarantined,
   listQuarantine,
@@ -18,7 +19,7 @@ import { readCursor, writeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, pageOf, quarantineParams, text, timeOut, timeSchema } from './fields.js';
 import { rawReply } from './messages.js';
 import type { Notices } from './notices.js';
-import { caller, notFound } from './problem.js';
+import { caller, contentErased, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
 
 export interface QuarantineDeps {
@@ -27,7 +28,7 @@ export interface QuarantineDeps {
   readonly wake: (tenant: number, channel: number) => void;
   readonly now: () => number;
   /**
-   * Sequences what a conflict or an expired entry holds, as a new message of its channel, and marks the entry released,
+   * Sequences what an entry holds that is not poison, as a new message of its channel, and marks the entry released,
    * in one transaction. `not_held`: somebody was faster. Rejects with Busy or Unavailable.
    */
   readonly release: (tenant: Tenant, number: number, who: string) => Promise<Place | 'not_held'>;
@@ -35,11 +36,12 @@ export interface QuarantineDeps {
 
 const entrySchema = z.object({
   id: z.string().meta({ description: '`q-12`' }),
-  cause: z.enum(['conflict', 'expired', 'poison']),
+  cause: z.enum(CAUSES),
   state: z.enum(['held', 'released', 'discarded']),
+  reason: z.string().nullable().meta({ description: 'What can’t be read, where the cause is `undecodable`' }),
   of: z.string().nullable().meta({ description: 'The message it contradicts; of a poison one, itself' }),
   source: z.string(),
-  kind: z.enum(['mail', 'event', 'webhook']),
+  kind: z.enum(['mail', 'event', 'webhook', 'amqp']),
   account: z.string(),
   type: z.string().nullable(),
   externalId: z.string().nullable(),
@@ -59,7 +61,7 @@ function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof en
 
 const listQuery = z.strictObject({
   state: z.enum(['held', 'released', 'discarded']).default('held'),
-  cause: z.enum(['conflict', 'expired', 'poison']).optional(),
+  cause: z.enum(CAUSES).optional(),
   limit: limitSchema,
   cursor: cursorSchema.optional(),
 });
@@ -106,10 +108,14 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
       permission: 'quarantine.read',
       summary: 'Its bytes, as they came',
       params: quarantineParams,
-      replies: { 200: { description: 'The bytes', type: 'application/octet-stream' } },
+      replies: {
+        200: { description: 'The bytes', type: 'application/octet-stream' },
+        410: { description: 'Its account was erased (`content_erased`)' },
+      },
       handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
         const found = await quarantinedBytes(pool, caller(principal).tenant.id, params.id);
         if (!found) throw notFound('entry of the quarantine');
+        if (found.erased) throw contentErased();
         return rawReply(found.kind === 'mail', found.raw, quarantineId(params.id));
       },
     },

@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import { messageId, quarantineId } from '../../src/message/id.js';
-import { type Cause, findQuarantined, type QuarantineEntry, quarantinedBytes } from '../../src/storage/quarantine.js';
+import {
+  CAUSES,
+  type Cause,
+  findQuarantined,
+  type QuarantineEntry,
+  quarantinedBytes,
+} from '../../src/storage/quarantine.js';
 import { cursorSchema, quarantineParams } from '../fields.js';
 import { asProblem, caller, notFound } from '../problem.js';
 import { quarantinePage, release, throwAway, tryAgain } from '../quarantine.js';
@@ -13,7 +19,6 @@ import { type Badge, kindLabel, size, when } from './words.js';
 
 const PAGE = 50;
 const STATES = ['held', 'released', 'discarded'] as const;
-const CAUSES = ['conflict', 'expired', 'poison'] as const;
 
 const listQuery = z.object({
   state: given(z.enum(STATES)),
@@ -112,6 +117,7 @@ const DID = { discard: 'Discarded.', requeue: 'It is being read once more.' } as
 const WHY: Readonly<Record<Cause, string>> = {
   conflict: 'It has the identity of another message and other content.',
   expired: 'The time it says it happened at is outside of what can be de-duplicated.',
+  undecodable: 'No message could be made of it.',
   poison: 'It could not be read on any rung.',
 };
 
@@ -149,7 +155,7 @@ function summaryOf(entry: QuarantineEntry, now: number) {
     href: `/quarantine/${quarantineId(entry.number)}`,
     kind: kindLabel(entry.kind),
     cause: entry.cause,
-    why: WHY[entry.cause],
+    why: entry.reason ?? WHY[entry.cause],
     badge: BADGES[entry.state],
     of: entry.of,
     heading: entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`,
@@ -192,8 +198,8 @@ async function showEntry(
     mayRequeue: held && entry.cause === 'poison',
     mayDiscard: held,
     failed: failed?.detail,
-    preview: bytes.raw.toString('utf8', 0, PREVIEW),
+    preview: bytes.erased ? 'Its account was erased.' : bytes.raw.toString('utf8', 0, PREVIEW),
     cut: bytes.raw.length > PREVIEW && size(PREVIEW),
-    rawHref: `/v1/quarantine/${id}/raw`,
+    rawHref: !bytes.erased && `/v1/quarantine/${id}/raw`,
   });
 }

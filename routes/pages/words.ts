@@ -81,7 +81,7 @@ export function deliveryBadge(state: DeliveryState): Badge {
   return DELIVERY_BADGES[state];
 }
 
-const KINDS: Readonly<Record<Kind, string>> = { mail: 'mail', event: 'event', webhook: 'hook' };
+const KINDS: Readonly<Record<Kind, string>> = { mail: 'mail', event: 'event', webhook: 'hook', amqp: 'amqp' };
 
 export function kindLabel(kind: Kind): string {
   return KINDS[kind];
@@ -92,6 +92,9 @@ export function addresses(all: readonly Address[]): string {
   return all.map(({ name, address }) => (name === '' ? address : `${name} <${address}>`)).join(', ');
 }
 
+/** Of what names no type. */
+const TITLES = { event: 'Event', webhook: 'Webhook', amqp: 'Queue message' } as const;
+
 /** What a person would call a message. */
 export function titleOf(message: {
   readonly kind: Kind;
@@ -99,7 +102,7 @@ export function titleOf(message: {
   readonly type: string | null;
 }): string {
   if (message.kind === 'mail') return message.subject?.trim() || '(no subject)';
-  return message.type ?? (message.kind === 'event' ? 'Event' : 'Webhook');
+  return message.type ?? TITLES[message.kind];
 }
 
 /** What tells it from others of its title: a mail's sender, else the id its sender gave it. */

@@ -9,10 +9,10 @@ export interface NamedSource {
 
 /** Two sources want the same messages. */
 export interface Clash<S extends NamedSource> {
-  readonly kind: 'address' | 'feed';
-  /** The mail address, or the CloudEvents `source` value; null for two feeds that take all the rest. */
+  readonly kind: 'address' | 'feed' | 'queue';
+  /** The mail address, the CloudEvents `source` value (null for two feeds that take all the rest), or the queue. */
   readonly what: string | null;
-  /** Its place in the list of `addresses` or `accepts`. */
+  /** Its place in the list of `addresses` or `accepts`; 0 for a queue. */
   readonly index: number;
   readonly first: S;
   readonly second: S;
@@ -20,7 +20,8 @@ export interface Clash<S extends NamedSource> {
 
 /**
  * Everything that two sources claim, or one source twice: mail addresses over all tenants, as mail comes without a
- * tenant's name; events within each tenant. Of the clashing ones the first keeps its claim.
+ * tenant's name; queues likewise, since a broker knows no tenants; events within each tenant. Of the clashing ones the
+ * first keeps its claim.
  */
 export function clashes<S extends NamedSource>(sources: readonly S[]): Clash<S>[] {
   const holders = new Map<string, S>();
@@ -35,7 +36,7 @@ export function clashes<S extends NamedSource>(sources: readonly S[]): Clash<S>[
 
 interface Claim {
   readonly key: string;
-  readonly kind: 'address' | 'feed';
+  readonly kind: Clash<NamedSource>['kind'];
   readonly what: string | null;
   readonly index: number;
 }
@@ -50,6 +51,10 @@ function claimsOf({ tenant, definition }: NamedSource): Claim[] {
     case 'events':
       if (!definition.accepts) return [{ key: `rest ${tenant}`, kind: 'feed', what: null, index: 0 }];
       return definition.accepts.map((what, index) => ({ key: `feed ${tenant} ${what}`, kind: 'feed', what, index }));
+    case 'amqp': {
+      const { queue, url = '' } = definition;
+      return [{ key: `queue ${url} ${queue}`, kind: 'queue', what: queue, index: 0 }];
+    }
     case 'webhook':
       return [];
     default: {

@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js';
 import { z } from 'zod';
+import { isReservedName } from '../delivery/wire.js';
 
 /** Names of tenants, sources and targets: they appear in URLs, queue names and ids. */
 export const nameSchema = z
@@ -127,15 +128,66 @@ export const eventsSourceSchema = z.strictObject({
     ),
 });
 
+/** Of an AMQP message, where names are case-sensitive and may hold anything. */
+const amqpHeader = z.string().min(1).max(255).describe('Name of the header, as its sender writes it.');
+const headerOrPointer = z.discriminatedUnion('from', [
+  z.strictObject({ from: z.literal('header'), header: amqpHeader }),
+  z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+]);
+
+export const amqpSourceSchema = z
+  .strictObject({
+    kind: z.literal('amqp'),
+    queue: z
+      .string()
+      .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'a name without control characters')
+      .refine((name) => Buffer.byteLength(name) <= 255, 'at most 255 bytes')
+      .describe('The queue to consume, classic or quorum. It is yours: Waybill neither makes nor changes it.'),
+    url: z
+      .url({ protocol: /^amqps?$/ })
+      .max(2048)
+      .optional()
+      .describe('A broker other than the one of `broker.url`: `amqp://user:password@host/vhost`. Secret.'),
+    prefetch: z
+      .number()
+      .int()
+      .min(1)
+      .max(10_000)
+      .default(1000)
+      .describe('How many messages may be on their way to being stored at once.'),
+    identity: z
+      .discriminatedUnion('from', [
+        z.strictObject({ from: z.literal('message-id') }).describe('The property `messageId`.'),
+        z.strictObject({ from: z.literal('header'), header: amqpHeader }),
+        z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+        z.strictObject({ from: z.literal('body') }).describe('A hash of the whole body.'),
+        z
+          .strictObject({ from: z.literal('none') })
+          .describe('Every delivery is new: one that the broker repeats is counted again.'),
+      ])
+      .default({ from: 'message-id' })
+      .describe('What makes two messages the same. One without it goes to the quarantine. CloudEvents have their own.'),
+    account: headerOrPointer
+      .optional()
+      .describe("Where the account stands; without it, or where it finds nothing, the source's name."),
+    value: headerOrPointer.optional().describe('Where the number stands that a message is worth.'),
+  })
+  .refine(({ url, queue }) => url !== undefined || !isReservedName(queue), {
+    path: ['queue'],
+    message: 'a name that does not begin with "waybill": those queues are Waybill\'s own',
+  });
+
 export const sourceDefinitionSchema = z.discriminatedUnion('kind', [
   mailSourceSchema,
   webhookSourceSchema,
   eventsSourceSchema,
+  amqpSourceSchema,
 ]);
 
 export type MailSource = z.infer<typeof mailSourceSchema>;
 export type WebhookSource = z.infer<typeof webhookSourceSchema>;
 export type EventsSource = z.infer<typeof eventsSourceSchema>;
+export type AmqpSource = z.infer<typeof amqpSourceSchema>;
 export type SourceDefinition = z.infer<typeof sourceDefinitionSchema>;
 
 /** A source as every process knows it. */

@@ -10,7 +10,7 @@ import { MAIL_LIMITS } from './limits.js';
 export type EventMessage = Pick<StoredMessage, 'kind' | 'raw' | 'meta'>;
 
 /**
- * The view of an event or a webhook delivery: its JSON as `data`, or its text as `text`. Made in place, since nothing
+ * The view of an event, a webhook delivery or an AMQP message: its JSON as `data`, or its text as `text`. Made in place, since nothing
  * here can get stuck: what reads JSON is linear and bounded in depth. With `parsed` (what the ingress read already)
  * nothing is read at all. Body that is not what it says it is makes a view of rung 1 with a defect. Never throws.
  */
@@ -23,6 +23,8 @@ export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung
         : bodyView(message, parsed, parsed === undefined ? dataTypeOf(message) : null);
     case 'webhook':
       return bodyView(message, parsed, parsed === undefined ? contentTypeOf(message) : null);
+    case 'amqp':
+      return bodyView(message, parsed, parsed === undefined ? propertyTypeOf(message) : null);
     case 'mail':
       return { ...EMPTY_VIEW, rung: 1, defects: [defect('body_set_aside', 'body')] };
     default: {
@@ -93,8 +95,8 @@ function bodyView(message: EventMessage, parsed: ParsedJson | undefined, type: s
       return view.rung === 0 ? view : textView(raw);
     }
     case 'bytes': {
-      // Webhooks often name no type, or a wrong one: their ingress reads JSON whatever it is called.
-      const view = message.kind === 'webhook' ? jsonView(raw) : null;
+      // Webhooks and programs often name no type, or a wrong one: their ingress reads JSON whatever it is called.
+      const view = message.kind === 'event' ? null : jsonView(raw);
       return view?.rung === 0 ? view : { ...EMPTY_VIEW, defects: [defect('binary_data', 'body')] };
     }
   }
@@ -164,6 +166,11 @@ function contentTypeOf({ meta }: EventMessage): string | null {
   return typeof headers === 'object' && headers !== null
     ? textOf((headers as Readonly<Record<string, unknown>>)['content-type'])
     : null;
+}
+
+/** Of an AMQP message, whose properties `meta` holds. One that names no type claims nothing: text, where it is some. */
+function propertyTypeOf({ meta, raw }: EventMessage): string {
+  return textOf(metaOf(meta).contentType) ?? (isUtf8(raw) ? 'text/plain' : 'application/octet-stream');
 }
 
 /** `meta` is JSON that our own ingress wrote. */

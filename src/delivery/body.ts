@@ -145,6 +145,8 @@ function rawType({ message, rawIsData = false }: BodySource): string {
       return MAIL_TYPE;
     case 'webhook':
       return usableType(contentTypeField(message.envelope.headers));
+    case 'amqp':
+      return usableType(message.envelope.contentType);
     case 'event':
       return rawIsData ? usableType(message.envelope.datacontenttype) : EVENT_TYPE;
     default: {

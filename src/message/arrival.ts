@@ -1,6 +1,6 @@
 import type { Tenant } from './tenant.js';
 
-export type Kind = 'mail' | 'event' | 'webhook';
+export type Kind = 'mail' | 'event' | 'webhook' | 'amqp';
 
 /** Bounds of the fields a source may fill, in bytes of UTF-8. */
 export const FIELD_LIMITS = { account: 512, id: 512, type: 512, value: 512, peer: 256 } as const;
@@ -27,7 +27,7 @@ export interface Arrival {
   readonly arrivedAt: number;
   /** Who sent it: token name, authenticated user or address. */
   readonly peer: string;
-  /** What else the transport said (SMTP envelope, webhook headers, CloudEvents headers), as JSON text; null where the raw bytes say all. */
+  /** What else the transport said (SMTP envelope, webhook headers, CloudEvents headers, AMQP properties), as JSON text; null where the raw bytes say all. */
   readonly meta: string | null;
   /** What makes two arrivals the same within their source (DESIGN 1, Identity). Any bytes, any length. */
   readonly identity: Uint8Array;

@@ -116,11 +116,11 @@ function jsonOf(raw: Uint8Array): unknown {
   return read.ok ? read.json.value : undefined;
 }
 
-/** Of an HTTP request: name to value, or to the values of a field that came several times. */
+/** Of an HTTP request or an AMQP message: name to value, or to the values of a field that came several times. */
 function distrustHeaders(headers: Readonly<Record<string, unknown>>, hostname: string): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(headers).map(([name, value]) => {
-      const forged = [value].flat().some((one) => isForgery(name, String(one), hostname));
+      const forged = [value].flat().some((one) => isForgery(name, typeof one === 'string' ? one : '', hostname));
       return [forged ? untrusted(name) : name, value];
     }),
   );

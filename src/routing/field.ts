@@ -32,7 +32,7 @@ const MAX_CHARACTERS = 1024 * 1024;
 type Read = (message: CanonicalMessage) => unknown;
 
 const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string[]; read: Read }>> = {
-  kind: { type: 'text', values: ['mail', 'event', 'webhook'], read: (message) => message.kind },
+  kind: { type: 'text', values: ['mail', 'event', 'webhook', 'amqp'], read: (message) => message.kind },
   source: { type: 'text', read: (message) => message.source },
   account: { type: 'text', read: (message) => message.account },
   type: { type: 'text', read: (message) => message.type ?? undefined },
@@ -114,12 +114,30 @@ function nearFamily(path: string): string | undefined {
   return family && family + path.slice(dot);
 }
 
-/** A mail's headers are part of its content, a webhook's of its envelope. */
+/** A mail's headers are part of its content, those of a webhook or an AMQP message of its envelope. */
 function headerValues(message: CanonicalMessage, name: string): unknown {
   const values: string[] = [];
   for (const [key, value] of message.view.headers) if (key === name) values.push(value);
-  if (values.length > 0 || message.kind !== 'webhook') return list(values);
-  return leaves(message.envelope, ['headers', name]);
+  if (values.length > 0) return list(values);
+  switch (message.kind) {
+    case 'webhook':
+      return leaves(message.envelope, ['headers', name]);
+    case 'amqp':
+      return leaves(message.envelope, ['headers', spelled(message.envelope.headers, name)]);
+    case 'mail':
+    case 'event':
+      return undefined;
+    default: {
+      const never: never = message.kind;
+      return never;
+    }
+  }
+}
+
+/** How the sender wrote a name: only in AMQP do capitals stay. */
+function spelled(headers: unknown, name: string): string {
+  if (typeof headers !== 'object' || headers === null || Object.hasOwn(headers, name)) return name;
+  return Object.keys(headers).find((key) => key.toLowerCase() === name) ?? name;
 }
 
 function addresses(from: readonly Address[]): unknown {

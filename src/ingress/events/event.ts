@@ -28,9 +28,9 @@ export interface EventContext {
   readonly feed: (cloudEventSource: string) => Feed | undefined;
 }
 
-/** An event feed with what is worked out once for it. */
+/** An event feed, or another source that takes events, with what is worked out once for it. */
 export interface Feed {
-  readonly source: Source<EventsSource>;
+  readonly source: Source;
   /** Steps to the value; null where the feed names none. */
   readonly value: readonly string[] | null;
 }
@@ -75,14 +75,23 @@ export function readStructured(
   });
 }
 
-/** Reads one event in binary mode: attributes from headers, the body is its data. */
+/** Reads one event in binary mode over HTTP: attributes from headers, the body is its data. */
 export function readBinary(
   body: Buffer,
   headers: Parameters<typeof headerAttributes>[0],
   context: EventContext,
 ): EventRead {
-  const attributes = headerAttributes(headers);
-  const envelope = readEnvelope(attributes, isField);
+  return readAttributes(body, headerAttributes(headers), isField, context);
+}
+
+/** Reads one event in binary mode, whatever carried its attributes. `isText` says which of them may be envelope fields. */
+export function readAttributes(
+  body: Buffer,
+  attributes: HeaderAttributes,
+  isText: typeof isField,
+  context: EventContext,
+): EventRead {
+  const envelope = readEnvelope(attributes, isText);
   if ('read' in envelope) return envelope;
   const json = isJsonType(attributes.datacontenttype) && isUtf8(body) ? readJson(body, 0, body.length) : null;
   const parsed = json?.ok ? json.json : null;

@@ -82,7 +82,8 @@ async function readBatch(
 ): Promise<RequestRead> {
   if (spans.length > maxEvents) return { ok: false, code: 'too_many_events' };
   const utf8 = isUtf8(text);
-  return { ok: true, batch: true, reads: await inTurns(spans, (span) => readStructured(text, span, utf8, context)) };
+  const reads = await inTurns(context.tenant.id, spans, (span) => readStructured(text, span, utf8, context));
+  return { ok: true, batch: true, reads };
 }
 
 const OPEN_BRACKET = 0x5b;

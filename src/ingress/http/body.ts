@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { createGunzip } from 'node:zlib';
+import { Room } from '../../channel/room.js';
 import { Busy } from '../../message/verdict.js';
 
 export type BodyRefusalCode = 'body_too_large' | 'encoding_unsupported' | 'encoding_malformed' | 'request_aborted';
@@ -18,34 +19,36 @@ export class BodyRefused extends Error {
 export interface BodyLimits {
   /** Bytes of one body, after decompression. */
   readonly maxBodyBytes: number;
-  /** Bytes of all bodies that are read or worked on at once. */
+  /** Bytes of all bodies that are read or worked on at once; tenants share them (channel/room.ts). */
   readonly maxBytesInFlight: number;
 }
 
 /** Reads request bodies whole, within limits that hold while they stream in. */
 export class BodyReader {
-  private inFlight = 0;
+  private readonly room: Room;
 
   constructor(
     private readonly limits: BodyLimits,
     /** `gzip`: taken beside plain bodies. `none`: only bodies as they are, because signatures are over those. */
     private readonly compression: 'gzip' | 'none',
-  ) {}
+  ) {
+    this.room = new Room(limits.maxBytesInFlight);
+  }
 
   /**
    * Reads the body and holds its share of the bytes in flight until `work` is done. Rejects with BodyRefused, with Busy
-   * when too many bytes are in flight, and with what `work` rejects with.
+   * when too many bytes are in flight, of all or of this tenant, and with what `work` rejects with.
    */
-  async use<T>(incoming: IncomingMessage, work: (body: Buffer) => Promise<T>): Promise<T> {
-    const share = { bytes: 0 };
+  async use<T>(tenant: number, incoming: IncomingMessage, work: (body: Buffer) => Promise<T>): Promise<T> {
+    const share: Share = { tenant, bytes: 0 };
     try {
       return await work(await this.read(incoming, share));
     } finally {
-      this.inFlight -= share.bytes;
+      this.room.remove(tenant, share.bytes);
     }
   }
 
-  private async read(incoming: IncomingMessage, share: { bytes: number }): Promise<Buffer> {
+  private async read(incoming: IncomingMessage, share: Share): Promise<Buffer> {
     try {
       return await this.collect(incoming, this.isCompressed(incoming), share);
     } catch (error) {
@@ -65,7 +68,7 @@ export class BodyReader {
     );
   }
 
-  private collect(incoming: IncomingMessage, compressed: boolean, share: { bytes: number }): Promise<Buffer> {
+  private collect(incoming: IncomingMessage, compressed: boolean, share: Share): Promise<Buffer> {
     const gunzip = compressed ? createGunzip() : null;
     const source = gunzip === null ? incoming : incoming.pipe(gunzip);
     return new Promise((resolve, reject) => {
@@ -101,15 +104,21 @@ export class BodyReader {
   }
 
   /** Counts bytes in; says what is wrong with taking them. */
-  private take(bytes: number, share: { bytes: number }): Error | null {
-    share.bytes += bytes;
-    this.inFlight += bytes;
-    const { maxBodyBytes, maxBytesInFlight } = this.limits;
-    if (share.bytes > maxBodyBytes) {
+  private take(bytes: number, share: Share): Error | null {
+    const { maxBodyBytes } = this.limits;
+    if (share.bytes + bytes > maxBodyBytes) {
       return new BodyRefused('body_too_large', `A body may have ${maxBodyBytes} bytes; send less in one request.`);
     }
-    return this.inFlight > maxBytesInFlight ? new Busy(1) : null;
+    if (!this.room.take(share.tenant, bytes, share.bytes)) return new Busy(1);
+    share.bytes += bytes;
+    return null;
   }
+}
+
+/** What one body has of the bytes in flight. */
+interface Share {
+  readonly tenant: number;
+  bytes: number;
 }
 
 /**
