@@ -1,13 +1,15 @@
 import { pino } from 'pino';
+import { ClockOff } from './app/clocks.js';
 import { ConfigurationInvalid, readConfiguration } from './app/configuration.js';
 import { type App, startApp } from './app.js';
+import { BrokerUnfit } from './broker/fitness.js';
 import { DataDirectoryInUse, EmbeddedFailed } from './storage/embedded.js';
 import { MigrationRefused } from './storage/migrate.js';
 import { DatabaseUnreachable, UnsafeDatabase } from './storage/pool.js';
 
 /**
  * Runs Waybill until it is told to stop. Resolves to the exit code: 0 when it was told to stop and did, 1 when it could
- * not start. One JSON line on stdout says when it is ready; everything else goes to stderr.
+ * not start or must not go on. One JSON line on stdout says when it is ready; everything else goes to stderr.
  */
 export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   const from = { env };
@@ -34,11 +36,13 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   if (app.firstLink !== null) {
     process.stderr.write(`\nSign in with this link. It works once:\n\n  ${app.firstLink}\n\n`);
   }
-  await told;
+  const replaced = await Promise.race([told.then(() => false), app.replaced.then(() => true)]);
+  if (replaced)
+    log.error('a backup was restored while this process was away from the database; it ends: start it again');
   log.info('stopping');
   await app.stop();
   log.info('stopped');
-  return 0;
+  return replaced ? 1 : 0;
 }
 
 /** The first signal asks to stop; a second one ends the process at once, as it would without us. */
@@ -53,6 +57,8 @@ function signal(): Promise<void> {
 /** What a person can act on; the rest with its stack, for a report. */
 function explained(error: unknown): string {
   const known = [
+    BrokerUnfit,
+    ClockOff,
     ConfigurationInvalid,
     DataDirectoryInUse,
     DatabaseUnreachable,

@@ -78,6 +78,18 @@ export class Client {
     }
   }
 
+  /** Asks for what is answered line by line, however long it takes: each line as JSON. Ends when either side ends it. */
+  async *lines(path: string, json: unknown): AsyncGenerator<unknown> {
+    try {
+      const request = this.#request({ method: 'POST', json });
+      const response = await fetch(this.#address(path), { ...request, signal: this.interrupted });
+      if (!response.ok || !response.body) throw this.#refused(response, await response.text());
+      yield* jsonLines(response.body);
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
   #address(path: string, query: Call['query'] = {}): URL {
     const address = new URL(this.endpoint.url.replace(/\/+$/, '') + path);
     for (const [name, value] of Object.entries(query)) {
@@ -192,6 +204,17 @@ function problemLine(problem: ProblemPlace | string): string {
   const { line, column, path, message, didYouMean } = problem;
   const hint = didYouMean === undefined ? '' : `; did you mean "${didYouMean}"?`;
   return `${[`${line}:${column}`, path, message].filter((part) => part !== '').join(': ')}${hint}`;
+}
+
+/** A line that was cut off is left out. */
+async function* jsonLines(body: ReadableStream<Uint8Array>): AsyncGenerator<unknown> {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of body) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield JSON.parse(line);
+  }
 }
 
 /** Reads `data:` lines up to each empty line; everything else of the format is not used by Waybill. */

@@ -12,10 +12,10 @@ if (command !== 'start') {
   process.on('SIGTERM', () => interrupted.abort());
 }
 
-// Whoever reads our output may have seen enough (`waybill tail | head`).
+// Whoever reads our output may have seen enough (`waybill tail | head`). Of other errors, a full disk for one, each write
+// is told itself.
 stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  interrupted.abort();
+  if (error.code === 'EPIPE') interrupted.abort();
 });
 
 process.exitCode = await run(

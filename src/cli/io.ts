@@ -72,12 +72,13 @@ export class Progress {
     this.#shownAt = io.clock.monotonic();
   }
 
-  update(done: number): void {
+  /** `more` stands behind the count. */
+  update(done: number, more = ''): void {
     const now = this.io.clock.monotonic();
     if (now - this.#shownAt < (this.io.stderr.isTTY ? TERMINAL_MS : LOG_MS)) return;
     this.#shownAt = now;
     const of = this.total === undefined ? '' : ` of ${count(this.total)} (${Math.floor((done / this.total) * 100)} %)`;
-    const line = `${this.what}: ${count(done)}${of}`;
+    const line = `${this.what}: ${count(done)}${of}${more}`;
     this.io.stderr.write(this.io.stderr.isTTY ? `${CLEAR_LINE}${line}` : `${line}\n`);
   }
 

@@ -4,9 +4,12 @@ import { type ClientFile, clientFilePath, clientFileSchema } from '../config/cli
 import { loadClientSettings } from '../config/load.js';
 import { Client } from './client.js';
 import { addApply } from './commands/apply.js';
+import { addBackup } from './commands/backup.js';
 import { addDeliveries } from './commands/deliveries.js';
+import { addErase } from './commands/erase.js';
 import { addExplain } from './commands/explain.js';
 import { addPull } from './commands/pull.js';
+import { addRestore } from './commands/restore.js';
 import { addSendEvent } from './commands/send-event.js';
 import { addSendHook } from './commands/send-hook.js';
 import { addSendMail } from './commands/send-mail.js';
@@ -16,6 +19,7 @@ import { addTargets } from './commands/targets.js';
 import { addTenant } from './commands/tenant.js';
 import { addToken } from './commands/token.js';
 import { addUser } from './commands/user.js';
+import { addVerify } from './commands/verify.js';
 import type { Context } from './context.js';
 import { EXIT, UsageError } from './failure.js';
 import { type Io, Output } from './io.js';
@@ -76,6 +80,10 @@ function addCommands(program: Command, context: Context): void {
   addUser(program, context);
   addToken(program, context);
   addTenant(program, context);
+  addVerify(program, context);
+  addErase(program, context);
+  addBackup(program, context);
+  addRestore(program, context);
 }
 
 /** Commander hands settings on only to commands that are added afterwards. */

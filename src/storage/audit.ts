@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 
 /** One line of the audit: who changed, or was refused, what. Holds no secrets. */
 export interface AuditEntry {
@@ -11,7 +11,7 @@ export interface AuditEntry {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
-export async function writeAudit(db: Pool | PoolClient, entry: AuditEntry): Promise<void> {
+export async function writeAudit(db: Pool | ClientBase, entry: AuditEntry): Promise<void> {
   await db.query('insert into audit (tenant, who, action, object, detail) values ($1, $2, $3, $4, $5)', [
     entry.tenant,
     entry.who,

@@ -1,14 +1,15 @@
-import { mkdir, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { lstat, mkdir, realpath, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import type { Logger } from 'pino';
 import type { Clock } from '../message/clock.js';
 import { prepareCluster, WAYBILL } from './embedded/cluster.js';
-import { explainFileError } from './embedded/failure.js';
+import { DataDirectoryInUse, EmbeddedFailed, explainFileError } from './embedded/failure.js';
 import { type DirectoryLock, lockDirectory } from './embedded/lock.js';
 import { chooseRunner, type RootWay } from './embedded/runner.js';
 import { type Server, startServer, stopServer } from './embedded/server.js';
-import { prepareSockets, removeSockets, socketUrl } from './embedded/sockets.js';
+import { findSockets, prepareSockets, removeSockets, socketUrl } from './embedded/sockets.js';
 
 export { DataDirectoryInUse, EmbeddedFailed } from './embedded/failure.js';
 
@@ -56,6 +57,47 @@ export async function startEmbedded(settings: EmbeddedSettings): Promise<Embedde
     }
   } catch (error) {
     throw explainFileError(error, dataDir);
+  }
+}
+
+/** A Waybill that starts or stops holds the directory while its server does not answer: for so many looks, 2 s apart. */
+const MOST_LOOKS = 15;
+
+/**
+ * The database of a data directory for the time of a command: that of the Waybill that runs on it, else started here, with
+ * the directory locked until `stop`. Throws EmbeddedFailed where there is no database.
+ */
+export async function borrowEmbedded(settings: EmbeddedSettings): Promise<Pick<Embedded, 'url' | 'stop'>> {
+  const dataDir = resolve(settings.dataDir);
+  if (!(await lstat(join(dataDir, 'postgres')).catch(() => undefined))) {
+    throw new EmbeddedFailed('broken', `There is no database in ${dataDir}. Set WAYBILL_DATA, or DATABASE_URL.`);
+  }
+  for (let looks = 1; ; looks++) {
+    const url = await urlOfRunning(dataDir);
+    if (url !== undefined) return { url, stop: async () => undefined };
+    try {
+      return await startEmbedded(settings);
+    } catch (error) {
+      if (!(error instanceof DataDirectoryInUse) || looks === MOST_LOOKS) throw error;
+    }
+  }
+}
+
+/** Of the server that another process keeps on the directory; undefined while it does not answer. */
+async function urlOfRunning(dataDir: string): Promise<string | undefined> {
+  const sockets = await findSockets(await realpath(join(dataDir, 'postgres')));
+  if (sockets === undefined) return undefined;
+  const url = socketUrl(sockets, WAYBILL);
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return url;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EACCES') throw explainFileError(error, sockets);
+    return undefined;
+  } finally {
+    await client.end().catch(() => undefined);
   }
 }
 

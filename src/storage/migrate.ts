@@ -20,21 +20,22 @@ export class MigrationFailed extends Error {
   override readonly name = 'MigrationFailed';
 }
 
-interface Migration {
+export interface Migration {
   readonly name: string;
   readonly sql: string;
+  /** Hex. */
   readonly sha256: string;
 }
 
-/** Any number that nothing else on the same server locks; this one is "waybill" in ASCII. */
-const LOCK = '33602696198581356';
+/** Held by whoever changes the schema. Any number that nothing else on the same server locks; this one is "waybill" in ASCII. */
+export const MIGRATION_LOCK = '33602696198581356';
 
 /**
  * Brings the schema up to this version: every file not yet applied, in the order of names, all in one transaction,
  * so that it is done wholly or not at all. Any number of processes may call it at once. Resolves to how many it applied.
  */
 export async function migrate(settings: MigrationSettings): Promise<number> {
-  const migrations = await readMigrations(settings.directory ?? new URL('./migrations/', import.meta.url));
+  const migrations = await readMigrations(settings.directory);
   const client = new pg.Client(connectionConfig(settings));
   client.on('error', (error) => settings.log.warn({ err: error }, 'the connection of the migrations was lost'));
   await client.connect();
@@ -42,11 +43,11 @@ export async function migrate(settings: MigrationSettings): Promise<number> {
     await client.query('begin');
     // Whatever limits the role has: building an index, or waiting for another process that does, may take long.
     await client.query('set local statement_timeout = 0; set local lock_timeout = 0');
-    await client.query(`select pg_advisory_xact_lock(${LOCK})`);
+    await client.query(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`);
     const applied = await appliedMigrations(client);
     refuseMisfits(migrations, applied);
     const due = migrations.filter((migration) => !applied.has(migration.name));
-    for (const migration of due) await apply(client, migration);
+    await applyMigrations(client, due);
     await client.query('commit');
     settings.log.info({ applied: due.map(({ name }) => name) }, 'database schema is up to date');
     return due.length;
@@ -56,7 +57,8 @@ export async function migrate(settings: MigrationSettings): Promise<number> {
   }
 }
 
-async function readMigrations(directory: URL): Promise<Migration[]> {
+/** Every migration there is, in order; by default those of this program. */
+export async function readMigrations(directory = new URL('./migrations/', import.meta.url)): Promise<Migration[]> {
   const names = (await readdir(directory)).filter((name) => /^\d{4}_\w+\.sql$/.test(name)).sort();
   return Promise.all(names.map((name) => readMigration(directory, name)));
 }
@@ -71,12 +73,17 @@ async function appliedMigrations(client: pg.Client): Promise<Map<string, string>
   // Asked first: a role that may not create schemas can still work in one that is there.
   const schema = await client.query('select from pg_namespace where nspname = $1', [SCHEMA]);
   if (schema.rowCount === 0) await client.query(`create schema ${SCHEMA}`);
+  await createMigrationTable(client);
+  const { rows } = await client.query<{ name: string; sha256: string }>('select name, sha256 from migration');
+  return new Map(rows.map((row) => [row.name, row.sha256]));
+}
+
+/** The table in which it is written down what was applied. */
+export async function createMigrationTable(client: pg.Client): Promise<void> {
   await client.query(
     `create table if not exists migration (
        name text primary key, sha256 text not null, applied_at timestamptz not null default now())`,
   );
-  const { rows } = await client.query<{ name: string; sha256: string }>('select name, sha256 from migration');
-  return new Map(rows.map((row) => [row.name, row.sha256]));
 }
 
 function refuseMisfits(migrations: readonly Migration[], applied: ReadonlyMap<string, string>): void {
@@ -93,6 +100,11 @@ function refuseMisfits(migrations: readonly Migration[], applied: ReadonlyMap<st
       );
     }
   }
+}
+
+/** Applies them in the order given, within the caller's transaction, and writes them down. Throws MigrationFailed. */
+export async function applyMigrations(client: pg.Client, migrations: readonly Migration[]): Promise<void> {
+  for (const migration of migrations) await apply(client, migration);
 }
 
 async function apply(client: pg.Client, { name, sql, sha256 }: Migration): Promise<void> {

@@ -201,8 +201,8 @@ export function isUnreachable(error: unknown): boolean {
 const OLDEST_SERVER = 140_000;
 
 /** Refuses, by UnsafeDatabase, a server that is too old or that answers commits before they are safe. */
-export async function checkServer(pool: pg.Pool): Promise<void> {
-  const { rows } = await pool.query<{ name: string; value: string }>(
+export async function checkServer(database: pg.Pool | pg.Client): Promise<void> {
+  const { rows } = await database.query<{ name: string; value: string }>(
     `select name, current_setting(name) as value
        from unnest(array['server_version_num', 'server_version', 'server_encoding',
                          'fsync', 'full_page_writes', 'synchronous_commit']) as name`,

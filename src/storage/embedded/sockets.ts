@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, mkdtemp, readdir, readlink, rm, symlink } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, readlink, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { WAYBILL } from './cluster.js';
@@ -31,6 +31,13 @@ export async function removeSockets(cluster: string): Promise<void> {
   const elsewhere = await readlink(beside).catch(() => undefined);
   if (elsewhere !== undefined) await rm(elsewhere, { recursive: true, force: true });
   await rm(beside, { recursive: true, force: true });
+}
+
+/** Where the server that runs on a cluster has its socket; undefined when none does. */
+export async function findSockets(cluster: string): Promise<string | undefined> {
+  const beside = placeBeside(cluster);
+  const elsewhere = await readlink(beside).catch(() => undefined);
+  return elsewhere ?? ((await stat(beside).catch(() => undefined)) && beside);
 }
 
 function placeBeside(cluster: string): string {
