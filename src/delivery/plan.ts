@@ -137,9 +137,9 @@ export function nextChain(
   previous: Uint8Array,
   messages: readonly { readonly sequence: number; readonly sha256: Uint8Array }[],
 ): Buffer {
-  const input = Buffer.allocUnsafe(32 + messages.length * 40);
+  const input = Buffer.allocUnsafe(previous.length + messages.length * 40);
   input.set(previous, 0);
-  let at = 32;
+  let at = previous.length;
   for (const { sequence, sha256 } of messages) {
     input.writeUInt32BE(Math.floor(sequence / 2 ** 32), at);
     input.writeUInt32BE(sequence % 2 ** 32, at + 4);

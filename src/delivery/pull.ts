@@ -32,6 +32,8 @@ export interface Leased extends DeliveryPlace {
   readonly attempts: number;
   /** Milliseconds since 1970. */
   readonly leasedUntil: number;
+  /** Bytes of its message as it came; 0 where that is gone. */
+  readonly size: number;
 }
 
 /** Who holds a lease: the caller, and the hexadecimal id of the lease; without it, any lease of that caller's. */

@@ -67,6 +67,19 @@ export interface NewTokenRow {
   readonly expiresAt: Date | null;
 }
 
+/** Tokens and people of a tenant: what can be made over the API is bounded, as it is listed whole. */
+export const MOST_TOKENS = 1_000;
+export const MOST_PEOPLE = 10_000;
+
+/** Whether a tenant may have another token or person; one of that name counts no more than it does. */
+export async function hasRoomFor(db: Pool, what: 'token' | 'person', tenant: number, name: string): Promise<boolean> {
+  const { rows } = await db.query<{ room: boolean }>(
+    `select count(*) < $2 as room from ${what} where tenant = $1 and name <> $3`,
+    [tenant, what === 'token' ? MOST_TOKENS : MOST_PEOPLE, name],
+  );
+  return rows[0]?.room ?? false;
+}
+
 /** Adds a token, or undefined when one of that name is still good. The name of a revoked or expired one is free again. */
 export async function createToken(
   pool: Pool,

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { clashes, type NamedSource } from '../channel/claims.js';
+import { type Clash, clashes, type NamedSource } from '../channel/claims.js';
 import type { SourceDefinition } from '../channel/source.js';
 import type { TargetDefinition } from '../delivery/target.js';
 import type { Tenant } from '../message/tenant.js';
@@ -23,9 +23,10 @@ export interface ApplyProblem {
     | 'managed_by_api'
     /** A tenant keeps the channels it was made with. */
     | 'channels_fixed'
-    /** A source that was made over the API has the address, or takes the events. */
+    /** A source that was made over the API has the address, takes the events, or consumes the queue. */
     | 'address_taken'
     | 'feed_taken'
+    | 'queue_taken'
     | 'too_many'
     /** The rules name a target that there isn't. */
     | 'target_unknown';
@@ -220,14 +221,22 @@ async function clashProblems(client: PoolClient, wanted: readonly TenantDefiniti
   const inOrder = [...sources.filter((source) => !placeOf(source)), ...sources.filter(placeOf)];
   return clashes(inOrder).map(({ kind, what, first, second }) => {
     const holder = `the source "${first.name}" of tenant "${first.tenant}", which was made over the API`;
-    const claim =
-      kind === 'address' ? `the mail address ${what}` : what === null ? 'all events no other feed names' : what;
-    const message = `${claim} belongs to ${holder}`;
-    return {
-      code: kind === 'address' ? 'address_taken' : 'feed_taken',
-      tenant: second.tenant,
-      at: placeOf(second),
-      message,
-    };
+    const message = `${claimed(kind, what)} belongs to ${holder}`;
+    return { code: `${kind}_taken` as const, tenant: second.tenant, at: placeOf(second), message };
   });
+}
+
+function claimed(kind: Clash<NamedSource>['kind'], what: string | null): string {
+  switch (kind) {
+    case 'address':
+      return `the mail address ${what}`;
+    case 'feed':
+      return what ?? 'all events no other feed names';
+    case 'queue':
+      return `the queue ${what}`;
+    default: {
+      const never: never = kind;
+      return never;
+    }
+  }
 }

@@ -3,6 +3,7 @@ import type { Place } from '../message/id.js';
 import { type Action, consequenceOf, type Designated, newTargets, type Standing, takeBack } from '../routing/person.js';
 import { arrayOf } from './array.js';
 import { deliveriesOfMessage } from './deliveries-read.js';
+import { keepContent } from './keeping.js';
 import { inTransaction } from './pool.js';
 
 /** What a person wants done with one message. */
@@ -43,6 +44,7 @@ export type Decided =
   | { readonly result: 'key_reused' }
   | { readonly result: 'unknown' }
   | { readonly result: 'gone' }
+  | { readonly result: 'erased' }
   | { readonly result: 'not_routed_yet' }
   /** Somebody was faster; null when it was the rules. */
   | { readonly result: 'changed'; readonly version: number; readonly last: DecisionEntry | null }
@@ -82,6 +84,9 @@ export async function decide(pool: Pool, tenant: number, place: Place, wish: Wis
   }
 }
 
+/** Of one message: its page and its story show them all. */
+const MOST_DECISIONS = 1_000;
+
 /** Ends the transaction without writing anything. */
 class TakenBack extends Error {
   override readonly name = 'TakenBack';
@@ -97,6 +102,7 @@ function isKeyTaken(error: unknown): boolean {
 }
 
 async function decideIn(client: PoolClient, tenant: number, place: Place, wish: Wish): Promise<Decided> {
+  await keepContent(client);
   const absent = await absence(client, tenant, place, wish.action);
   if (absent) throw new TakenBack(absent);
   const before = await lockStanding(client, tenant, place);
@@ -105,6 +111,10 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
   if (wish.version !== null && wish.version !== before.version) {
     const last = (await decisionsOf(client, tenant, place)).at(-1) ?? null;
     throw new TakenBack({ result: 'changed', version: before.version, last });
+  }
+  if (before.version > MOST_DECISIONS) {
+    const why = `it has been decided ${MOST_DECISIONS} times, which is all that is kept of one message`;
+    throw new TakenBack({ result: 'wrong_state', state: before.state, why });
   }
   const consequence = consequenceOf(wish.action, before.state);
   if (!consequence.allowed) throw new TakenBack({ result: 'wrong_state', state: before.state, why: consequence.why });
@@ -128,6 +138,9 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
   return { result: 'decided', decision };
 }
 
+/** What can't be done with a message whose content is gone. */
+const NEED_CONTENT: ReadonlySet<Action> = new Set(['assign', 'replay', 'reopen']);
+
 /** Why there is nothing to decide about; undefined when there is. */
 async function absence(
   client: PoolClient,
@@ -135,8 +148,9 @@ async function absence(
   { channel, sequence }: Place,
   action: Action,
 ): Promise<Decided | undefined> {
-  const { rows } = await client.query<{ planned: boolean; content: boolean }>(
-    `select coalesce(r.planned, 0) >= $3 as planned, exists (select from message m
+  const { rows } = await client.query<{ planned: boolean; content: 'there' | 'erased' | null }>(
+    `select coalesce(r.planned, 0) >= $3 as planned, (
+         select case when m.erased_at is null then 'there' else 'erased' end from message m
           where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3) as content
        from channel c left join reader r on r.tenant = c.tenant and r.channel = c.channel
       where c.tenant = $1 and c.channel = $2 and c.last_sequence >= $3`,
@@ -144,7 +158,9 @@ async function absence(
   );
   const row = rows[0];
   if (!row) return { result: 'unknown' };
-  if (!row.content && (action === 'replay' || action === 'assign')) return { result: 'gone' };
+  if (row.content !== 'there' && NEED_CONTENT.has(action)) {
+    return { result: row.content === 'erased' ? 'erased' : 'gone' };
+  }
   return row.planned ? undefined : { result: 'not_routed_yet' };
 }
 
@@ -307,8 +323,21 @@ export interface Recovery {
  * Has everything that failed at a target since then sent again, in the order it failed to go: one decision `replay` each.
  * What a person has had sent to that target again, or taken back, since it failed is left out.
  */
-export async function recover(pool: Pool, tenant: number, target: number, since: Date, who: string): Promise<Recovery> {
-  const { rows } = await pool.query<{ channel: number; recovered: number }>(
+export function recover(pool: Pool, tenant: number, target: number, since: Date, who: string): Promise<Recovery> {
+  return inTransaction(pool, async (client) => {
+    await keepContent(client);
+    return recoverIn(client, tenant, target, since, who);
+  });
+}
+
+async function recoverIn(
+  client: PoolClient,
+  tenant: number,
+  target: number,
+  since: Date,
+  who: string,
+): Promise<Recovery> {
+  const { rows } = await client.query<{ channel: number; recovered: number }>(
     `with failed as (
        select distinct on (d.channel, d.sequence) d.channel, d.sequence, d.created_at, d.epoch, d.number from delivery d
         where d.tenant = $1 and d.target = $2 and d.state = 'failed' and d.settled_at >= $3
@@ -316,7 +345,7 @@ export async function recover(pool: Pool, tenant: number, target: number, since:
             and p.sequence = d.sequence and p.action in ('assign', 'unassign', 'replay')
             and $2 = any(p.targets) and p.decided_at >= d.settled_at)
           and exists (select from message m where m.generation = generation_of(d.tenant, d.channel, d.sequence)
-            and m.tenant = d.tenant and m.channel = d.channel and m.sequence = d.sequence)
+            and m.tenant = d.tenant and m.channel = d.channel and m.sequence = d.sequence and m.erased_at is null)
         order by d.channel, d.sequence, d.number limit $5
      ), numbered as (
        select channel, sequence, row_number() over (order by created_at, epoch, channel, number) as place from failed

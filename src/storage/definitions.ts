@@ -53,7 +53,11 @@ export type SourcePut =
   /** Another source, of this tenant or another one, or the same twice, has the mail address. */
   | { readonly result: 'address_taken'; readonly address: string }
   /** Another feed of the tenant takes these events; null: both would take all that no other feed names. */
-  | { readonly result: 'feed_taken'; readonly accepts: string | null; readonly by: string };
+  | { readonly result: 'feed_taken'; readonly accepts: string | null; readonly by: string }
+  /** Another source, of this tenant or another one, consumes the queue. */
+  | { readonly result: 'queue_taken'; readonly queue: string }
+  /** A queue of the installation's own broker, and the tenant is not the installation's own. */
+  | { readonly result: 'broker_not_yours' };
 
 export type TargetPut = { readonly result: 'ok'; readonly created: boolean; readonly target: StoredTarget } | Refused;
 
@@ -103,6 +107,7 @@ export function putSource(
   return changeConfiguration(pool, async (client): Promise<SourcePut> => {
     const refused = await mayPut(client, 'source', tenant.id, name, definition, by.expected);
     if (refused) return refused;
+    if (!mayConsume(tenant, definition)) return { result: 'broker_not_yours' };
     const clash = await clashOf(client, { tenant: tenant.name, name, definition });
     if (clash) return clash;
     const { created } = await write(client, 'source', tenant.id, { name, definition, managedBy: 'api', who: by.who });
@@ -309,16 +314,36 @@ async function clashOf(client: PoolClient, source: NamedSource): Promise<SourceP
   const clash = clashes([...others, source]).find(({ second }) => second === source);
   if (!clash) return undefined;
   const { kind, what, first } = clash;
-  return kind === 'address'
-    ? { result: 'address_taken', address: what ?? '' }
-    : { result: 'feed_taken', accepts: what, by: first.name };
+  switch (kind) {
+    case 'address':
+      return { result: 'address_taken', address: what ?? '' };
+    case 'feed':
+      return { result: 'feed_taken', accepts: what, by: first.name };
+    case 'queue':
+      return { result: 'queue_taken', queue: what ?? '' };
+    default: {
+      const never: never = kind;
+      return never;
+    }
+  }
 }
 
-/** Every source of every tenant that claims addresses or events. */
+/** The tenant of those who run the installation. */
+const OPERATORS = 'default';
+
+/**
+ * A broker knows no tenants: whoever names a queue of the installation's own takes messages out of it. That is for those
+ * who run it, over the API as tenant `default`, or for anybody by the configuration file.
+ */
+function mayConsume(tenant: Tenant, definition: SourceDefinition): boolean {
+  return definition.kind !== 'amqp' || definition.url !== undefined || tenant.name === OPERATORS;
+}
+
+/** Every source of every tenant that claims addresses, events or a queue. */
 export async function allSources(client: PoolClient): Promise<NamedSource[]> {
   const { rows } = await client.query<{ tenant: string; name: string; definition: unknown }>(
     `select t.name as tenant, s.name, s.definition from source s join tenant t on t.id = s.tenant
-      where s.removed_at is null and s.kind in ('mail', 'events') order by t.id, s.id`,
+      where s.removed_at is null and s.kind in ('mail', 'events', 'amqp') order by t.id, s.id`,
   );
   return rows.map((row) => ({ ...row, definition: sourceDefinitionSchema.parse(row.definition) }));
 }

@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import type { Logger } from 'pino';
 import {
+  type AmqpSource,
   type EventsSource,
   type MailSource,
   type Source,
@@ -128,6 +129,7 @@ export class Snapshot implements SourceDirectory {
   readonly #postmasters = new Map<string | null, Source<MailSource>>();
   readonly #webhooks = new Map<string, Source<WebhookSource>>();
   readonly #feeds = new Map<string, Feeds>();
+  readonly #amqp: Source<AmqpSource>[] = [];
   readonly #sources = new Map<number, Source[]>();
   readonly #sourceNames = new Map<string, string>();
   readonly #targets: readonly Target[];
@@ -188,6 +190,11 @@ export class Snapshot implements SourceDirectory {
     return this.#feeds.get(tenant)?.find(cloudEventSource);
   }
 
+  /** Every source that consumes a queue, of all tenants. */
+  amqp(): readonly Source<AmqpSource>[] {
+    return this.#amqp;
+  }
+
   sources(tenant: number): readonly Source[] {
     return this.#sources.get(tenant) ?? [];
   }
@@ -233,6 +240,9 @@ export class Snapshot implements SourceDirectory {
         return;
       case 'events':
         this.#addFeed({ ...source, definition });
+        return;
+      case 'amqp':
+        this.#amqp.push({ ...source, definition });
         return;
       default:
         definition satisfies never;

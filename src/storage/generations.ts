@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { type FilterShape, FingerprintFilter, filterShape } from '../channel/filter.js';
 import { FilterSet } from '../channel/filter-set.js';
 import type { Clock } from '../message/clock.js';
+import { BACKUP_LOCK } from './backup/session.js';
 import { inTransaction } from './pool.js';
 
 export interface GenerationSettings {
@@ -51,9 +52,11 @@ export async function openGenerations(deps: {
   readonly pool: Pool;
   readonly settings: GenerationSettings;
   readonly clock: Clock;
+  /** False after time has jumped: nothing is dropped for its age then. Without it time is taken as it is. */
+  readonly steady?: () => boolean;
   readonly log: Logger;
 }): Promise<Generations> {
-  const { pool, settings, clock, log } = deps;
+  const { pool, settings, clock, steady = () => true, log } = deps;
   const rows = await liveGenerations(pool);
   const current = rows.find((row) => row.sealed_at === null);
   if (!current) throw new Error('the database has no current generation; run the migrations');
@@ -189,6 +192,7 @@ export async function openGenerations(deps: {
   }
 
   async function dropOld(): Promise<void> {
+    if (!steady()) return;
     const edge = new Date(clock.now() - settings.windowMs - Math.max(DAY, settings.futureMs));
     const { rows } = await pool.query<GenerationRow>(
       `select id, uid, opened_at, sealed_at, last_arrival from generation
@@ -200,13 +204,20 @@ export async function openGenerations(deps: {
   }
 
   async function drop(row: GenerationRow): Promise<void> {
-    await inTransaction(pool, async (client) => {
+    const dropped = await inTransaction(pool, async (client) => {
+      // A backup reads for minutes: waiting for it would hold up the commits a second in every two.
+      const { rows } = await client.query<{ free: boolean }>(
+        `select pg_try_advisory_xact_lock(${BACKUP_LOCK}) as free`,
+      );
+      if (rows[0]?.free !== true) return false;
       await client.query(`set local lock_timeout = ${DROP_LOCK_MS}`);
       await client.query("select pg_advisory_xact_lock(hashtext('waybill generation'))");
       await client.query(`drop table if exists key_${row.id}`);
       await client.query('update generation set keys_dropped_at = now() where id = $1', [row.id]);
       await client.query('delete from filter where generation = $1', [row.uid]);
+      return true;
     });
+    if (!dropped) return;
     filters.drop(row.id);
     log.info({ generation: row.id }, 'dropped the keys of a generation that left the window');
   }

@@ -3,8 +3,13 @@ import type { Lease, LeaseStore, ProcessBeat } from '../owner/leases.js';
 import { arrayOf } from './array.js';
 import { inTransaction } from './pool.js';
 
-/** Processes, their beats and the leases of channels, in PostgreSQL. */
-export function createLeaseStore(pool: Pool, process: string): LeaseStore {
+const SAME_EPOCH = 'not exists (select from installation where epoch <>';
+
+/**
+ * Processes, their beats and the leases of channels, in PostgreSQL. `epoch` is the installation's as this process knows it:
+ * under one that was restored meanwhile it neither lives nor takes a channel, because its numbers would be used twice.
+ */
+export function createLeaseStore(pool: Pool, process: string, epoch: number): LeaseStore {
   let registered: unknown[] = [];
   return {
     async register(name, roles) {
@@ -14,9 +19,9 @@ export function createLeaseStore(pool: Pool, process: string): LeaseStore {
     async beat() {
       // A process that stood still for long may have been taken for dead, and its row removed.
       await pool.query(
-        `insert into process (id, name, roles) values ($1, $2, $3)
+        `insert into process (id, name, roles) select $1::uuid, $2, $3::text[] where ${SAME_EPOCH} $4)
          on conflict (id) do update set beat = process.beat + 1, beat_at = now()`,
-        registered,
+        [...registered, epoch],
       );
     },
     async forgetOthers() {
@@ -36,13 +41,14 @@ export function createLeaseStore(pool: Pool, process: string): LeaseStore {
       const { rows } = await pool.query<{ tenant: number; channel: number; term: number }>(
         `update lease l set holder = $1, term = l.term + 1, taken_at = now()
          from unnest($2::int[], $3::smallint[], $4::bigint[]) as w(tenant, channel, term)
-         where l.tenant = w.tenant and l.channel = w.channel and l.term = w.term
+         where l.tenant = w.tenant and l.channel = w.channel and l.term = w.term and ${SAME_EPOCH} $5)
          returning l.tenant, l.channel, l.term`,
         [
           process,
           arrayOf(wanted.map((each) => each.tenant)),
           arrayOf(wanted.map((each) => each.channel)),
           arrayOf(wanted.map((each) => each.term)),
+          epoch,
         ],
       );
       return rows;

@@ -141,7 +141,7 @@ async function floorOf(
 }
 
 /** By halving, in all channels at once: the last sequence of each that had arrived by then. What retention has dropped had. */
-async function lastArrivedBy(
+export async function lastArrivedBy(
   pool: Pool,
   tenant: number,
   at: Date,
@@ -299,12 +299,15 @@ export async function summary(pool: Pool, tenant: number, place: Place): Promise
   return (await summaries(pool, tenant, [place]))[0];
 }
 
-/** A message with its bytes and, where one is kept, its view. `gone`: it was there, and retention has dropped it. */
+/**
+ * A message with its bytes and, where one is kept, its view. `gone`: it was there, and retention has dropped it; `erased`: a
+ * person had its account erased.
+ */
 export async function findMessage(
   pool: Pool,
   tenant: number,
   { channel, sequence }: Place,
-): Promise<{ readonly message: StoredMessage; readonly view: View | null } | 'gone' | undefined> {
+): Promise<{ readonly message: StoredMessage; readonly view: View | null } | 'gone' | 'erased' | undefined> {
   const { rows } = await pool.query<MessageRow & { body: View | null }>(
     `select ${MESSAGE_COLUMNS}, v.body from message m
        left join view v on v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel
@@ -314,6 +317,7 @@ export async function findMessage(
   );
   const row = rows[0];
   if (!row) return (await wasGiven(pool, tenant, { channel, sequence })) ? 'gone' : undefined;
+  if (row.erased) return 'erased';
   const { body, ...message } = row;
   return { message: storedMessage(message), view: body };
 }

@@ -59,7 +59,9 @@ const TAKE = `
   from picked p
   where d.tenant = $1 and d.target = $2 and d.channel = p.channel and d.epoch = p.epoch and d.number = p.number
   returning p.place, d.channel, d.epoch, d.number, d.sequence, d.state, d.reason, d.rung, d.decision, d.late, d.replay,
-    p.attempts, d.leased_until`;
+    p.attempts, d.leased_until, coalesce((select octet_length(m.raw) from message m
+      where m.generation = generation_of(d.tenant, d.channel, d.sequence) and m.tenant = d.tenant
+        and m.channel = d.channel and m.sequence = d.sequence), 0) as size`;
 
 const PICKED = 'd.channel, d.epoch, d.number, d.state, d.attempts, d.leased_until';
 
@@ -103,6 +105,7 @@ interface LeasedRow extends DeliveryPlace {
   replay: boolean;
   attempts: number;
   leased_until: Date;
+  size: number;
 }
 
 async function leaseAny(

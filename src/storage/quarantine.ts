@@ -3,7 +3,8 @@ import type { Kind } from '../message/arrival.js';
 import { messageId } from '../message/id.js';
 import { inTransaction } from './pool.js';
 
-export type Cause = 'conflict' | 'expired' | 'poison';
+export const CAUSES = ['conflict', 'expired', 'undecodable', 'poison'] as const;
+export type Cause = (typeof CAUSES)[number];
 export type QuarantineState = 'held' | 'released' | 'discarded';
 
 /** A message taken out of the stream, without its bytes. */
@@ -11,6 +12,8 @@ export interface QuarantineEntry {
   readonly number: number;
   readonly cause: Cause;
   readonly state: QuarantineState;
+  /** What can't be read of an undecodable one. */
+  readonly reason: string | null;
   /** The message it contradicts; of a poison one, itself. */
   readonly of: string | null;
   readonly source: string;
@@ -28,7 +31,7 @@ export interface QuarantineEntry {
   readonly size: number;
 }
 
-const COLUMNS = `q.number, q.cause, q.state, q.of_channel, q.of_sequence, s.name as source, q.kind, q.account, q.type,
+const COLUMNS = `q.number, q.cause, q.state, q.reason, q.of_channel, q.of_sequence, s.name as source, q.kind, q.account, q.type,
   q.external_id as "externalId", q.value, to_char(q.event_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time,
   q.arrived_at as received, q.peer, q.count, q.last_at as "lastAt", octet_length(q.raw) as size`;
 const FROM = 'quarantine q join source s on s.tenant = q.tenant and s.id = q.source';
@@ -84,14 +87,14 @@ export async function findQuarantined(
   return rows[0] && entry(rows[0]);
 }
 
-/** The bytes as they came. */
+/** The bytes as they came; none of what was erased. */
 export async function quarantinedBytes(
   pool: Pool,
   tenant: number,
   number: number,
-): Promise<{ kind: Kind; raw: Buffer } | undefined> {
-  const { rows } = await pool.query<{ kind: Kind; raw: Buffer }>(
-    'select kind, raw from quarantine where tenant = $1 and number = $2',
+): Promise<{ kind: Kind; raw: Buffer; erased: boolean } | undefined> {
+  const { rows } = await pool.query<{ kind: Kind; raw: Buffer; erased: boolean }>(
+    'select kind, raw, erased_at is not null as erased from quarantine where tenant = $1 and number = $2',
     [tenant, number],
   );
   return rows[0];

@@ -19,6 +19,8 @@ export function redact(definition: SourceDefinition | TargetDefinition): Readonl
     case 'queue':
     case 'pull':
       return definition;
+    case 'amqp':
+      return { ...definition, ...(definition.url !== undefined && { url: withoutCredentials(definition.url) }) };
     case 'email':
       return { ...definition, server: withoutCredentials(definition.server) };
     case 'webhook':

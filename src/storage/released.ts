@@ -4,7 +4,7 @@ import { writeAudit } from './audit.js';
 import { inTransaction } from './pool.js';
 
 /**
- * What a conflict or expired entry holds, which can't be discarded from now on; undefined where it is not held (any
+ * What an entry holds that is not poison, which can't be discarded from now on; undefined where it is not held (any
  * more). May be done again when the first try was cut off.
  */
 export async function beginRelease(pool: Pool, tenant: number, number: number): Promise<HeldEntry | undefined> {

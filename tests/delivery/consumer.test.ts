@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { Broker } from '../../src/broker/broker.js';
@@ -9,6 +9,7 @@ import { createQueueSender } from '../../src/delivery/targets/queue.js';
 import type { Outgoing } from '../../src/message/delivery.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { realClock } from '../support/clock.js';
+import { documentedConsumer } from '../support/documented-consumer.js';
 import { freshVhost } from '../support/rabbitmq.js';
 import { until } from '../support/until.js';
 import { outgoing } from './sample.js';
@@ -17,19 +18,6 @@ const cleanup: (() => Promise<unknown> | unknown)[] = [];
 afterEach(async () => {
   for (const clean of cleanup.splice(0).reverse()) await clean();
 });
-
-/** The first JavaScript of the page, in a directory from which it finds the packages. */
-async function consumerFile(): Promise<{ file: string; directory: string }> {
-  const page = await readFile('docs/consumer.md', 'utf8');
-  const code = /```js\n(.*?)```/s.exec(page)?.[1];
-  if (!code) throw new Error('docs/consumer.md holds no consumer');
-  expect(code.split('\n').length).toBeLessThanOrEqual(35);
-  const directory = await mkdtemp(join(process.cwd(), '.waybill-consumer-'));
-  cleanup.push(() => rm(directory, { recursive: true }));
-  const file = join(directory, 'consumer.mjs');
-  await writeFile(file, code);
-  return { file, directory };
-}
 
 function message(number: number, account: string, amount: number): Outgoing {
   const view = { ...EMPTY_VIEW, data: { amount } };
@@ -63,7 +51,8 @@ function notice(number: number): Outgoing {
 }
 
 test('the consumer of docs/consumer.md counts everything once, through repeats, notices and a kill -9', async () => {
-  const { file, directory } = await consumerFile();
+  const { file, directory, lines } = await documentedConsumer();
+  expect(lines).toBeLessThanOrEqual(35);
   const vhost = await freshVhost();
   cleanup.push(() => vhost.drop());
   const broker = new Broker({

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { type Api, startApi } from './harness.js';
 import { access } from './sections/access.js';
+import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
 import { deliveries } from './sections/deliveries.js';
@@ -30,4 +31,5 @@ deliveries(get);
 quarantine(get);
 access(get);
 live(get);
+books(get);
 table(get);

@@ -16,6 +16,8 @@ let targets: Target[];
 /** What deliveries carry, by number; null: content that is gone. */
 let bodies: Map<number, Partial<Outgoing> | null | Error>;
 let rendered: number[];
+/** Nothing is rendered before it is there. */
+let gate: Promise<void>;
 const listeners = new Set<() => void>();
 let stopping: AbortController;
 let token: string;
@@ -34,6 +36,7 @@ beforeAll(async () => {
     targetNamed: (tenant, name) => targets.find((target) => target.tenant.id === tenant && target.name === name),
     isPulled: ({ definition }) => definition.kind === 'pull',
     async *render(target, leased) {
+      await gate;
       for (const { channel, epoch, number, what, attempts, reason } of leased) {
         rendered.push(number);
         const body = bodies.get(number);
@@ -61,6 +64,7 @@ beforeEach(async () => {
   targets = [await target('crm'), await target('crm', {}, api.other)];
   bodies = new Map();
   rendered = [];
+  gate = Promise.resolve();
   rings = 0;
   stopping = new AbortController();
 });
@@ -205,6 +209,35 @@ test('a full reply leaves the rest as it was; what is too large for any goes alo
     for (const one of answer.body.deliveries) expect(one.attempt).toBe(1);
     await ack({ ids: answer.body.deliveries.map(({ id }: { id: string }) => id) });
   }
+});
+
+test('replies that are being written are bounded together: who finds no room is told to come back, and loses nothing', async () => {
+  // Counts with half as much again, and at most two replies' worth: four times that is half of the room.
+  await api.pool.query(
+    `with m as (insert into message (generation, tenant, channel, sequence, source, kind, account, arrived_at, peer, sha256, batch, raw)
+       values (1, $1, 3, 1, 1, 'mail', 'a', now(), 'p', '', 1, convert_to(repeat('x', 24000000), 'UTF8')))
+     insert into span (tenant, channel, first_sequence, generation) values ($1, 3, 1, 1)`,
+    [api.tenant.id],
+  );
+  targets = [{ ...first(), definition: { ...first().definition, order: 'none' } as PullTarget }, ...targets.slice(1)];
+  await pending(first(), 3, 1, 6);
+  await api.pool.query('update delivery set sequence = 1');
+  let open = () => {};
+  gate = new Promise((resolve) => {
+    open = resolve;
+  });
+  const four = Array.from({ length: 4 }, () => pull({ max: 1 }));
+  await until(async () => {
+    const { rows } = await api.pool.query('select from delivery where leased_until is not null');
+    return rows.length === 4;
+  }, 'four to be leased');
+  const fifth = await pull({ max: 1 });
+  expect([fifth.status, fifth.body.code, fifth.headers.get('retry-after')]).toEqual([429, 'too_many_replies', '1']);
+  open();
+  expect((await Promise.all(four)).flatMap(numbers).sort()).toEqual([1, 2, 3, 4]);
+  const again = await pull({ max: 2 });
+  expect(numbers(again).sort()).toEqual([5, 6]);
+  expect(again.body.deliveries.map(({ attempt }: { attempt: number }) => attempt)).toEqual([1, 1]);
 });
 
 test('a delivery whose content is gone fails, and its number comes as void', async () => {

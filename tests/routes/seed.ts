@@ -115,8 +115,8 @@ export async function plan(
   );
   const number = rows[0]?.last_plan ?? 0;
   await pool.query(
-    `insert into plan (tenant, channel, number, epoch, kind, first_sequence, last_sequence, runs, targets, open, planned_at, closed_at)
-     values ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, case when $9 then null else $10::timestamptz end)`,
+    `insert into plan (tenant, channel, number, epoch, kind, first_sequence, last_sequence, runs, targets, chain, open, planned_at, closed_at)
+     values ($1, $2, $3, 1, $4, $5, $6, $7, $8, decode(repeat('00', 32), 'hex'), $9, $10, case when $9 then null else $10::timestamptz end)`,
     [
       tenant.id,
       channel,

@@ -13,11 +13,11 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-async function open(futureMs = DAY) {
+async function open(futureMs = DAY, steady = () => true) {
   // Generations are dated by the database.
   const clock = settableClock(Date.now());
   const settings = { windowMs: 35 * DAY, futureMs, expectedKeys: 1000, cacheDirectory: null };
-  return { clock, ...(await openGenerations({ pool: database.pool, settings, clock, log: silent })) };
+  return { clock, ...(await openGenerations({ pool: database.pool, settings, clock, steady, log: silent })) };
 }
 
 async function dropped(): Promise<number[]> {
@@ -45,6 +45,18 @@ describe('the generations', () => {
     clock.advance(35.9 * DAY);
     await tend();
     expect(await dropped()).toEqual([]);
+  });
+
+  it('keep their keys, however old they seem, while time has just jumped', async () => {
+    let steady = false;
+    const { clock, rotate, tend } = await open(DAY, () => steady);
+    await rotate();
+    clock.advance(400 * DAY);
+    await tend();
+    expect(await dropped()).toEqual([]);
+    steady = true;
+    await tend();
+    expect(await dropped()).toContain(1);
   });
 
   it('are sealed with the time of their sealing, whatever arrived', async () => {

@@ -17,7 +17,7 @@ beforeEach(async () => {
   database = await freshDatabase();
   tenant = await insertTenant(database.pool, 'one');
   const process = await insertProcess(database.pool, randomUUID());
-  const leases = createLeaseStore(database.pool, process);
+  const leases = createLeaseStore(database.pool, process, 1);
   await leases.take(await leases.leases());
   const [lease] = await leases.leases();
   held = { tenant: tenant.id, channel: lease?.channel ?? 0, term: lease?.term ?? 0 };

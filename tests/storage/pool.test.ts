@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { inspect } from 'node:util';
@@ -328,6 +329,24 @@ describe('checkServer', () => {
       setting: 'synchronous_commit',
       message: expect.stringContaining('synchronous_commit = on'),
     });
+  });
+
+  test('sees what is set for the database or the role alone', async () => {
+    const { url } = database;
+    const name = new URL(url).pathname.slice(1);
+    const role = `r_${randomBytes(8).toString('hex')}`;
+    await database.pool.query(`create role ${role} login`);
+    try {
+      await database.pool.query(`alter role ${role} set synchronous_commit = off`);
+      const asRole = url.replace(/waybill@/, `${role}@`);
+      expect(await failureOf(checkServer(anotherPool(asRole)))).toHaveProperty('setting', 'synchronous_commit');
+      await database.pool.query(`alter database ${name} set synchronous_commit = off`);
+      expect(await failureOf(checkServer(anotherPool(url)))).toHaveProperty('setting', 'synchronous_commit');
+    } finally {
+      await database.pool.query(`alter database ${name} reset all`);
+      await Promise.all(open.splice(0).map((one) => one.end()));
+      await database.pool.query(`drop role ${role}`);
+    }
   });
 
   const safe = {

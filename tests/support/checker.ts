@@ -39,6 +39,15 @@ export interface Counted {
   readonly expired: number;
 }
 
+/** Where messages that have a sequence stand; together they are all of them. */
+export interface Places {
+  readonly routed: number;
+  readonly waiting: number;
+  readonly parked: number;
+  readonly quarantined: number;
+  readonly closed: number;
+}
+
 export interface Books {
   /** Every rule that does not hold, in words; empty when all is well. */
   readonly violations: readonly string[];
@@ -48,6 +57,8 @@ export interface Books {
   readonly deliveries: ReadonlyMap<string, BookedDelivery>;
   /** What the channels counted, by tenant. */
   readonly counted: ReadonlyMap<string, Counted>;
+  /** By tenant. */
+  readonly places: ReadonlyMap<string, Places>;
 }
 
 /** What a consumer got, once for each time it got it. */
@@ -61,6 +72,8 @@ export interface Receipt {
   readonly what: 'message' | 'void';
   /** The id the sender gave the message; null where the body does not show it. */
   readonly externalId: string | null;
+  /** The broker gave it out before, to whom it may not have come: it comes out of its place. */
+  readonly redelivered?: boolean;
 }
 
 export interface CheckOptions {
@@ -96,6 +109,7 @@ interface Channel {
   readonly last: number;
   readonly planned: number;
   readonly chain: Buffer;
+  readonly extra_chain: Buffer;
   readonly duplicates: number;
   readonly conflicts: number;
   readonly expired: number;
@@ -184,8 +198,11 @@ async function readBooks(client: pg.Client, options: CheckOptions): Promise<Book
   const planned = plannedDeliveries(plans, tenantName, targetName, broken);
   const deliveries = await bookDeliveries(client, planned, { tenantName, targetName }, options, broken);
   await checkLines(client, planned, { tenantName, targetName }, broken);
-  await checkStandings(client, plans, tenantName, broken);
-  return { violations, messages, deliveries, counted: countedOf(channels, tenantName) };
+  const places = await checkStandings(client, plans, tenantName, broken);
+  const counted = countedOf(channels, tenantName);
+  checkPlaces(counted, places, broken);
+  await checkSetAside(client, counted, tenantName, broken);
+  return { violations, messages, deliveries, counted, places };
 }
 
 type Broken = (sentence: string) => void;
@@ -198,7 +215,7 @@ async function namesOf(client: pg.Client, sql: string): Promise<Map<number, stri
 
 async function readChannels(client: pg.Client): Promise<Channel[]> {
   const { rows } = await client.query<Channel>(
-    `select c.tenant, c.channel, c.last_sequence as last, r.planned, r.chain, c.duplicates, c.conflicts, c.expired
+    `select c.tenant, c.channel, c.last_sequence as last, r.planned, r.chain, r.extra_chain, c.duplicates, c.conflicts, c.expired
      from channel c join reader r using (tenant, channel) order by c.tenant, c.channel`,
   );
   return rows;
@@ -317,7 +334,7 @@ async function checkKeys(
 
 async function checkHashes(client: pg.Client, broken: Broken): Promise<void> {
   const { rows } = await client.query<{ tenant: number; channel: number; sequence: number }>(
-    'select tenant, channel, sequence from message where sha256 <> sha256(raw) limit 5',
+    'select tenant, channel, sequence from message where sha256 <> sha256(raw) and erased_at is null limit 5',
   );
   for (const row of rows) broken(`the bytes of ${row.tenant}/${row.channel}-${row.sequence} are not those of its hash`);
 }
@@ -332,7 +349,8 @@ async function readPlans(client: pg.Client): Promise<Plan[]> {
 
 /**
  * The plans of the stream hold every sequence once, in order, up to the last planned one, and the running hash over
- * them is the channel's. Extra plans speak of messages that the stream has passed.
+ * them is the channel's. Extra plans speak of messages that the stream has passed, and have a running hash of their own,
+ * over their numbers as well.
  */
 function checkPlans(
   channels: readonly Channel[],
@@ -346,21 +364,34 @@ function checkPlans(
     const own = plans.filter((plan) => plan.tenant === channel.tenant && plan.channel === channel.channel);
     let next = 1;
     let chain: Buffer = Buffer.alloc(32);
+    let extraChain: Buffer = Buffer.alloc(32);
+    const eightBytes = (n: number) => {
+      const bytes = Buffer.alloc(8);
+      bytes.writeBigUInt64BE(BigInt(n));
+      return bytes;
+    };
+    const hashOf = (sequence: number) =>
+      Buffer.from(messages.get(`${tenantName(channel.tenant)}/${channel.channel}-${sequence}`)?.sha256 ?? '', 'hex');
     own.forEach((plan, i) => {
       if (plan.number !== i + 1) broken(`plan ${plan.number} of ${name} comes where plan ${i + 1} should`);
       if (plan.kind === 'extra') {
         if (plan.last_sequence >= next)
           broken(`extra plan ${plan.number} of ${name} speaks of what the stream has not reached`);
+        const hash = createHash('sha256').update(extraChain).update(eightBytes(plan.number));
+        for (const { s, n } of plan.runs) {
+          for (let sequence = s; sequence < s + n; sequence++)
+            hash.update(eightBytes(sequence)).update(hashOf(sequence));
+        }
+        extraChain = hash.digest();
+        if (!plan.chain?.equals(extraChain))
+          broken(`the running hash of extra plan ${plan.number} of ${name} is another`);
         return;
       }
       const hash = createHash('sha256').update(chain);
       for (const run of plan.runs) {
         if (run.s !== next) broken(`plan ${plan.number} of ${name} goes on with ${run.s} instead of ${next}`);
         for (let sequence = run.s; sequence < run.s + run.n; sequence++) {
-          const place = Buffer.alloc(8);
-          place.writeBigUInt64BE(BigInt(sequence));
-          const sha256 = messages.get(`${tenantName(plan.tenant)}/${plan.channel}-${sequence}`)?.sha256 ?? '';
-          hash.update(place).update(Buffer.from(sha256, 'hex'));
+          hash.update(eightBytes(sequence)).update(hashOf(sequence));
         }
         next = run.s + run.n;
       }
@@ -372,6 +403,7 @@ function checkPlans(
     if (channel.planned !== next - 1) broken(`${name} says ${channel.planned} planned, its plans say ${next - 1}`);
     if (channel.planned !== channel.last) broken(`${name} has planned ${channel.planned} of ${channel.last}`);
     if (!channel.chain.equals(chain)) broken(`the running hash of ${name} is not that of its last plan`);
+    if (!channel.extra_chain.equals(extraChain)) broken(`the running hash of the extra plans of ${name} is another`);
   }
 }
 
@@ -536,8 +568,8 @@ async function checkStandings(
   plans: readonly Plan[],
   tenantName: NameOf,
   broken: Broken,
-): Promise<void> {
-  const { rows } = await client.query<{ tenant: number; channel: number; sequence: number; state: string }>(
+): Promise<Map<string, Places>> {
+  const { rows } = await client.query<{ tenant: number; channel: number; sequence: number; state: keyof Places }>(
     'select tenant, channel, sequence, state from standing',
   );
   const standing = new Map(rows.map((row) => [`${tenantName(row.tenant)}/${row.channel}-${row.sequence}`, row.state]));
@@ -552,13 +584,49 @@ async function checkStandings(
       for (let i = 0; i < run.n; i++) lastSaid.set(`${tenantName(plan.tenant)}/${plan.channel}-${run.s + i}`, run.m);
     }
   }
+  const places = new Map<string, Record<keyof Places, number>>();
   for (const [name, said] of lastSaid) {
     const stands = standing.get(name) ?? 'routed';
+    const [tenant = ''] = name.split('/');
+    const count = places.get(tenant) ?? { routed: 0, waiting: 0, parked: 0, quarantined: 0, closed: 0 };
+    places.set(tenant, count);
+    count[stands]++;
     if (said === 'park') broken(`${name} was parked and no plan came back to it; it stands as ${stands}`);
     const may = expected[said];
     if (may && !may.includes(stands)) broken(`the plan of ${name} says ${said}, it stands as ${stands}`);
     if (said === 'deliver' && (stands === 'waiting' || stands === 'parked'))
       broken(`the plan of ${name} says ${said}, it stands as ${stands}`);
+  }
+  return places;
+}
+
+/** sequenced = routed + waiting + parked + quarantined + closed. */
+function checkPlaces(counted: ReadonlyMap<string, Counted>, places: ReadonlyMap<string, Places>, broken: Broken): void {
+  for (const [tenant, { sequenced }] of counted) {
+    const stand = Object.values(places.get(tenant) ?? {}).reduce((sum, count) => sum + count, 0);
+    if (stand !== sequenced) broken(`${tenant} has ${sequenced} messages, and ${stand} of them stand somewhere`);
+  }
+}
+
+/** Each conflict and each expired arrival that was counted is kept, or raised the count of the one that is the same. */
+async function checkSetAside(
+  client: pg.Client,
+  counted: ReadonlyMap<string, Counted>,
+  tenantName: NameOf,
+  broken: Broken,
+): Promise<void> {
+  const { rows } = await client.query<{ tenant: number; cause: 'conflict' | 'expired'; count: number }>(
+    `select tenant, cause, sum(count) as count from quarantine where cause <> 'poison' group by tenant, cause`,
+  );
+  const kept = new Map(rows.map((row) => [`${tenantName(row.tenant)} ${row.cause}`, row.count]));
+  for (const [tenant, { conflicts, expired }] of counted) {
+    for (const [cause, count] of [
+      ['conflict', conflicts],
+      ['expired', expired],
+    ] as const) {
+      const inQuarantine = kept.get(`${tenant} ${cause}`) ?? 0;
+      if (inQuarantine !== count) broken(`${tenant} counts ${count} ${cause}, and ${inQuarantine} are kept`);
+    }
   }
 }
 

@@ -63,7 +63,7 @@ async function hasQueue(vhost: Vhost, queue: string): Promise<boolean> {
   return queues.some(({ name }) => name === queue);
 }
 
-function receiptOf({ properties, content }: ConsumeMessage, target: string): Receipt {
+export function receiptOf({ properties, content, fields }: ConsumeMessage, target: string): Receipt {
   const headers = properties.headers ?? {};
   return {
     tenant: String(headers['waybill-tenant']),
@@ -74,6 +74,7 @@ function receiptOf({ properties, content }: ConsumeMessage, target: string): Rec
     sequence: headers['waybill-sequence'],
     what: properties.type === VOID ? 'void' : 'message',
     externalId: externalIdOf(properties.contentType, content.toString()),
+    redelivered: fields.redelivered,
   };
 }
 
@@ -171,7 +172,7 @@ export async function pullAll(
   }
 }
 
-interface PulledDelivery {
+export interface PulledDelivery {
   readonly id: string;
   readonly type: string | null;
   readonly headers: Readonly<Record<string, unknown>>;
@@ -179,7 +180,11 @@ interface PulledDelivery {
   readonly body: unknown;
 }
 
-function pullReceipt({ headers, type, contentType, body }: PulledDelivery, tenant: string, target: string): Receipt {
+export function pullReceipt(
+  { headers, type, contentType, body }: PulledDelivery,
+  tenant: string,
+  target: string,
+): Receipt {
   return {
     tenant: String(headers['waybill-tenant'] ?? tenant),
     target,

@@ -16,9 +16,9 @@ export interface Vhost extends Broker {
   drop(): Promise<void>;
 }
 
-/** A vhost of one's own on the run's RabbitMQ. Drop it in `afterAll`. */
-export async function freshVhost(): Promise<Vhost> {
-  const broker = await askFor<Broker>('rabbitmq');
+/** A vhost of one's own on the run's RabbitMQ, or on another one. Drop it in `afterAll`. */
+export async function freshVhost(on?: Broker): Promise<Vhost> {
+  const broker = on ?? (await askFor<Broker>('rabbitmq'));
   const vhost = `t-${randomBytes(6).toString('hex')}`;
   const api: Vhost['api'] = (method, path, body) => call(broker.management, method, path, body);
   await api('PUT', `/vhosts/${vhost}`);

@@ -9,7 +9,7 @@ import { onTestFinished } from 'vitest';
 import { temporaryDirectory } from './directory.js';
 import { emptyDatabase } from './postgres.js';
 import { builtProgram } from './program.js';
-import { freshVhost, type Vhost } from './rabbitmq.js';
+import { type Broker, freshVhost, type Vhost } from './rabbitmq.js';
 import { until } from './until.js';
 
 /*
@@ -22,9 +22,10 @@ export interface InstallOptions {
   readonly config: Readonly<Record<string, unknown>>;
   /** What stands in rules.yaml; without it the file is empty of rules. */
   readonly rules?: string;
-  /** `own`: an empty database of the run's server. `embedded`: the one that Waybill starts itself. */
-  readonly database?: 'own' | 'embedded';
-  readonly broker?: boolean;
+  /** `own`: an empty database of the run's server. `embedded`: the one that Waybill starts itself. Or one that is there. */
+  readonly database?: 'own' | 'embedded' | { readonly url: string };
+  /** A virtual host on the run's broker, or on another one. */
+  readonly broker?: boolean | Broker;
 }
 
 export interface Installation {
@@ -100,8 +101,8 @@ export async function install(options: InstallOptions): Promise<Installation> {
   const directory = await temporaryDirectory();
   const adminToken = `admin-${randomBytes(12).toString('hex')}`;
   const processes: ChildProcess[] = [];
-  const database = options.database === 'embedded' ? null : await emptyDatabase();
-  const vhost = options.broker ? await freshVhost() : null;
+  const database = await databaseOf(options.database ?? 'own');
+  const vhost = options.broker ? await freshVhost(options.broker === true ? undefined : options.broker) : null;
   onTestFinished(async () => {
     await Promise.all(processes.map(endProcess));
     await vhost?.drop();
@@ -150,6 +151,13 @@ export async function install(options: InstallOptions): Promise<Installation> {
     run: (command, env = {}) => outcome(spawnProgram(command, env)),
   };
 }
+
+async function databaseOf(database: NonNullable<InstallOptions['database']>): Promise<Database | null> {
+  if (database === 'own') return emptyDatabase();
+  return database === 'embedded' ? null : { url: database.url, drop: async () => undefined };
+}
+
+type Database = Awaited<ReturnType<typeof emptyDatabase>>;
 
 /** What a shell would have, and the mark by which processes left behind are found; nothing of Vitest's own. */
 function environment(own: Env): NodeJS.ProcessEnv {

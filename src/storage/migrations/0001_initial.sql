@@ -9,6 +9,8 @@ create table installation (
   epoch bigint not null,
   -- Keys every fingerprint: a sender who can't read it can't make two of them collide. 32 bytes.
   fingerprint_secret bytea not null,
+  -- Ed25519, PKCS 8 in DER: signs what retention leaves behind of a channel's running hashes.
+  signing_key bytea not null,
   created_at timestamptz not null default now()
 );
 
@@ -138,6 +140,8 @@ create table message (
   -- The group commit it came by; tells a batch that is repeated after a lost answer which rows are its own.
   batch bigint not null,
   raw bytea not null,
+  -- Since when raw is empty and the account a pseudonym, because a person had its account erased.
+  erased_at timestamptz,
   primary key (generation, tenant, channel, sequence)
 ) partition by list (generation);
 
@@ -165,13 +169,17 @@ create table channel (
 ) with (fillfactor = 40);
 
 -- Where each channel's numbers lie: sequences from first_sequence up to the next span's are in generation.
+-- Generation 0 holds nothing: retention has dropped them.
 create table span (
   tenant int not null,
   channel smallint not null,
   first_sequence bigint not null,
   generation int not null,
+  -- Still open when their own generation was dropped, and moved on to this one.
+  moved boolean not null default false,
   primary key (tenant, channel, first_sequence)
 );
+create index span_generation on span (generation, tenant, channel);
 
 -- A running Waybill process. Observers judge it by whether beat moves, on their own clocks.
 create table process (
@@ -182,8 +190,23 @@ create table process (
   beat bigint not null default 0,
   beat_at timestamptz not null default now(),
   -- The last group commit of it that took place, in each of its lanes.
-  last_batches bigint[] not null default '{}'
+  last_batches bigint[] not null default '{}',
+  -- How far its machine's clock was ahead of the database's when it last looked.
+  clock_offset_ms bigint not null default 0
 ) with (fillfactor = 40);
+
+-- How the processes that consume a queue are getting on with it.
+create table source_health (
+  tenant int not null,
+  source int not null,
+  process uuid not null references process on delete cascade,
+  state text not null check (state in ('consuming', 'standing_by', 'down')),
+  -- A sentence, where it is not consuming.
+  reason text,
+  since timestamptz not null default now(),
+  primary key (tenant, source, process),
+  foreign key (tenant, source) references source on delete cascade
+);
 
 -- Who reads a channel onward. A takeover raises term; every transaction of an owner locks its row FOR SHARE.
 create table lease (
@@ -204,8 +227,46 @@ create table reader (
   last_plan bigint not null default 0,
   -- Running hash over (sequence, sha256) of all planned sequences, 32 bytes.
   chain bytea not null default '\x0000000000000000000000000000000000000000000000000000000000000000',
+  -- The same over what its extra plans speak of, and their numbers.
+  extra_chain bytea not null default '\x0000000000000000000000000000000000000000000000000000000000000000',
   primary key (tenant, channel)
 ) with (fillfactor = 40);
+
+-- What is left of a channel's hashes where retention has dropped messages: from here its plans can be checked onward.
+create table checkpoint (
+  tenant int not null,
+  channel smallint not null,
+  -- The generation that was dropped last. Messages up to `through` are gone, but for those that were moved.
+  generation int not null,
+  through bigint not null,
+  -- The last plan of the stream that speaks of nothing beyond them: its number, its last sequence, its running hash.
+  plan bigint not null,
+  planned bigint not null,
+  chain bytea not null,
+  -- Of the extra plans up to that number.
+  extra_chain bytea not null,
+  -- Running hash over all plans up to that number, as they stood (delivery/chain.ts).
+  plans bytea not null,
+  -- SHA-256 over the channel's rows of checkpoint_hash.
+  hashes bytea not null,
+  -- What was found wrong before the messages were dropped: sentences, with their codes.
+  findings json not null,
+  made_at timestamptz not null,
+  -- Ed25519 by the installation's key, over all of these (delivery/checkpoint.ts).
+  signature bytea not null,
+  primary key (tenant, channel)
+);
+
+-- Hashes of single messages beside a checkpoint: of those that were moved on (they are stored), and of those that are
+-- gone and that a later plan speaks of.
+create table checkpoint_hash (
+  tenant int not null,
+  channel smallint not null,
+  sequence bigint not null,
+  sha256 bytea not null,
+  stored boolean not null,
+  primary key (tenant, channel, sequence)
+);
 
 -- The last delivery number given per target and channel, in this epoch.
 create table line (
@@ -230,7 +291,8 @@ create table plan (
   runs json not null,
   -- Targets (ids) any run names, for lists by target.
   targets int[] not null,
-  chain bytea,
+  -- The running hash of its kind after it.
+  chain bytea not null,
   -- Deliveries sent at once whose outcome is not written yet.
   open boolean not null,
   planned_at timestamptz not null default clock_timestamp(),
@@ -314,6 +376,8 @@ create table standing (
 );
 create index standing_waiting on standing (tenant, since, channel, sequence) where state = 'waiting';
 create index standing_parked on standing (tenant, channel, ready_at) where state = 'parked';
+-- What retention must not drop.
+create index standing_open on standing (tenant, channel, sequence) where state in ('waiting', 'parked', 'quarantined');
 
 -- What people decided. Version 1 of every message is the rules' and lives in its plan.
 create table decision (
@@ -359,7 +423,9 @@ create index attempt_open on attempt (tenant, channel) where ended_at is null;
 create table quarantine (
   tenant int not null references tenant,
   number bigint not null,
-  cause text not null check (cause in ('conflict', 'expired', 'poison')),
+  cause text not null check (cause in ('conflict', 'expired', 'undecodable', 'poison')),
+  -- What can't be read of an undecodable one.
+  reason text,
   -- The original of a conflict; the message itself of a poison one.
   of_channel smallint,
   of_sequence bigint,
@@ -381,6 +447,8 @@ create table quarantine (
   count int not null default 1,
   last_at timestamptz not null,
   state text not null default 'held' check (state in ('held', 'released', 'discarded')),
+  -- As in message.
+  erased_at timestamptz,
   -- Since when its content may have been sequenced; from then on it can be released (again), and not be discarded.
   release_begun_at timestamptz,
   primary key (tenant, number),

@@ -239,4 +239,31 @@ begin
   return v_number;
 end $$;
 
+-- Keeps what no message could be made of, in one transaction: the bytes of all rows as one bytea, as for accept.
+-- The same content again only raises the count of its entry.
+create function quarantine_undecodable(
+  p_tenant int, p_source int[], p_kind text[], p_account text[], p_type text[], p_external_id text[],
+  p_arrived_at timestamptz[], p_peer text[], p_meta text[], p_reason text[],
+  p_fingerprint bytea, p_digest bytea, p_raw bytea, p_offset int[], p_length int[]
+) returns void language plpgsql as $$
+declare
+  v_quarantine bigint;
+begin
+  perform lock_tenants(array[p_tenant]);
+  for v_row in 1 .. cardinality(p_source) loop
+    insert into quarantine as q (tenant, number, cause, reason, source, kind, account, type, external_id,
+        arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
+      -- Numbered below; no other transaction of the tenant sees this number.
+      values (p_tenant, -v_row, 'undecodable', p_reason[v_row], p_source[v_row], p_kind[v_row], p_account[v_row],
+        p_type[v_row], p_external_id[v_row], p_arrived_at[v_row], p_peer[v_row], p_meta[v_row]::json,
+        substr(p_fingerprint, (v_row - 1) * 16 + 1, 16), substr(p_digest, (v_row - 1) * 24 + 1, 24),
+        sha256(substr(p_raw, p_offset[v_row] + 1, p_length[v_row])),
+        substr(p_raw, p_offset[v_row] + 1, p_length[v_row]), p_arrived_at[v_row])
+      on conflict on constraint quarantine_tenant_cause_fingerprint_digest_key
+        do update set count = q.count + 1, last_at = excluded.last_at
+      returning q.number into v_quarantine;
+    perform number_quarantine(p_tenant, v_quarantine);
+  end loop;
+end $$;
+
 select create_generation(1);

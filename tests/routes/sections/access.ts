@@ -41,6 +41,25 @@ export function access(get: () => Api): void {
       expect((await api.call('DELETE', '/v1/tokens/nobody')).status).toBe(404);
     });
 
+    test('and people of a tenant are bounded, as they are listed whole', async () => {
+      const api = get();
+      const { tenant, token } = await api.newTenant('crowded');
+      await api.pool.query(
+        `insert into token (tenant, name, hash, permissions, created_by)
+         select $1, 't-' || n, sha256(('crowded ' || n)::bytea), '{}', 'test' from generate_series(1, 1000) n`,
+        [tenant.id],
+      );
+      await api.pool.query(
+        `insert into person (tenant, name, role) select $1, 'p-' || n, 'viewer' from generate_series(1, 10000) n`,
+        [tenant.id],
+      );
+      const make = (path: string, body: object) => api.call('POST', path, { token, body });
+      const permissions = ['messages.read'];
+      const full = { status: 409, code: 'too_many' };
+      expect((await make('/v1/tokens', { name: 'one-more', permissions })).body).toMatchObject(full);
+      expect((await make('/v1/users', { name: 'one-more', role: 'viewer' })).body).toMatchObject(full);
+    });
+
     test('store nothing but the hash', async () => {
       const api = get();
       const { body } = await api.call('POST', '/v1/tokens', {

@@ -193,6 +193,19 @@ export function decisions(get: () => Api): void {
       );
     });
 
+    test('a thousand decisions about one message are all there can be', async () => {
+      const { api, place, id } = await waiting();
+      await api.pool.query('update standing set version = 1000 where tenant = $1 and channel = $2 and sequence = $3', [
+        api.tenant.id,
+        place.channel,
+        place.sequence,
+      ]);
+      expect((await decide(api, id, 'note', { version: 1000, reason: 'the last' })).status).toBe(200);
+      const refused = await decide(api, id, 'note', { version: 1001, reason: 'one more' });
+      expect(refused.status).toBe(409);
+      expect(refused.body.detail).toContain('1000 times');
+    });
+
     test('a snooze ends in the future, and not in years', async () => {
       const { api, id } = await waiting();
       for (const until of ['2020-01-01T00:00:00Z', '2200-01-01T00:00:00Z']) {
@@ -271,11 +284,15 @@ export function decisions(get: () => Api): void {
       expect([status, body.code]).toEqual([422, 'no_targets']);
     });
 
-    test('and assigning need the content', async () => {
+    test('assigning and reopening need the content', async () => {
       const { api, a } = await waiting();
       const place = await addMessage(api.pool, api.tenant, { source: 1, dropped: true });
-      for (const action of ['replay', 'assign']) {
-        const { status, body } = await decide(api, messageId(place), action, { version: 1, targets: [a] });
+      for (const [action, asked] of [
+        ['replay', { version: 1, targets: [a] }],
+        ['assign', { version: 1, targets: [a] }],
+        ['reopen', { version: 1 }],
+      ] as const) {
+        const { status, body } = await decide(api, messageId(place), action, asked);
         expect([status, body.code]).toEqual([410, 'content_gone']);
       }
     });
