@@ -192,7 +192,7 @@ class Pool implements Content {
         reject(new ContentClosed());
         return;
       }
-      if (queue.length >= this.limits.queue) {
+      if (!this.hasRoom(queue, request)) {
         resolve(unavailable(`${queue.length} messages wait already`));
         return;
       }
@@ -204,6 +204,13 @@ class Pool implements Content {
       });
       this.dispatch();
     });
+  }
+
+  /** A large one may wait alone. */
+  private hasRoom(queue: readonly Job[], { raw }: Pick<Job, 'raw'>): boolean {
+    if (queue.length >= this.limits.queue) return false;
+    const bytes = queue.reduce((sum, job) => sum + job.raw.length, raw.length);
+    return queue.length === 0 || bytes <= this.limits.queueBytes;
   }
 
   /** Gives waiting messages to idle children. */

@@ -13,8 +13,9 @@ export interface ContentLimits extends MailLimits {
   readonly outputBytes: number;
   /** Bytes of safe HTML as JSON, pictures included. */
   readonly htmlBytes: number;
-  /** Messages that wait for a child. */
+  /** Messages that wait for a child, and their bytes: those of the stream, and apart from them those of people. */
   readonly queue: number;
+  readonly queueBytes: number;
 }
 
 export const CONTENT_LIMITS: ContentLimits = {
@@ -24,6 +25,7 @@ export const CONTENT_LIMITS: ContentLimits = {
   outputBytes: 4 * 1024 * 1024,
   htmlBytes: 12 * 1024 * 1024,
   queue: 1_000,
+  queueBytes: 256 * 1024 * 1024,
 };
 
 /** Where the pool notes what happens to its children. Never content, which may be in the errors of parsers. */

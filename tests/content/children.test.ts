@@ -172,6 +172,15 @@ describe('the queue', () => {
     expect((await Promise.all(waiting)).every(({ ok }) => ok)).toBe(true);
   });
 
+  it('is bounded in bytes as well, but for one that waits alone', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { queueBytes: 10, timeMs: 500 } });
+    const busy = tell(content, 'loop body');
+    const alone = tell(content, 'nothing');
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: false, failure: 'unavailable', stage: 'queued' });
+    await busy;
+    expect((await alone).ok).toBe(true);
+  });
+
   it('lets people before the stream', async () => {
     const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 500 } });
     const order: string[] = [];

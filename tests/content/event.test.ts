@@ -101,6 +101,26 @@ describe('the view of a webhook delivery', () => {
   });
 });
 
+describe('the view of an AMQP message', () => {
+  function queued(raw: string | Buffer, contentType?: string): EventMessage {
+    return { kind: 'amqp', raw: Buffer.from(raw), meta: JSON.stringify({ contentType, headers: {} }) };
+  }
+
+  it('has its JSON, whatever the type says, and whether it was read before or not', () => {
+    for (const type of ['application/json', 'text/plain', 'application/octet-stream', undefined]) {
+      const message = queued('{"a":1}', type);
+      expect(eventView(message)).toMatchObject({ rung: 0, data: { a: 1 }, defects: [] });
+      expect(eventView(message, parsedOf(message))).toEqual(eventView(message));
+    }
+  });
+
+  it('has its text, or nothing but bytes, where it claims nothing', () => {
+    expect(eventView(queued('hello'))).toMatchObject({ rung: 0, text: 'hello', defects: [] });
+    expect(eventView(queued(Buffer.from([0xff])))).toMatchObject({ rung: 0, defects: [{ code: 'binary_data' }] });
+    expect(eventView(queued('hello', 'application/json'))).toMatchObject({ rung: 1 });
+  });
+});
+
 describe('lower rungs', () => {
   it('set the body aside, and say so', () => {
     expect(eventView(event('{"data":1}'), undefined, 1)).toMatchObject({
