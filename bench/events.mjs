@@ -1,10 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { TOKEN } from './stack.mjs';
 
+/** Databases may be used again by later runs. */
+const RUN = randomBytes(4).toString('hex');
 let made = 0;
 
 /** One CloudEvent of about 330 bytes, with a new id unless one is given. */
-export function event(id = `evt-${process.pid}-${made++}`) {
+export function event(id = `evt-${RUN}-${made++}`) {
   const n = made;
   return JSON.stringify({
     specversion: '1.0',
@@ -26,16 +29,21 @@ export function event(id = `evt-${process.pid}-${made++}`) {
 
 /** NDJSON of so many new events. */
 export function batch(count) {
-  return Buffer.from(Array.from({ length: count }, () => event()).join('\n'));
+  return lines(Array.from({ length: count }, () => event()));
 }
 
-/** Posts a body and resolves to the answer's text; rejects unless it is 200 or 202. */
-export function post(url, agent, body, type) {
+/** NDJSON of these. */
+export function lines(events) {
+  return Buffer.from(events.join('\n'));
+}
+
+/** Sends a body and resolves to the answer's text; rejects unless it is 200 or 202. */
+export function post(url, agent, body, type, method = 'POST') {
   return new Promise((resolve, reject) => {
     const outgoing = request(
       url,
       {
-        method: 'POST',
+        method,
         agent,
         headers: { 'content-type': type, 'content-length': body.length, authorization: `Bearer ${TOKEN}` },
       },

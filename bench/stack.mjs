@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,8 +8,11 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { startRabbitmq } from '../bin/rabbitmq.mjs';
 import { startEmbedded } from '../dist/src/storage/embedded.js';
+import { cpuMs, rssMB } from './measure.mjs';
 
 export const TOKEN = 'bench-token-bench-token';
+/** A queue target's queue, as the contract names it. */
+export const QUEUE = 'waybill.default.erp';
 const program = fileURLToPath(new URL('../bin/waybill.mjs', import.meta.url));
 const NODE_FLAGS = ['--max-semi-space-size=32'];
 
@@ -21,7 +24,6 @@ targets:
   erp: { kind: queue }
   archive: { kind: pull }
 smtp: { maxConnectionsPerPeer: 1000, maxConnections: 2000 }
-rulesFile: rules.yaml
 `;
 /** Six rules, as a small installation has them: the last that matches is asked after all the others. */
 const RULES = `
@@ -36,48 +38,96 @@ rules:
   - { name: mail, when: { kind: [mail] }, then: { targets: [archive] } }
 `;
 
-/** A directory of its own, PostgreSQL as Waybill sets it up, a RabbitMQ node when asked for, and a running Waybill. */
-export async function startStack({ rabbitmq, roles = 'ingress,owner,web' }) {
+/**
+ * A directory of its own, PostgreSQL as Waybill sets it up, a RabbitMQ node when asked for, and a running Waybill.
+ * Without `roles` the process has all. `dataDir` names a data directory that is to stay; `rules: null` leaves the rules to the API.
+ */
+export async function startStack({ rabbitmq, roles = null, dataDir, rules = RULES }) {
   const directory = mkdtempSync(join(tmpdir(), 'waybill-bench-'));
-  writeFileSync(join(directory, 'waybill.yaml'), CONFIG);
-  writeFileSync(join(directory, 'rules.yaml'), RULES);
+  const data = dataDir ?? join(directory, 'data');
+  writeConfig(directory, rules);
   const node = rabbitmq ? await startRabbitmq({ directory: join(directory, 'rabbitmq'), say: () => undefined }) : null;
   const clock = { now: Date.now, monotonic: () => performance.now() };
-  const database = await startEmbedded({ dataDir: join(directory, 'database'), log: pino({ level: 'silent' }), clock });
-  const log = join(directory, 'waybill.log');
+  const database = await startEmbedded({ dataDir: data, log: pino({ level: 'silent' }), clock });
+  const running = new Set();
+  const pools = [];
+
+  /** One more process on the same database and broker. */
+  async function add(itsRoles = roles) {
+    const waybill = await startWaybill({
+      directory,
+      data,
+      roles: itsRoles,
+      env: { DATABASE_URL: database.url, ...(node && { AMQP_URL: node.url }) },
+    });
+    running.add(waybill);
+    void waybill.ended.then(() => running.delete(waybill));
+    return waybill;
+  }
+  const first = await add();
+  return {
+    ...first,
+    first,
+    add,
+    amqp: node?.url ?? null,
+    /** The server's process, whose children do the work. */
+    postgresPid: () => database.pid,
+    rabbitmqPid: () => Number(readFileSync(join(directory, 'rabbitmq', 'pid'), 'utf8')),
+    /** A pool on the same PostgreSQL, for limits. */
+    pool() {
+      const pool = new pg.Pool({ connectionString: database.url, options: '-c search_path=waybill', max: 4 });
+      pools.push(pool);
+      return pool;
+    },
+    async stop() {
+      await Promise.all([...running].map((waybill) => waybill.stop()));
+      await Promise.all(pools.map((pool) => pool.end()));
+      await node?.stop();
+      await database.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Writes what a Waybill of the benchmarks is configured with into a directory. */
+export function writeConfig(directory, rules = RULES) {
+  writeFileSync(join(directory, 'waybill.yaml'), rules === null ? CONFIG : `${CONFIG}rulesFile: rules.yaml\n`);
+  if (rules !== null) writeFileSync(join(directory, 'rules.yaml'), rules);
+}
+
+/** Starts one process and resolves when it is ready. Without DATABASE_URL in `env` it runs its own database. */
+export async function startWaybill({ directory, data, roles = null, env = {} }) {
+  const path = join(directory, 'waybill.log');
+  const log = openSync(path, 'a');
   const child = spawn(process.execPath, [...NODE_FLAGS, program, 'start'], {
     env: {
       ...process.env,
       WAYBILL_CONFIG: join(directory, 'waybill.yaml'),
-      WAYBILL_DATA: join(directory, 'data'),
+      WAYBILL_DATA: data,
       WAYBILL_HTTP: '127.0.0.1:0',
       WAYBILL_SMTP: '127.0.0.1:0',
       WAYBILL_ADMIN_TOKEN: TOKEN,
-      WAYBILL_ROLES: roles,
-      DATABASE_URL: database.url,
-      ...(node && { AMQP_URL: node.url }),
+      ...(roles !== null && { WAYBILL_ROLES: roles }),
+      ...env,
     },
-    stdio: ['ignore', 'pipe', openSync(log, 'w')],
+    stdio: ['ignore', 'pipe', log],
   });
-  const ready = await readyLine(child, log);
+  closeSync(log);
+  const ended = once(child, 'exit');
+  const ready = await readyLine(child, path);
   return {
     ...ready,
-    amqp: node?.url ?? null,
     pid: child.pid,
-    /** A pool on the same PostgreSQL, for limits. */
-    pool: () => new pg.Pool({ connectionString: database.url, options: '-c search_path=waybill', max: 4 }),
-    /** Processor time of the Node process so far, in milliseconds (the kernel counts in hundredths of a second). */
-    cpuMs() {
-      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
-    rssMiB: () => Number(readFileSync(`/proc/${child.pid}/statm`, 'utf8').split(' ')[1]) / 256,
+    ended,
+    cpuMs: () => cpuMs(child.pid),
+    rssMB: () => rssMB(child.pid),
     async stop() {
       child.kill('SIGTERM');
-      await once(child, 'exit');
-      await node?.stop();
-      await database.stop();
-      rmSync(directory, { recursive: true, force: true });
+      await ended;
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await ended;
     },
   };
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { FingerprintFilter, filterShape } from '../../dist/src/channel/filter.js';
-import { inTurn, median, perSecond } from '../measure.mjs';
+import { atLeast, atMost, compared, inTurn, perSecond } from '../measure.mjs';
 
 const { BloomFilter } = createRequire(import.meta.url)('bloom-filters');
 
@@ -11,7 +11,7 @@ export async function run({ scale }) {
   const shape = filterShape(count);
   const keys = Array.from({ length: count }, () => randomBytes(16));
   const texts = keys.slice(0, Math.ceil(count / 20)).map((key) => key.toString('hex'));
-  const { a, b } = await inTurn(
+  const figures = await inTurn(
     5,
     async () => testAndSet(new FingerprintFilter(shape), keys),
     async () => testAndSet(new BloomFilter(shape.bits, shape.hashes), texts),
@@ -20,19 +20,17 @@ export async function run({ scale }) {
   for (const key of keys) filter.add(key);
   let wrong = 0;
   for (let i = 0; i < count; i++) if (filter.has(randomBytes(16))) wrong++;
+  const found = compared(figures);
   return {
     row: 'filter test-and-set on fingerprints',
     unit: 'keys/s',
-    figure: median(a),
-    limit: median(b),
+    ...found,
     limitIs: "the package's own hashing",
-    goal: 10,
-    floor: 10,
-    least: 500_000,
-    also: {
-      bytesPerKey: Math.round((filter.bytes.length / count) * 100) / 100,
-      falsePositivesFiveGenerations: `${((wrong / count) * 500).toFixed(3)} %`,
-    },
+    goals: [
+      atLeast('keys/s', found.figure, 500_000),
+      atMost('bytes a key', filter.bytes.length / count, 2.4),
+      atMost('false positives over the window, %', (wrong / count) * 500, 0.1),
+    ],
   };
 }
 

@@ -1,0 +1,1 @@
+exports.hook_rcpt = (next) => next(OK);
