@@ -1,11 +1,12 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, closeSync, constants, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { installDebianPackage } from './debian.mjs';
 
 const USER = 'waybill';
@@ -46,6 +47,7 @@ export async function startRabbitmq({ directory, say }) {
   return {
     url: `amqp://${USER}:${about.password}@127.0.0.1:${about.amqp}`,
     management,
+    control: (...args) => control(program, args, environment),
     async stop() {
       await end(node, 'SIGTERM');
       await end(epmd, 'SIGTERM');
@@ -200,6 +202,19 @@ async function listening(node, management, port, home) {
     }
     await sleep(POLL_MS);
   }
+}
+
+/**
+ * Runs `rabbitmqctl` on the node. Rejects with what it said when it fails.
+ *
+ * @param {string} program
+ * @param {readonly string[]} args
+ * @param {NodeJS.ProcessEnv} env
+ * @returns {Promise<string>}
+ */
+async function control(program, args, env) {
+  const { stdout } = await promisify(execFile)(join(dirname(program), 'rabbitmqctl'), args, { env, cwd: '/' });
+  return stdout;
 }
 
 /**

@@ -10,7 +10,7 @@ import { idsByName } from '../src/storage/names.js';
 import { decisionEntry, decisionSchema } from './entries.js';
 import { messageParams, text, timeSchema } from './fields.js';
 import type { Notices } from './notices.js';
-import { caller, contentGone, notFound, unknownName } from './problem.js';
+import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 
 export interface DecisionDeps {
@@ -94,7 +94,11 @@ export function decisionRoutes(deps: DecisionDeps & { readonly now: () => number
         description:
           'Somebody decided meanwhile (`decision_changed`), it is not planned yet (`not_routed_yet`), or it can’t be done from where it stands',
       },
-      ...(CONTENT_NEEDED.has(action) && { 410: { description: 'Its content is older than what is kept' } }),
+      ...(CONTENT_NEEDED.has(action) && {
+        410: {
+          description: 'Its content is older than what is kept (`content_gone`), or was erased (`content_erased`)',
+        },
+      }),
     },
     handler: async ({ principal, params, body, headers }: ApiRequest<{ id: Place }, unknown, Body>) => {
       if (body.part !== undefined || body.fields !== undefined) {
@@ -110,7 +114,7 @@ export function decisionRoutes(deps: DecisionDeps & { readonly now: () => number
   }));
 }
 
-const CONTENT_NEEDED: ReadonlySet<Action> = new Set(['assign', 'replay']);
+const CONTENT_NEEDED: ReadonlySet<Action> = new Set(['assign', 'replay', 'reopen']);
 
 type Body = Omit<Request, 'action'> & { readonly part?: unknown; readonly fields?: unknown };
 
@@ -195,6 +199,8 @@ function decisionOf(decided: Decided, place: Place): DecisionEntry {
       throw notFound('message');
     case 'gone':
       throw contentGone();
+    case 'erased':
+      throw contentErased();
     case 'key_reused':
       throw new Problem(
         422,

@@ -210,6 +210,14 @@ function editProblem(what: 'source' | 'target', name: string, not: NotDone): Pro
         'feed_taken',
         `The source "${not.by}" takes ${not.accepts ?? 'every event that no other feed names'} already.`,
       );
+    case 'queue_taken':
+      return new Problem(409, 'queue_taken', `The queue ${not.queue} is consumed by another source already.`);
+    case 'broker_not_yours':
+      return new Problem(
+        403,
+        'broker_not_yours',
+        "A queue of the installation's own broker is named for you by the configuration file; or give the `url` of a broker of yours.",
+      );
     case 'in_use':
       return new Problem(409, 'in_use', `Rule set ${not.rules}, which is in force, names the target "${name}".`);
     default: {

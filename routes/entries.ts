@@ -14,7 +14,7 @@ export const summarySchema = z.object({
   channel: z.int(),
   sequence: z.int(),
   source: z.string(),
-  kind: z.enum(['mail', 'event', 'webhook']),
+  kind: z.enum(['mail', 'event', 'webhook', 'amqp']),
   account: z.string(),
   type: z.string().nullable(),
   value: z.string().nullable().meta({ description: 'A number as it was written' }),

@@ -57,7 +57,7 @@ async function takeEvents(
 ): Promise<Reply> {
   const mode = requestMode(headers);
   if (mode === undefined) throw new Problem(415, 'media_type_unsupported', MEDIA_TYPES);
-  return bodies.use(incoming, async (body) => {
+  return bodies.use(tenant.id, incoming, async (body) => {
     const answer = await receiveEvents(deps, { tenant, who }, mode, headers, body, deps.limits.maxEvents);
     if (!answer.ok) throw requestProblem(answer.code, deps.limits.maxEvents);
     return { status: answer.status, body: answer.body, type: 'application/json' };

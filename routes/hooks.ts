@@ -66,7 +66,7 @@ export function hookRoutes(deps: HookRoutesDeps): Route[] {
 async function takeDelivery(deps: HookRoutesDeps, bodies: BodyReader, request: HookRequest): Promise<Reply> {
   const source = findSource(deps, request);
   const peer = await sender(deps, source, request);
-  return bodies.use(request.incoming, async (body) => {
+  return bodies.use(source.tenant.id, request.incoming, async (body) => {
     const { headers } = request;
     const delivery = { source, headers, body, peer, arrivedAt: deps.clock.now() };
     return reply(await receiveHook(deps.accept, deps.randomBytes, delivery));

@@ -3,6 +3,7 @@ import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
+import { isPseudonym } from '../src/channel/pseudonym.js';
 import { deciderText } from '../src/delivery/plan.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { StoredMessage } from '../src/message/message.js';
@@ -35,7 +36,7 @@ import {
   summarySchema,
 } from './entries.js';
 import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
-import { caller, contentGone, notFound, unknownName } from './problem.js';
+import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
 
 /** Bytes of one part of a mail. */
@@ -99,7 +100,9 @@ const explanationSchema = z.object({
 });
 
 export function messageRoutes(deps: MessageDeps): Route[] {
-  const gone = { description: 'Its content is older than what is kept' };
+  const gone = {
+    description: 'Its content is older than what is kept (`content_gone`), or was erased (`content_erased`)',
+  };
   return [
     {
       method: 'get',
@@ -220,10 +223,10 @@ export async function messagePage(
   };
 }
 
-/** An account has one channel, so a list of its messages looks at that one alone. */
+/** An account has one channel, so a list of its messages looks at that one alone. Of one that was erased nobody knows which. */
 function channelsOf(channels: number, { channel, account }: MessageQuery): number[] {
   const all = Array.from({ length: channels }, (_, n) => n);
-  const own = account === undefined ? undefined : channelOf(accountHash(account), channels);
+  const own = account === undefined || isPseudonym(account) ? undefined : channelOf(accountHash(account), channels);
   return all.filter((n) => (channel === undefined || n === channel) && (own === undefined || n === own));
 }
 
@@ -263,6 +266,7 @@ async function storedMessage(pool: Pool, tenant: number, place: Place) {
   const found = await findMessage(pool, tenant, place);
   if (found === undefined) throw notFound('message');
   if (found === 'gone') throw contentGone();
+  if (found === 'erased') throw contentErased();
   return found;
 }
 

@@ -5,7 +5,14 @@ import type { Principal } from '../src/access/principal.js';
 import { permissionsOf, ROLES } from '../src/access/role.js';
 import { newSecret, type Random } from '../src/access/secret.js';
 import { SIGN_IN_MS } from '../src/access/session.js';
-import { changePerson, createPerson, createSignIn, listPeople } from '../src/storage/access.js';
+import {
+  changePerson,
+  createPerson,
+  createSignIn,
+  hasRoomFor,
+  listPeople,
+  MOST_PEOPLE,
+} from '../src/storage/access.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { timeOut } from './fields.js';
 import { ownOrigin } from './origin.js';
@@ -128,6 +135,8 @@ export async function addPerson(
   { name, role }: z.infer<typeof createBody>,
 ): Promise<Person> {
   checkHeld(permissions, permissionsOf(role, tenant.name));
+  if (!(await hasRoomFor(pool, 'person', tenant.id, name)))
+    throw new Problem(409, 'too_many', `A tenant can have ${MOST_PEOPLE} people.`);
   const person = await createPerson(pool, tenant.id, name, role);
   if (!person) throw new Problem(409, 'name_taken', `There is a person "${name}" already.`);
   await writeAudit(pool, { tenant: tenant.id, who, action: 'person.create', object: name, detail: { role } });

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
-import { Busy, Unavailable } from '../src/message/verdict.js';
+import { Backlogged, Busy, Unavailable } from '../src/message/verdict.js';
 import { didYouMean } from '../src/routing/spelling.js';
 import { classify } from '../src/storage/pool.js';
 import { Problem } from './route.js';
@@ -36,6 +36,7 @@ export function problemBody(problem: Problem, requestId: string): z.infer<typeof
 export function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof Busy) return busy(error);
+  if (error instanceof Backlogged) return backlogged();
   if (error instanceof Unavailable || classify(error) === 'unavailable') return unavailable();
   if (classify(error) === 'repeat') return contended();
   return (
@@ -53,6 +54,13 @@ function busy(error: Busy): Problem {
     {},
     { 'retry-after': seconds },
   );
+}
+
+/** Sending goes on when RabbitMQ is back, which takes longer than a busy moment. */
+export function backlogged(): Problem {
+  const detail =
+    'RabbitMQ is away or in alarm, and too much waits for it; nothing was taken, send all of it again later.';
+  return new Problem(503, 'delivery_backlog', detail, {}, { 'retry-after': '30' });
 }
 
 function unavailable(): Problem {
@@ -134,6 +142,11 @@ export function unknownName(what: 'source' | 'target', name: string, candidates:
 /** What was there and retention has dropped. */
 export function contentGone(): Problem {
   return new Problem(410, 'content_gone', 'The message is older than what is kept: its content is gone.');
+}
+
+/** What was there until a person had its account erased. */
+export function contentErased(): Problem {
+  return new Problem(410, 'content_erased', 'The account of this message was erased: its content is gone.');
 }
 
 export function statusText(status: number): string {

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
+import { Room } from '../src/channel/room.js';
 import type { DeliveryPlace, Leased, PulledTarget, PullStore, Returned } from '../src/delivery/pull.js';
 import { type Target, targetNameSchema } from '../src/delivery/target.js';
 import { wireFields, wireMessageId, wireType } from '../src/delivery/wire.js';
@@ -35,6 +36,8 @@ const MOST = 1_000;
 const LONGEST_WAIT = 30;
 /** Bodies of one reply, bytes: enough for many small ones, and a large one always goes alone. */
 const REPLY_BYTES = 16 * 1024 * 1024;
+/** Bytes of all replies that are being written at a time; tenants share them. */
+const REPLIES_BYTES = 16 * REPLY_BYTES;
 /** Consumers of one target that may wait at a time; each asks the database once a second. */
 const MOST_WAITING = 100;
 /** What was made due by another process, or by time, is seen within this. */
@@ -94,6 +97,7 @@ type Named = { readonly name: string };
 /** Consumers that fetch: lease, then ack or give back. */
 export function pullRoutes(deps: PullDeps): Route[] {
   const waiting = new Map<string, number>();
+  const replies = new Room(REPLIES_BYTES);
   return [
     {
       method: 'post',
@@ -106,7 +110,7 @@ export function pullRoutes(deps: PullDeps): Route[] {
       replies: {
         200: { description: 'What is leased until its time is over; none after waiting in vain', schema: pulledSchema },
         409: { description: 'The target is not one that is pulled' },
-        429: { description: 'Too many consumers wait for this target' },
+        429: { description: 'Too many consumers wait for this target, or too much is being handed out' },
       },
       handler: async (request: ApiRequest<Named, unknown, PullBody>) => {
         const { who, target } = pulledTarget(deps, request);
@@ -114,7 +118,7 @@ export function pullRoutes(deps: PullDeps): Route[] {
         const leased = await withRoom(waiting, target, request.body.wait > 0, () =>
           leaseOrWait(deps, target, holder, request),
         );
-        return await reply(deps, target, holder, leased);
+        return await inRoom(deps, replies, target, holder, leased, () => reply(deps, target, holder, leased));
       },
     },
     {
@@ -256,6 +260,33 @@ class Bell {
     }
     this.wake = null;
     this.pending = false;
+  }
+}
+
+/** Of a body in JSON and of what surrounds it, bytes for each of the message as it came. */
+const WRITTEN = { forEach: 2_000, times: 1.5 } as const;
+
+/** Replies are in memory while they are written: where there are too many, what was leased goes back. */
+async function inRoom<T>(
+  deps: PullDeps,
+  replies: Room,
+  target: Target,
+  holder: { readonly who: string; readonly lease: string },
+  leased: readonly Leased[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const tenant = target.tenant.id;
+  const size = leased.reduce((sum, each) => sum + each.size * WRITTEN.times + WRITTEN.forEach, 0);
+  const bytes = Math.min(size, 2 * REPLY_BYTES);
+  if (!replies.take(tenant, bytes)) {
+    await deps.store.release(pulled(target), leased, holder);
+    const detail = 'Too much is being handed out just now; ask again.';
+    throw new Problem(429, 'too_many_replies', detail, {}, { 'retry-after': '1' });
+  }
+  try {
+    return await work();
+  } finally {
+    replies.remove(tenant, bytes);
   }
 }
 

@@ -52,7 +52,7 @@ const putBody = z.strictObject({
 const people = z.array(z.strictObject({ name: text(500).default(''), address: text(500) })).max(100);
 /** What rules can ask of a message; what is left out is empty. */
 const sampleSchema = z.strictObject({
-  kind: z.enum(['mail', 'event', 'webhook']),
+  kind: z.enum(['mail', 'event', 'webhook', 'amqp']),
   source: nameSchema.default('sample'),
   account: text(512).default('sample'),
   type: text(512).nullable().default(null),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type BodyRefusalCode, BodyRefused } from '../src/ingress/http/body.js';
-import { Busy, Unavailable } from '../src/message/verdict.js';
+import { Backlogged, Busy, Unavailable } from '../src/message/verdict.js';
+import { backlogged } from './problem.js';
 import { Problem } from './route.js';
 
 const verdict = z.enum(['sequenced', 'duplicate', 'conflict', 'expired', 'rejected']);
@@ -38,6 +39,7 @@ export function sendingProblem(error: unknown): unknown {
     const after = { 'retry-after': String(error.retryAfterSeconds) };
     return new Problem(429, 'busy', 'Too much is waiting to be stored; send all of it again later.', {}, after);
   }
+  if (error instanceof Backlogged) return backlogged();
   if (error instanceof Unavailable) {
     const detail =
       'Nothing can be stored just now; send all of it again later. What was stored already is found as a duplicate.';

@@ -6,10 +6,13 @@ import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Principal } from '../src/access/principal.js';
 import { fromOwnPages } from '../src/access/session.js';
+import { Room } from '../src/channel/room.js';
+import { Busy } from '../src/message/verdict.js';
 import type { Authentication } from './authentication.js';
 import { ownOrigins } from './origin.js';
 import { asProblem, invalid, notFound, PROBLEM_TYPE, problemBody, statusText } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
+import { Unread, type UnreadLimits } from './unread.js';
 
 export interface ServerSettings {
   /** Addresses and networks whose `X-Forwarded-*` headers are believed; empty believes nobody. */
@@ -43,6 +46,8 @@ export interface ServerDeps {
   readonly log: Logger;
   readonly settings: ServerSettings;
   readonly assets?: readonly Assets[];
+  /** What answers may come to that clients don't read. */
+  readonly unread?: UnreadLimits;
   /** Shows an error as a page to browsers that asked for a page outside /v1; without it they get the JSON. */
   readonly problemPage?: (problem: Problem, request: FailedRequest) => Promise<Reply>;
 }
@@ -62,38 +67,47 @@ const REQUEST_TIMEOUT_MS = 120_000;
 /** Longer than the minute after which usual load balancers drop an idle connection, so that they never meet a closed one. */
 const KEEP_ALIVE_MS = 75_000;
 const TIMEOUTS_CHECKED_MS = 5_000;
+/** Answers are mostly small; a mail of 25 MB read by ten slow clients fits. */
+const UNREAD: UnreadLimits = { maxBytes: 256 * 1024 * 1024, idleMs: 30_000 };
+/** Of one body of the API or a page, and of all that are being read and handled; tenants share these. */
+const MAX_BODY_BYTES = 1024 * 1024;
+const MAX_BODIES_BYTES = 64 * MAX_BODY_BYTES;
 
 const JSON_BODY = express.json({
-  limit: '1mb',
+  limit: MAX_BODY_BYTES,
   inflate: false,
   strict: false,
   type: ['application/json', 'application/*+json'],
 });
-const FORM_BODY = express.urlencoded({ limit: '1mb', inflate: false, extended: false, parameterLimit: 1000 });
+const FORM_BODY = express.urlencoded({ limit: MAX_BODY_BYTES, inflate: false, extended: false, parameterLimit: 1000 });
 
 /** Builds the HTTP server over a table of routes. Throws when the table holds a route without permission, or one twice. */
 export function createServer(deps: ServerDeps): WaybillServer {
   checkTable(deps.routes);
   const app = express();
-  const closing = { now: false };
+  const state: ServerState = {
+    closing: false,
+    unread: new Unread(deps.unread ?? UNREAD),
+    bodies: new Room(MAX_BODIES_BYTES),
+  };
   app.disable('x-powered-by');
   app.disable('etag');
   app.set('query parser', 'simple');
   app.set('trust proxy', [...deps.settings.trustedProxies]);
   app.use(identify);
   // What programs send in masses comes before everything that only pages need.
-  for (const route of deps.routes) if (route.body === 'raw') mount(app, route, deps, closing);
+  for (const route of deps.routes) if (route.body === 'raw') mount(app, route, deps, state);
   app.use(securityHeaders(deps.settings));
   for (const { path, directory } of deps.assets ?? []) {
     app.use(path, express.static(directory, { index: false, maxAge: '1h', fallthrough: true }));
   }
-  for (const route of deps.routes) if (route.body !== 'raw') mount(app, route, deps, closing);
+  for (const route of deps.routes) if (route.body !== 'raw') mount(app, route, deps, state);
   for (const [path, methods] of mostExactFirst(methodsByPath(deps.routes))) app.all(path, otherMethod(methods));
   app.use(() => {
     throw notFound('address');
   });
-  app.use(answerError(deps, closing));
-  return serve(app, deps, closing);
+  app.use(answerError(deps, state));
+  return serve(app, deps, state);
 }
 
 function checkTable(routes: readonly Route[]): void {
@@ -133,14 +147,17 @@ function securityHeaders({ publicUrl }: ServerSettings) {
   });
 }
 
-interface Closing {
-  now: boolean;
+/** What all requests of a server share. */
+interface ServerState {
+  closing: boolean;
+  readonly unread: Unread;
+  readonly bodies: Room;
 }
 
-function mount(app: express.Application, route: Route, deps: ServerDeps, closing: Closing): void {
+function mount(app: express.Application, route: Route, deps: ServerDeps, state: ServerState): void {
   app[route.method](route.path, (request, response, next) => {
-    answer(route, deps, request, response)
-      .then((reply) => send(reply, response, closing))
+    answer(route, deps, state, request, response)
+      .then((reply) => send(reply, response, state))
       .catch(next);
   });
 }
@@ -149,14 +166,41 @@ function mount(app: express.Application, route: Route, deps: ServerDeps, closing
 async function answer(
   route: Route,
   deps: ServerDeps,
+  state: ServerState,
   request: express.Request,
   response: express.Response,
 ): Promise<Reply> {
   const principal = route.permission === 'public' ? null : await caller(route, deps, request);
   response.locals.principal = principal;
-  const body = route.body === 'raw' ? undefined : await readBody(route, request, response);
-  if (principal?.csrf && changes(request)) checkProvenance(deps.settings, request, principal.csrf, body);
-  return route.handler(new Call(route, deps, request, principal, body));
+  const handle = (body: unknown) => {
+    if (principal?.csrf && changes(request)) checkProvenance(deps.settings, request, principal.csrf, body);
+    return route.handler(new Call(route, deps, request, principal, body));
+  };
+  const kind = route.body;
+  if (kind !== 'json' && kind !== 'form') return handle(undefined);
+  return withRoomForBody(state.bodies, principal, request, async () => handle(await readBody(kind, request, response)));
+}
+
+/** Of those who have shown no credentials. */
+const NO_TENANT = 0;
+
+/** A body is in memory until it has been handled; one whose size is not said counts as large as it may be. */
+async function withRoomForBody<T>(
+  bodies: Room,
+  principal: Principal | null,
+  { headers }: IncomingMessage,
+  work: () => Promise<T>,
+): Promise<T> {
+  const tenant = principal?.tenant.id ?? NO_TENANT;
+  const said = Number(headers['content-length'] ?? (headers['transfer-encoding'] === undefined ? 0 : MAX_BODY_BYTES));
+  // More than that is refused before it is read.
+  const bytes = Math.min(said, MAX_BODY_BYTES);
+  if (!bodies.take(tenant, bytes)) throw new Busy(1);
+  try {
+    return await work();
+  } finally {
+    bodies.remove(tenant, bytes);
+  }
 }
 
 /** Who calls, and that it may. Already known callers cost no turn of the event loop beyond the one of `await`. */
@@ -195,18 +239,14 @@ function checkProvenance(settings: ServerSettings, request: express.Request, csr
   }
 }
 
-async function readBody(route: Route, request: express.Request, response: express.Response): Promise<unknown> {
-  switch (route.body) {
+function readBody(kind: 'json' | 'form', request: express.Request, response: express.Response): Promise<unknown> {
+  switch (kind) {
     case 'json':
       return parsed(JSON_BODY, 'application/json', request, response);
     case 'form':
       return parsed(FORM_BODY, 'application/x-www-form-urlencoded', request, response);
-    case 'raw':
-    case 'none':
-    case undefined:
-      return undefined;
     default: {
-      const never: never = route.body;
+      const never: never = kind;
       throw new Error(`no such body: ${String(never)}`);
     }
   }
@@ -295,8 +335,8 @@ function peerOf(request: express.Request): string {
   return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address;
 }
 
-function send(reply: Reply, response: ServerResponse, closing: Closing): Promise<void> | undefined {
-  if (closing.now) response.setHeader('connection', 'close');
+function send(reply: Reply, response: ServerResponse, state: ServerState): Promise<void> | undefined {
+  if (state.closing) response.setHeader('connection', 'close');
   if ('stream' in reply) return reply.stream(response);
   response.statusCode = reply.status;
   if (!('body' in reply) || reply.body === undefined) {
@@ -311,6 +351,7 @@ function send(reply: Reply, response: ServerResponse, closing: Closing): Promise
   response.setHeader('cache-control', 'no-store');
   setHeaders(response, reply.headers);
   response.end(bytes);
+  state.unread.follow(response);
   return undefined;
 }
 
@@ -347,7 +388,7 @@ function otherMethod(methods: ReadonlySet<string>): express.Handler {
   };
 }
 
-function answerError(deps: ServerDeps, closing: Closing): express.ErrorRequestHandler {
+function answerError(deps: ServerDeps, state: ServerState): express.ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
     const requestId = String(response.getHeader('x-request-id'));
     const problem = asProblem(error);
@@ -365,7 +406,7 @@ function answerError(deps: ServerDeps, closing: Closing): express.ErrorRequestHa
     }
     const failed = { principal: response.locals.principal ?? null, url: request.originalUrl, requestId };
     problemReply(deps, problem, request, failed)
-      .then((reply) => send(reply, response, closing))
+      .then((reply) => send(reply, response, state))
       .catch((fault: unknown) => {
         deps.log.error({ err: fault, request: requestId }, 'the page of an error failed');
         response.destroy();
@@ -389,7 +430,7 @@ async function problemReply(
   };
 }
 
-function serve(app: express.Application, deps: ServerDeps, closing: Closing): WaybillServer {
+function serve(app: express.Application, deps: ServerDeps, state: ServerState): WaybillServer {
   const http = createHttpServer(
     {
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -406,7 +447,7 @@ function serve(app: express.Application, deps: ServerDeps, closing: Closing): Wa
     http,
     listen: (host, port) => listen(http, host, port),
     close: (graceMs) => {
-      closing.now = true;
+      state.closing = true;
       return close(http, graceMs);
     },
   };

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
+import { Room } from '../src/channel/room.js';
 import { messageId } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
 import { countInbox, INBOX_COUNTED } from '../src/storage/inbox.js';
@@ -26,6 +27,7 @@ export interface StreamSettings {
   readonly heartbeatMs: number;
   /** Whether a caller may still listen is asked again this often. */
   readonly recheckMs: number;
+  /** Of all tenants, which share them; and of one person or token. */
   readonly maxClients: number;
   readonly maxClientsEach: number;
 }
@@ -39,7 +41,7 @@ const DEFAULTS: StreamSettings = {
 };
 
 /** A client that reads this slowly is let go: it comes back by itself and looks anew. */
-const MOST_UNSENT_BYTES = 256 * 1024;
+const MOST_UNSENT_BYTES = 64 * 1024;
 
 /** What one event says. */
 const changeSchema = z.object({
@@ -92,20 +94,31 @@ export function streamRoutes(deps: StreamDeps): Route[] {
 class Hub {
   readonly #watches = new Map<number, Watch>();
   readonly #settings: StreamSettings;
+  readonly #room: Room;
 
   constructor(private readonly deps: StreamDeps) {
     this.#settings = { ...DEFAULTS, ...deps.settings };
+    this.#room = new Room(this.#settings.maxClients);
   }
 
   checkRoom({ tenant, who }: Principal): void {
-    const all = [...this.#watches.values()].reduce((sum, watch) => sum + watch.clients.size, 0);
     const own = [...(this.#watches.get(tenant.id)?.clients ?? [])].filter((client) => client.who === who).length;
-    if (all < this.#settings.maxClients && own < this.#settings.maxClientsEach) return;
+    if (this.#room.fits(tenant.id, 1) && own < this.#settings.maxClientsEach) return;
     throw new Problem(429, 'too_many_streams', 'Too many streams are open: close some.', {}, { 'retry-after': '30' });
   }
 
   /** Resolves when the stream has ended. */
-  async serve({ tenant, who }: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
+  async serve(principal: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
+    const tenant = principal.tenant.id;
+    this.#room.add(tenant, 1);
+    try {
+      await this.#stream(principal, request, response);
+    } finally {
+      this.#room.remove(tenant, 1);
+    }
+  }
+
+  async #stream({ tenant, who }: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
     const { stopping } = this.deps;
     const ended = new Promise<void>((resolve) => response.once('close', resolve));
     const end = () => response.end();
@@ -118,7 +131,7 @@ class Hub {
     });
     const watch = await this.#join(tenant, client);
     write(client, { messages: [], more: false, inbox: watch.inbox });
-    const beat = setInterval(() => response.write(': \n\n'), this.#settings.heartbeatMs);
+    const beat = setInterval(() => send(response, ': \n\n'), this.#settings.heartbeatMs);
     const recheck = setInterval(() => {
       this.#stillAllowed(request).then((allowed) => allowed || end(), end);
     }, this.#settings.recheckMs);
@@ -218,6 +231,10 @@ function addNew(ids: Set<string>, before: ChannelEnd | undefined, { channel, las
 }
 
 function write({ response }: Client, change: Change): void {
+  send(response, `event: change\ndata: ${JSON.stringify(change)}\n\n`);
+}
+
+function send(response: ServerResponse, text: string): void {
   if (response.writableLength > MOST_UNSENT_BYTES) response.destroy();
-  else response.write(`event: change\ndata: ${JSON.stringify(change)}\n\n`);
+  else response.write(text);
 }

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { Principal } from '../src/access/principal.js';
 import { writeAudit } from '../src/storage/audit.js';
+import { type AccountDeps, accountRoutes } from './accounts.js';
 import { type ChannelDeps, channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
@@ -18,6 +19,7 @@ import { type StreamDeps, streamRoutes } from './stream.js';
 import { targetRoutes } from './targets.js';
 import { tenantRoutes } from './tenants.js';
 import { type TokenDeps, tokenRoutes } from './tokens.js';
+import { type VerifyDeps, verifyRoutes } from './verify.js';
 
 /** What the calls of the table need from the rest of the program. */
 export type ApiDeps = MessageDeps &
@@ -29,6 +31,8 @@ export type ApiDeps = MessageDeps &
   TokenDeps &
   SessionDeps &
   HealthDeps &
+  VerifyDeps &
+  AccountDeps &
   StreamDeps & { readonly version: string };
 
 /**
@@ -45,6 +49,8 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...deliveryRoutes(deps),
     ...ruleRoutes(deps),
     ...channelRoutes(deps),
+    ...verifyRoutes(deps),
+    ...accountRoutes(deps),
     ...quarantineRoutes(deps),
     ...refusalRoutes(deps),
     ...peopleRoutes(deps),

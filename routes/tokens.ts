@@ -5,7 +5,14 @@ import type { Principal } from '../src/access/principal.js';
 import { notHeld } from '../src/access/role.js';
 import { newToken, type Random } from '../src/access/secret.js';
 import { nameSchema } from '../src/channel/source.js';
-import { createToken, listTokens, revokeToken, type TokenEntry } from '../src/storage/access.js';
+import {
+  createToken,
+  hasRoomFor,
+  listTokens,
+  MOST_TOKENS,
+  revokeToken,
+  type TokenEntry,
+} from '../src/storage/access.js';
 import { writeAudit } from '../src/storage/audit.js';
 import type { Authentication } from './authentication.js';
 import { nameParams, timeOut, timeSchema } from './fields.js';
@@ -89,6 +96,8 @@ export async function makeToken(
   const at = new Date(now());
   if (expiresAt && expiresAt <= at) throw new Problem(422, 'expiry_invalid', '`expiresAt` must be in the future.');
   checkHeld(held, permissions);
+  if (!(await hasRoomFor(pool, 'token', tenant.id, name)))
+    throw new Problem(409, 'too_many', `A tenant can have ${MOST_TOKENS} tokens.`);
   const { text: token, hash } = newToken(random);
   const row = { name, hash, permissions: [...new Set(permissions)], createdBy: who, expiresAt: expiresAt ?? null };
   const entry = await createToken(pool, tenant.id, row, at);

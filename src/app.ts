@@ -17,7 +17,10 @@ import { createServer } from '../routes/server.js';
 import { allRoutes, auditRefusals } from '../routes/table.js';
 import { newToken } from './access/secret.js';
 import { createAfterTry } from './app/after-try.js';
+import { type AmqpSources, startAmqpSources } from './app/amqp.js';
+import { createBacklog } from './app/backlog.js';
 import { writeClientFile } from './app/client-file.js';
+import { openClocks } from './app/clocks.js';
 import {
   applyConfiguration,
   type Configuration,
@@ -44,7 +47,7 @@ import { createInTurns } from './ingress/events/turns.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
 import type { StoredMessage } from './message/message.js';
-import { type Accept, Unavailable } from './message/verdict.js';
+import { type Accept, Backlogged, Busy, Unavailable } from './message/verdict.js';
 import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
 import { createOwner } from './owner/owner.js';
@@ -52,15 +55,18 @@ import type { Canonical } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
+import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
+import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
-import { loadInstallation } from './storage/installation.js';
+import { isUnchanged, loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
 import { createPullStore } from './storage/pull.js';
 import { createRefusalLog } from './storage/refusal-log.js';
+import { retain } from './storage/retention.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -84,6 +90,8 @@ export interface App {
   readonly smtp: string | null;
   /** A one-time link for the first owner to sign in with; null once there is one, or with an admin token. */
   readonly firstLink: string | null;
+  /** Resolves when a backup was restored under this process: what it knows holds no more, and it must end. */
+  readonly replaced: Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -128,7 +136,7 @@ async function together(stops: readonly (() => Promise<void>)[]): Promise<void> 
   for (const each of ended) if (each.status === 'rejected') throw each.reason;
 }
 
-async function start({ from, configuration, clock, log }: AppDeps, running: Running): Promise<App> {
+async function start({ from, configuration, clock: machine, log }: AppDeps, running: Running): Promise<App> {
   const { settings } = configuration;
   const process = randomUUID();
   const has = (role: (typeof settings.roles)[number]) => settings.roles.includes(role);
@@ -137,9 +145,17 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   // A data directory that is there has a lock, which tells more than a port in use.
   if (!existsSync(settings.data))
     await checkPorts([settings.http.listen, ...(has('ingress') ? [settings.smtp.listen] : [])]);
-  const database = await openDatabase(settings, clock, log);
+  const database = await openDatabase(settings, machine, log);
   running.onStop(() => database.close());
   const { pool, work } = database;
+  const clocks = await openClocks({
+    machine,
+    databaseTime: () => databaseTime(pool),
+    exchange: (offsetMs) => exchangeOffsets(pool, process, offsetMs),
+    onBack: (ms) => bringForward(pool, process, ms),
+    log,
+  });
+  const { clock } = clocks;
   const installation = await loadInstallation(pool);
   await applyConfiguration(pool, configuration.definitions, { who: 'file', channels: settings.channel.count });
   const directory = await openDirectory(pool, { postmaster: settings.smtp.postmaster ?? null, log });
@@ -150,6 +166,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   const generations = await openGenerations({
     pool,
     clock,
+    steady: clocks.steady,
     log,
     settings: {
       windowMs: settings.channel.windowDays * DAY,
@@ -180,16 +197,20 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   running.onStop(() => senders.close());
   // A queue is there before its first message, so that its consumer can be.
   const openQueues = () => {
-    for (const target of directory.current().targets()) if (target.definition.kind === 'queue') senders.of(target);
+    const targets = directory.current().targets();
+    senders.keepOnly(targets);
+    for (const target of targets) if (target.definition.kind === 'queue') senders.of(target);
   };
   openQueues();
   directory.onChange(openQueues);
 
   const notices = new Notices();
   const pendingNotices = new PendingNotices();
-  const leases = createLeaseStore(work, process);
+  const leases = createLeaseStore(work, process, installation.epoch);
   const store = createOwnerStore(work, process, installation.epoch);
   let metrics: Metrics | null = null;
+  let amqp: AmqpSources | null = null;
+  const inTurns = createInTurns(nextTurn);
   let baseUrl = settings.http.publicUrl ?? '';
   const render = createRender(() => baseUrl, inlineParts);
   const canonical: Canonical = (message, names, view, parsed) =>
@@ -208,7 +229,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
       target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target),
     render,
     canonical,
-    afterTry: createAfterTry(Math.random),
+    afterTry: createAfterTry(Math.random, clocks.steady),
     clock,
     log,
     settings: {
@@ -273,22 +294,53 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
 
   const disk = database.directory === null ? null : createFreeDisk(database.directory, LEAST_FREE_DISK);
   await disk?.look();
+  const backlog = broker
+    ? createBacklog({
+        maxMessages: settings.delivery.maxBacklog,
+        broker: () => broker.state(),
+        waiting: (most) => brokerBacklog(pool, most),
+        clock,
+        log,
+      })
+    : null;
   const readings = databaseReadings(pool, log);
   metrics = createMetrics({
     ...readings,
     filters: () => generations.filters.status(),
     filterAnswers: () => generations.filters.measured(),
     waiting: () => accepter.waiting(),
+    backlog: () =>
+      (backlog?.waiting() ?? []).map(({ tenant, messages }) => ({
+        tenant: directory.current().tenant(tenant)?.name ?? String(tenant),
+        messages,
+        full: backlog?.isFull(tenant) ?? false,
+      })),
+    clockOffsetMs: () => clocks.offsetMs(),
+    queues: () =>
+      amqpStandings().map(({ source, standing }) => ({
+        tenant: source.tenant.name,
+        source: source.name,
+        consuming: standing.state === 'consuming',
+      })),
   });
   const told = metrics;
-  const accept: Accept = async (arrivals) => {
+  const take: Accept = async (arrivals) => {
     const full = disk?.problem();
     if (full) throw new Unavailable(full);
+    if (arrivals.some(({ tenant }) => backlog?.isFull(tenant.id))) throw new Backlogged(BACKLOGGED);
     const done = told.acceptSeconds.startTimer();
     const verdicts = await accepter.accept(arrivals);
     done();
     countVerdicts(told, arrivals, verdicts);
     return verdicts;
+  };
+  const accept: Accept = async (arrivals) => {
+    try {
+      return await take(arrivals);
+    } catch (error) {
+      countPushedBack(told, arrivals, error);
+      throw error;
+    }
   };
   const refuse: typeof refusals.refuse = (refusal) => {
     told.refused.inc({ ingress: refusal.ingress, code: refusal.code });
@@ -300,18 +352,28 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   running.onStop(() => bulletin.close());
   // Nobody else can have been at an embedded database.
   if (database.directory !== null) await leases.forgetOthers();
+  await broker?.settled(BROKER_ANSWERS_MS);
   await owner.start();
   running.onStop(() => owner.stop());
   running.onStop(() => accepter.close());
   const tending = every(TEND_MS, 'tending the filters', () => generations.tend());
   const flushing = every(TEND_MS, 'writing refusals', () => refusals.flush());
   const looking = every(TEND_MS, 'looking at the disk', async () => disk?.look());
+  const counting = every(TEND_MS, 'counting what waits for the broker', async () => backlog?.look());
+  const comparingClocks = every(TEND_MS, 'comparing clocks', () => clocks.look());
   const sweeping = every(SWEEP_MS, 'sweeping', async () => {
     await refusals.sweep(settings.retention.refusalsDays);
     await leases.sweep();
   });
+  let replacedNow = () => {};
+  const replaced = new Promise<void>((resolve) => {
+    replacedNow = resolve;
+  });
+  const comparing = every(TEND_MS, 'looking whether a backup was restored', async () => {
+    if (!(await isUnchanged(pool, installation))) replacedNow();
+  });
   running.onStop(async () => {
-    await Promise.all([tending(), flushing(), looking(), sweeping()]);
+    await Promise.all([tending(), flushing(), looking(), counting(), comparingClocks(), sweeping(), comparing()]);
   });
 
   const defaultTenant = directory.current().tenantNamed('default');
@@ -325,6 +387,28 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     admin: { token: adminToken, tenant: defaultTenant },
   });
   const stopping = new AbortController();
+  if (has('ledger')) {
+    const retaining = every(HOUR, 'dropping what is older than what is kept', () =>
+      retain({
+        pool,
+        installation,
+        clock,
+        steady: clocks.steady,
+        log,
+        stopping: stopping.signal,
+        settings: { contentMs: settings.retention.contentDays * DAY },
+        observe: {
+          moved: (messages) => told.retention.inc({ what: 'message_moved' }, messages),
+          dropped: () => told.retention.inc({ what: 'generation_dropped' }),
+          found: (findings) => told.retention.inc({ what: 'fault_found' }, findings),
+        },
+      }),
+    );
+    running.onStop(() => {
+      stopping.abort();
+      return retaining();
+    });
+  }
   const api = {
     pool,
     hostname: host,
@@ -382,6 +466,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
   if (baseUrl === '') baseUrl = http;
 
   const smtp = has('ingress') ? await startMail() : null;
+  if (has('ingress')) startQueues();
   let firstLink: string | undefined;
   if (settings.access.adminToken === undefined) {
     await writeClientFile(settings.data, { url: http, token: adminToken });
@@ -391,6 +476,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     http,
     smtp,
     firstLink: firstLink === undefined ? null : `${baseUrl}/sign-in/${firstLink}`,
+    replaced,
     stop: () => running.stop(),
   };
 
@@ -465,6 +551,29 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     return `${urlHost(ingress.address.host)}:${ingress.address.port}`;
   }
 
+  function startQueues(): void {
+    const started = startAmqpSources({
+      settings,
+      pool,
+      process,
+      secret: installation.fingerprintSecret,
+      directory,
+      accept,
+      forbidden: () => disk?.problem() ?? null,
+      inTurns,
+      metrics: told,
+      clock,
+      log,
+      every,
+    });
+    amqp = started;
+    doors.push(() => started.close());
+  }
+
+  function amqpStandings(): ReturnType<AmqpSources['standings']> {
+    return amqp?.standings() ?? [];
+  }
+
   function routesOf(): Route[] {
     const limits = { maxBodyBytes: settings.http.maxBody, maxBytesInFlight: 4 * settings.http.maxBody };
     const sources = () => directory.current();
@@ -475,7 +584,7 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
             refuse,
             sources,
             clock,
-            inTurns: createInTurns(nextTurn),
+            inTurns,
             limits: { ...limits, maxEvents: settings.http.maxEventsPerRequest },
           }),
           ...hookRoutes({
@@ -557,7 +666,13 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     if (broker && broker.state() !== 'up') {
       degraded.push(`the broker is ${broker.state()}: queue deliveries wait${problemOf(broker)}`);
     }
-    return { accepting: stored && !full, degraded };
+    const idle = amqpStandings().filter(({ standing }) => standing.state === 'down').length;
+    if (idle > 0) degraded.push(`${idle} of the sources' queues can not be consumed: see /v1/sources`);
+    degraded.push(...clocks.problems());
+    const refused = backlog?.full().size ?? 0;
+    const tenants = directory.current().tenants().length;
+    if (refused > 0) degraded.push(`${refused} of ${tenants} tenants are told to come back: ${BACKLOGGED}`);
+    return { accepting: stored && !full && refused < tenants, degraded };
   }
 
   /** Runs a chore again and again, never twice at once. Answers how to stop it. */
@@ -575,6 +690,11 @@ async function start({ from, configuration, clock, log }: AppDeps, running: Runn
     };
   }
 }
+
+/** How long a broker that takes connections and says nothing may hold up the start. */
+const BROKER_ANSWERS_MS = 5_000;
+
+const BACKLOGGED = 'too much waits for the broker, which is away or in alarm';
 
 /** Parts up to this size go into the message itself where a target asks for that. */
 const INLINE_PART_BYTES = 65_536;
@@ -607,6 +727,14 @@ function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdic
     else counts.set(key, { labels, count: 1 });
   });
   for (const { labels, count } of counts.values()) metrics.accepted.inc(labels, count);
+}
+
+/** What was not taken now, but may come again. */
+function countPushedBack(metrics: Metrics, arrivals: Parameters<Accept>[0], error: unknown): void {
+  const why = error instanceof Busy ? 'busy' : error instanceof Backlogged ? 'backlog' : 'unavailable';
+  for (const [tenant, count] of tally(arrivals.map((arrival) => arrival.tenant.name))) {
+    metrics.pushedBack.inc({ tenant, why }, count);
+  }
 }
 
 /** An address as it stands in a URL. */

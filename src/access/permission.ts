@@ -18,6 +18,7 @@ export const PERMISSIONS = [
   'quarantine.read',
   'quarantine.decide',
   'refusals.read',
+  'accounts.erase',
   'people.manage',
   'tokens.manage',
   'tenants.manage',

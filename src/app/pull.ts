@@ -2,12 +2,14 @@ import type { PullDeps } from '../../routes/pull.js';
 import type { Target } from '../delivery/target.js';
 import type { StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
+import { isLeft } from '../owner/dispatch.js';
 import { readyOf } from '../owner/planning.js';
 import type { OwnerStore } from '../owner/ports.js';
 import type { Canonical, OwnerDirectory, Render } from '../owner/state.js';
 
-/** Messages looked up at a time for one reply. */
+/** Messages looked up at a time for one reply, and their bytes: a larger one is looked up alone. */
 const PAGE = 50;
+const PAGE_BYTES = 8 * 1024 * 1024;
 
 /** What a pull hands out, made as for any other target. */
 export function createPullRender(deps: {
@@ -18,15 +20,26 @@ export function createPullRender(deps: {
   readonly render: Render;
 }): PullDeps['render'] {
   return async function* (target, leased) {
-    for (let at = 0; at < leased.length; at += PAGE) {
-      const page = leased.slice(at, at + PAGE);
+    for (let at = 0; at < leased.length; ) {
+      const page = pageFrom(leased, at);
+      at += page.length;
       const ready = await readyByPlace(deps, target, page);
       for (const each of page) {
         const message = ready.get(`${each.channel}/${each.sequence}`);
-        yield message ? await deps.render(target, message, each) : null;
+        yield isLeft(each, message) ? await deps.render(target, message, each) : null;
       }
     }
   };
+}
+
+/** At least one, and no more than may be in memory together. */
+function pageFrom<T extends { readonly size: number }>(leased: readonly T[], from: number): T[] {
+  let bytes = 0;
+  const fitting = leased.slice(from, from + PAGE).findIndex(({ size }, i) => {
+    bytes += size;
+    return i > 0 && bytes > PAGE_BYTES;
+  });
+  return leased.slice(from, fitting === -1 ? from + PAGE : from + fitting);
 }
 
 async function readyByPlace(

@@ -5,7 +5,7 @@ import type { Accept } from '../message/verdict.js';
 import { beginRelease, markReleased } from '../storage/released.js';
 
 /**
- * Sequences what a conflict or an expired entry holds, as a new message. Its identity is its place in the quarantine,
+ * Sequences what an entry holds that is not poison, as a new message. Its identity is its place in the quarantine,
  * so that however often it is released, and whatever dies in between, it is sequenced once.
  */
 export function createRelease(deps: { readonly pool: Pool; readonly accept: Accept; readonly now: () => number }) {

@@ -5,6 +5,8 @@ import type { Sender } from '../message/delivery.js';
 export interface Senders {
   /** What sends to a target as it is defined now; null where its consumers fetch. */
   readonly of: (target: Target) => Sender | null;
+  /** Ends those of targets that are not there any more. */
+  keepOnly(targets: readonly Target[]): void;
   /** Settles what is under way everywhere. */
   close(): Promise<void>;
 }
@@ -36,7 +38,7 @@ export function createSenders(deps: SenderDeps, onCloseFailed: (error: unknown) 
 
   return {
     of(target) {
-      const key = `${target.tenant.id}/${target.id}`;
+      const key = keyOf(target);
       const definition = textOf(target.definition);
       const present = made.get(key);
       if (present?.definition === definition) return present.sender;
@@ -45,12 +47,24 @@ export function createSenders(deps: SenderDeps, onCloseFailed: (error: unknown) 
       made.set(key, { definition, sender });
       return sender;
     },
+    keepOnly(targets) {
+      const kept = new Set(targets.map(keyOf));
+      for (const [key, { sender }] of made) {
+        if (kept.has(key)) continue;
+        made.delete(key);
+        if (sender) retire(sender);
+      }
+    },
     async close() {
       for (const { sender } of made.values()) if (sender) retire(sender);
       made.clear();
       await Promise.all(closing);
     },
   };
+}
+
+function keyOf(target: Target): string {
+  return `${target.tenant.id}/${target.id}`;
 }
 
 /** A definition nothing can be sent by (a name that belongs to Waybill, say) pauses its target, and no other. */

@@ -1,11 +1,11 @@
-import type { ChannelModel } from 'amqplib';
 import { isReservedName } from '../delivery/wire.js';
 import type { Clock } from '../message/clock.js';
 import { type OnDead, readDead } from './dead.js';
+import { BrokerUnfit, makeFit } from './fitness.js';
 import { Link, type LinkState } from './link.js';
 import type { Notify } from './notice.js';
 import { Publisher, type Route } from './publisher.js';
-import { DEAD_QUEUE, declareShared, declareTargetQueue, EXCHANGE, targetQueue } from './topology.js';
+import { declareTargetQueue, EXCHANGE, targetQueue } from './topology.js';
 
 export interface BrokerSettings {
   /** `amqp://user:password@host:5672/vhost` or `amqps://…`. Never shown: notices and problems name the host only. */
@@ -31,31 +31,32 @@ export class ReservedName extends Error {
   override readonly name = 'ReservedName';
 }
 
-/** The dead-letter queue on this virtual host carries another installation's id. */
-class ForeignBroker extends Error {
-  override readonly name = 'ForeignBroker';
-  constructor(where: string) {
-    super(
-      `${where} serves another Waybill installation: give this one a virtual host of its own, ` +
-        `or delete the queue ${DEAD_QUEUE} there if that installation is gone`,
-    );
-  }
-}
-
 /**
  * RabbitMQ as Waybill uses it: one connection to publish, and one to consume, because a broker that has raised an alarm
- * stops reading the first. Starting never fails: a broker that isn't there is connected to when it is.
+ * stops reading the first. A broker that isn't there is connected to when it is.
  */
 export class Broker {
   private readonly publishing: Link;
   private consuming: Link | null = null;
 
   constructor(private readonly settings: BrokerSettings) {
-    this.publishing = new Link(settings, 'publishing', (connection) => this.declare(connection));
+    this.publishing = new Link(settings, 'publishing', (connection, login) =>
+      makeFit(connection, 'publishing', settings.installation, login),
+    );
   }
 
   start(): void {
     this.publishing.start();
+  }
+
+  /**
+   * Resolves when the first attempt to connect has ended, or after `withinMs`, whether it was successful or not. Rejects
+   * with BrokerUnfit when the broker is there and can't serve this installation: somebody must do something about it.
+   */
+  async settled(withinMs: number): Promise<void> {
+    await this.publishing.attempted(withinMs);
+    const failure = this.publishing.failure();
+    if (failure instanceof BrokerUnfit) throw failure;
   }
 
   /** Whether publishing is possible now. */
@@ -85,8 +86,8 @@ export class Broker {
 
   /** Reads the dead letters of this installation's own queues from now on. Once per broker. */
   onDead(onDead: OnDead): void {
-    this.consuming = new Link(this.settings, 'consuming', async (connection) => {
-      await this.declare(connection);
+    this.consuming = new Link(this.settings, 'consuming', async (connection, login) => {
+      await makeFit(connection, 'consuming', this.settings.installation, login);
       await readDead(connection, onDead, this.settings.notify);
     });
     this.consuming.start();
@@ -94,18 +95,6 @@ export class Broker {
 
   async close(): Promise<void> {
     await Promise.all([this.consuming?.close(), this.publishing.close()]);
-  }
-
-  private async declare(connection: ChannelModel): Promise<void> {
-    const channel = await connection.createChannel();
-    // The declaration below rejects as well; without a listener the event would end the process.
-    channel.on('error', () => undefined);
-    try {
-      await declareShared(channel, this.settings.installation);
-    } catch (error) {
-      throw isMismatch(error) ? new ForeignBroker(this.where) : error;
-    }
-    await channel.close();
   }
 }
 
@@ -127,11 +116,6 @@ function route(destination: Destination): Route {
       return never;
     }
   }
-}
-
-/** 406 precondition-failed: what is there was declared otherwise. */
-function isMismatch(error: unknown): boolean {
-  return (error as { code?: unknown }).code === 406;
 }
 
 function refuseReserved(name: string): void {

@@ -19,8 +19,8 @@ export interface DeadDelivery {
 /** Takes note of it durably; only then is it taken off the queue. When it rejects, the letter comes again. */
 export type OnDead = (dead: DeadDelivery) => Promise<void>;
 
-/** How many letters may be under way at once. */
-const PREFETCH = 32;
+/** How many letters may be under way at once: each comes with its whole body. */
+const PREFETCH = 8;
 /** Before a letter that could not be noted comes again, so that a database that is away isn't asked all the time. */
 const DEFER_MS = 1_000;
 

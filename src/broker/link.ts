@@ -1,5 +1,6 @@
 import { type ChannelModel, connect } from 'amqplib';
 import { reconnectWait } from './backoff.js';
+import { handshakeFailure, type Login } from './fitness.js';
 import type { LinkUse, Notify } from './notice.js';
 
 /** `blocked`: RabbitMQ has raised a memory or disk alarm and reads nothing from us. */
@@ -45,25 +46,29 @@ const CONNECTING = {
 export class Link {
   /** Host, port and virtual host: what may be shown. */
   readonly where: string;
+  private readonly login: Login;
   private readonly url: string;
   private connection: ChannelModel | null = null;
-  private blocked = false;
+  /** The connection that RabbitMQ has blocked; it may not be up yet. */
+  private blockedOne: ChannelModel | null = null;
   private closed = false;
   private failures = 0;
   private timer: NodeJS.Timeout | undefined;
   /** The attempt to connect that is under way, or the last one. */
   private attempt: Promise<void> = Promise.resolve();
   private trouble: string | null = 'not connected yet';
+  private cause: unknown = null;
   private readonly upListeners = new Set<() => void>();
 
   /** `prepare` runs on every new connection before it counts as up; when it fails the connection is given up again. */
   constructor(
     private readonly settings: LinkSettings,
     private readonly use: LinkUse,
-    private readonly prepare: (connection: ChannelModel) => Promise<void>,
+    private readonly prepare: (connection: ChannelModel, login: Login) => Promise<void>,
   ) {
     const url = parseUrl(settings.url);
     this.where = `${url.host}${url.pathname}`;
+    this.login = { where: this.where, user: url.username || 'guest' };
     if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', String(settings.heartbeatSeconds));
     this.url = url.href;
   }
@@ -72,19 +77,34 @@ export class Link {
     this.attempt = this.connect();
   }
 
+  /** Resolves when an attempt to connect that is under way has ended, or after `withinMs`. */
+  async attempted(withinMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, withinMs);
+    });
+    await Promise.race([this.attempt, late]);
+    clearTimeout(timer);
+  }
+
+  /** What the last attempt failed with, or the connection was lost by; null while there is one. */
+  failure(): unknown {
+    return this.cause;
+  }
+
   state(): LinkState {
     if (this.connection === null) return 'down';
-    return this.blocked ? 'blocked' : 'up';
+    return this.connection === this.blockedOne ? 'blocked' : 'up';
   }
 
   /** Why it isn't up; null when it is. */
   problem(): string | null {
-    return this.blocked ? 'RabbitMQ has raised a memory or disk alarm' : this.trouble;
+    return this.state() === 'blocked' ? 'RabbitMQ has raised a memory or disk alarm' : this.trouble;
   }
 
   /** The connection to open channels on; null unless up. */
   current(): ChannelModel | null {
-    return this.blocked ? null : this.connection;
+    return this.state() === 'up' ? this.connection : null;
   }
 
   /** Called whenever sending becomes possible (again). Answers how to stop that. */
@@ -106,12 +126,12 @@ export class Link {
   private async connect(): Promise<void> {
     let connection: ChannelModel | undefined;
     try {
-      connection = await connect(this.url, CONNECTING);
+      connection = await this.shakeHands();
       const lost = this.watch(connection);
-      await Promise.race([this.prepare(connection), lost]);
+      await Promise.race([this.prepare(connection, this.login), lost]);
     } catch (error) {
       if (connection) await closeConnection(connection);
-      this.failed(reasonOf(error));
+      this.failed(error);
       return;
     }
     if (this.closed) {
@@ -121,51 +141,62 @@ export class Link {
     this.connection = connection;
     this.failures = 0;
     this.trouble = null;
+    this.cause = null;
     this.settings.notify({ event: 'up', where: this.where, use: this.use });
-    this.announceUp();
+    if (this.state() === 'up') this.announceUp();
+  }
+
+  private async shakeHands(): Promise<ChannelModel> {
+    try {
+      return await connect(this.url, CONNECTING);
+    } catch (error) {
+      throw handshakeFailure(error, this.login);
+    }
   }
 
   /** Follows a connection to its end. Answers a promise that rejects when it ends before it was up. */
   private watch(connection: ChannelModel): Promise<never> {
-    let reason = 'connection closed';
+    let cause: unknown = new Error('connection closed');
     // 'close' follows every 'error'; without a listener an error would end the process.
     connection.on('error', (error) => {
-      reason = reasonOf(error);
+      cause = error;
     });
     connection.on('blocked', (why) => this.setBlocked(connection, why));
     connection.on('unblocked', () => this.setUnblocked(connection));
     return new Promise((_resolve, reject) => {
       connection.on('close', (error) => {
-        if (error) reason = reasonOf(error);
-        reject(new Error(reason));
+        if (error) cause = error;
+        if (this.blockedOne === connection) this.blockedOne = null;
+        // Whatever it was being prepared for fails of the same, and knows more about it.
+        setImmediate(reject, cause);
         if (this.connection !== connection) return;
         this.connection = null;
-        this.blocked = false;
-        this.failed(reason);
+        this.failed(cause);
       });
     });
   }
 
   private setBlocked(connection: ChannelModel, why: string): void {
-    if (this.connection !== connection) return;
-    this.blocked = true;
+    this.blockedOne = connection;
     this.settings.notify({ event: 'blocked', where: this.where, use: this.use, reason: why });
   }
 
   private setUnblocked(connection: ChannelModel): void {
-    if (this.connection !== connection) return;
-    this.blocked = false;
+    if (this.blockedOne !== connection) return;
+    this.blockedOne = null;
     this.settings.notify({ event: 'unblocked', where: this.where, use: this.use });
-    this.announceUp();
+    if (this.connection === connection) this.announceUp();
   }
 
   private announceUp(): void {
     for (const listener of [...this.upListeners]) listener();
   }
 
-  private failed(reason: string): void {
+  private failed(cause: unknown): void {
     if (this.closed) return;
+    const reason = reasonOf(cause);
     this.failures++;
+    this.cause = cause;
     this.trouble = reason;
     const retryMs = reconnectWait(this.failures, this.settings.random());
     this.settings.notify({ event: 'down', where: this.where, use: this.use, reason, retryMs });

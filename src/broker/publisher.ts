@@ -1,5 +1,6 @@
 import type { Channel, ConfirmChannel, Message } from 'amqplib';
 import type { Clock } from '../message/clock.js';
+import { closeChannel } from './channel.js';
 import { Confirms, type PublishResult } from './confirms.js';
 import type { Link } from './link.js';
 
@@ -157,10 +158,20 @@ export class Publisher {
       const timer = setTimeout(() => open.confirms.abandon(batch, interrupted('unconfirmed')), unconfirmedMs);
       const batch = open.confirms.begin(publications, (results) => {
         clearTimeout(timer);
+        this.makeWay(open, results);
         resolve(results);
       });
       this.write(open.channel, publications);
     });
+  }
+
+  /**
+   * RabbitMQ 3.10 refuses everything on a channel that found a quorum queue full until the queue has room under its limit;
+   * when the limit is lifted instead, for ever. A channel on which nothing was taken makes way for a new one.
+   */
+  private makeWay(open: OpenChannel, results: readonly PublishResult[]): void {
+    const refused = results.length > 0 && results.every(({ result }) => result === 'nacked');
+    if (refused && this.open === open && open.confirms.open().length === 0) this.drop('its queue took nothing');
   }
 
   private write(channel: ConfirmChannel, publications: readonly Publication[]): void {
@@ -216,12 +227,6 @@ async function within(ms: number, opening: Promise<PublishResult | undefined>): 
   const obstacle = await Promise.race([opening, late]);
   clearTimeout(timer);
   return obstacle;
-}
-
-/** Nobody waits for the answer: RabbitMQ routes what it has read before, and the rest is sent again. */
-function closeChannel(channel: Channel): void {
-  // A channel that is closed already says so by throwing or rejecting: that is all that was wanted.
-  void (async () => channel.close())().catch(() => undefined);
 }
 
 function isIt(publication: Publication, message: Message): boolean {

@@ -1,4 +1,4 @@
-import type { Channel } from 'amqplib';
+import type { Channel, ConfirmChannel } from 'amqplib';
 
 /** Waybill's own exchange; every queue of its own is bound to it under the queue's name. */
 export const EXCHANGE = 'waybill';
@@ -17,11 +17,11 @@ export function parseTargetQueue(queue: string): { tenant: string; target: strin
 }
 
 /**
- * What all targets share. RabbitMQ compares a queue's dead-letter arguments whenever it is declared, and nothing is
- * ever dead-lettered out of this queue: so its dead-letter key holds the installation's id, and a second installation
- * on the same virtual host is refused here (406) instead of taking the first one's dead letters.
+ * RabbitMQ compares a queue's dead-letter arguments whenever it is declared, and nothing is ever dead-lettered out of
+ * this queue: so its dead-letter key holds the installation's id, and a second installation on the same virtual host is
+ * refused here (406) instead of taking the first one's dead letters.
  */
-export async function declareShared(channel: Channel, installation: string): Promise<void> {
+export async function declareDead(channel: Channel, installation: string): Promise<void> {
   await channel.assertQueue(DEAD_QUEUE, {
     durable: true,
     arguments: {
@@ -30,7 +30,25 @@ export async function declareShared(channel: Channel, installation: string): Pro
       'x-dead-letter-routing-key': `${DEAD_QUEUE}.${installation}`,
     },
   });
+}
+
+export async function declareExchange(channel: Channel): Promise<void> {
   await channel.assertExchange(EXCHANGE, 'direct', { durable: true });
+}
+
+/** Names no queue, and is bound for a moment only. */
+const NOBODY = 'waybill.nobody';
+
+/** Whether queues may be bound to the exchange: rejects when they may not. */
+export async function mayBind(channel: Channel): Promise<void> {
+  await channel.bindQueue(DEAD_QUEUE, EXCHANGE, NOBODY);
+  await channel.unbindQueue(DEAD_QUEUE, EXCHANGE, NOBODY);
+}
+
+/** Whether the exchange may be published to: rejects when it may not. The message reaches nobody. */
+export async function mayPublish(channel: ConfirmChannel): Promise<void> {
+  channel.publish(EXCHANGE, NOBODY, Buffer.alloc(0));
+  await channel.waitForConfirms();
 }
 
 /**

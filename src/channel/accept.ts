@@ -10,6 +10,7 @@ import {
   StoreError,
   type TimeWindow,
 } from './batch.js';
+import { type Demand, demandsOf, Line, type Lined } from './line.js';
 
 /** What the filters know. Bits are set only by `remember`, after the commit. */
 export interface Filters {
@@ -30,7 +31,7 @@ export interface AcceptSettings {
   readonly maxBatchBytes: number;
   /** While a commit is under way, fewer rows than this wait for company: a commit costs as much as some hundred rows. */
   readonly secondLaneRows: number;
-  /** Bounds of what may wait for a commit; beyond them `Busy`. */
+  /** Bounds of what may wait for a commit, shared by tenants (line.ts); beyond them `Busy`. */
   readonly maxWaitingRows: number;
   readonly maxWaitingBytes: number;
   readonly window: TimeWindow;
@@ -88,7 +89,7 @@ interface Request {
   underWay: boolean;
 }
 
-interface Waiting {
+interface Waiting extends Lined {
   readonly candidate: Candidate;
   readonly request: Request;
   fate: Fate;
@@ -97,7 +98,8 @@ interface Waiting {
 }
 
 /**
- * Group commit. Arrivals wait in one line; while a batch is being committed the next one gathers:
+ * Group commit. Arrivals wait in one line, in which tenants take turns; while a batch is being committed the next one
+ * gathers:
  *
  *   accept → line → batch of distinct keys → look-ups by filter → commit → verdicts → filters, hand-over
  *
@@ -117,52 +119,45 @@ export function createAccepter(deps: {
   readonly pause: (ms: number) => Promise<void>;
 }): Accepter {
   const { commit, filters, clock, settings } = deps;
-  let line: Waiting[] = [];
-  let bytes = 0;
+  const line = new Line<Waiting>({ rows: settings.maxWaitingRows, bytes: settings.maxWaitingBytes });
   let gathering: Promise<void> | null = null;
   const busy = new Map<number, Promise<void>>();
   /** What becomes of the keys that are being committed. */
   const underWay = new Map<string, Fate>();
-  /** Rows of the line that the last batch left there because they had to wait. */
-  let heldBack = 0;
   let closed = false;
   let down = false;
 
   const accept: Accept = (arrivals) => {
     if (closed) return Promise.reject(new Unavailable('Waybill is shutting down; send it again'));
-    const size = arrivals.reduce((sum, arrival) => sum + arrival.raw.length, 0);
-    // One request may exceed the bound alone: refused for ever it could never get in.
-    const full = line.length + arrivals.length > settings.maxWaitingRows || bytes + size > settings.maxWaitingBytes;
-    if (full && line.length > 0) return Promise.reject(new Busy(1));
+    if (!line.reserve(demandsOfArrivals(arrivals))) return Promise.reject(new Busy(1));
     if (arrivals.length === 0) return Promise.resolve([]);
     return new Promise<Verdict[]>((resolve, reject) => {
-      enqueue(arrivals, resolve, reject);
-      bytes += size;
+      line.add(waitingOf(arrivals, resolve, reject));
       gathering ??= gather();
     });
   };
 
-  function enqueue(
+  function waitingOf(
     arrivals: readonly Arrival[],
     resolve: (verdicts: Verdict[]) => void,
     reject: (error: Error) => void,
-  ): void {
+  ): Waiting[] {
     const verdicts = new Array<Verdict>(arrivals.length);
     let open = arrivals.length;
     const request: Request = { underWay: false };
-    arrivals.forEach((arrival, index) => {
-      line.push({
-        request,
-        candidate: candidate(arrival, deps.secret, settings.window),
-        fate: { stored: false },
-        settle(verdict) {
-          verdicts[index] = verdict;
-          if (--open === 0) resolve(verdicts);
-        },
-        // A request is answered as one: when a part of it failed, none of it is said to be taken.
-        fail: reject,
-      });
-    });
+    return arrivals.map((arrival, index) => ({
+      tenant: arrival.tenant.id,
+      bytes: arrival.raw.length,
+      request,
+      candidate: candidate(arrival, deps.secret, settings.window),
+      fate: { stored: false },
+      settle(verdict) {
+        verdicts[index] = verdict;
+        if (--open === 0) resolve(verdicts);
+      },
+      // A request is answered as one: when a part of it failed, none of it is said to be taken.
+      fail: reject,
+    }));
   }
 
   /** Requests of the same turn of the event loop share a commit. */
@@ -176,13 +171,13 @@ export function createAccepter(deps: {
   function feed(): void {
     for (let lane = 0; lane < LANES; lane++) {
       if (busy.has(lane)) continue;
-      const free = line.length - heldBack;
+      const free = line.rows - line.passedOver;
       if (free <= 0 || (busy.size > 0 && free < settings.secondLaneRows)) return;
       const waiting = takeBatch();
       if (waiting.length === 0) return;
       const done = carry(lane, waiting).finally(() => {
         busy.delete(lane);
-        heldBack = 0;
+        line.lookAnew();
         feed();
       });
       busy.set(lane, done);
@@ -195,28 +190,17 @@ export function createAccepter(deps: {
     for (const { candidate, fate, request } of waiting) {
       request.underWay = false;
       if (underWay.get(candidate.key) === fate) underWay.delete(candidate.key);
-      bytes -= candidate.arrival.raw.length;
     }
+    line.settled(waiting);
   }
 
-  /** The first rows of the line, within the bounds of a batch, of which no key could be stored twice. */
+  /** The next rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
-    const batch: Waiting[] = [];
-    const later: Waiting[] = [];
-    let size = 0;
-    let at = 0;
-    for (; at < line.length && batch.length < settings.maxBatchRows && size < settings.maxBatchBytes; at++) {
-      const waiting = line[at] as Waiting;
-      if (waiting.request.underWay || mayStoreTwice(waiting, underWay)) {
-        later.push(waiting);
-      } else {
-        batch.push(waiting);
-        size += waiting.candidate.arrival.raw.length;
-      }
-    }
+    const batch = line.take(
+      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes },
+      (waiting) => !waiting.request.underWay && !mayStoreTwice(waiting, underWay),
+    );
     for (const { request } of batch) request.underWay = true;
-    heldBack = later.length;
-    line = later.length > 0 ? later.concat(line.slice(at)) : line.slice(at);
     return batch;
   }
 
@@ -349,13 +333,21 @@ export function createAccepter(deps: {
 
   return {
     accept,
-    waiting: () => ({ rows: line.length, bytes }),
+    waiting: () => ({ rows: line.rows, bytes: line.bytes }),
     storing: () => !down,
     async close() {
       closed = true;
       while (gathering !== null || busy.size > 0) await (gathering ?? Promise.race(busy.values()));
     },
   };
+}
+
+function demandsOfArrivals(arrivals: readonly Arrival[]): Demand[] {
+  return demandsOf(
+    arrivals,
+    (arrival) => arrival.tenant.id,
+    (arrival) => arrival.raw.length,
+  );
 }
 
 /** Milliseconds before a batch is tried again: from 20 up to 500. */

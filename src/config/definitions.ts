@@ -129,6 +129,9 @@ function clashProblem({ kind, what, index, first, second }: Clash<SourceInFile>,
     const path = [...pathOf(second), 'addresses', index];
     return where.problem(path, 'address_repeated', `the mail address ${what} belongs to ${holder} already`);
   }
+  if (kind === 'queue') {
+    return where.problem([...pathOf(second), 'queue'], 'queue_repeated', `is consumed by ${holder} already`);
+  }
   if (what === null) {
     const message = `takes all events that no other feed names, as ${holder} does already; say what one of them accepts`;
     return where.problem(pathOf(second), 'feed_ambiguous', message);

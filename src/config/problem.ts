@@ -19,6 +19,7 @@ export type ProblemCode =
   | 'variable_unknown'
   | 'address_repeated'
   | 'feed_ambiguous'
+  | 'queue_repeated'
   | 'reference_unknown'
   | 'rules_invalid';
 

@@ -104,7 +104,7 @@ export const settingShape = {
       maxMessage: setting(size(1024, 1024 * MIB).prefault('25 MB'), 'Largest mail; a larger one is refused with 552.'),
       maxBuffered: setting(
         size(MIB, 64 * 1024 * MIB).prefault('256 MiB'),
-        'What all mails being received may hold in memory; beyond that senders are told to come back (452).',
+        'What all mails being received may hold in memory; beyond that senders are told to come back (452). Tenants share it: one alone may have half, two a third each.',
       ),
       maxFanOut: setting(
         size(MIB, 64 * 1024 * MIB).prefault('256 MiB'),
@@ -152,6 +152,19 @@ export const settingShape = {
       ),
     }),
   ),
+  amqp: section(
+    'Queues that sources of kind `amqp` consume.',
+    z.strictObject({
+      maxMessage: setting(
+        size(1024, 1024 * MIB).prefault('32 MiB'),
+        'Largest message that is read; a larger one goes to the quarantine.',
+      ),
+      maxBuffered: setting(
+        size(MIB, 64 * 1024 * MIB).prefault('256 MiB'),
+        'What all messages on their way to being stored may hold in memory; the others wait in their queues.',
+      ),
+    }),
+  ),
   channel: section(
     'Taking messages in: channels, de-duplication, back-pressure.',
     z.strictObject({
@@ -176,12 +189,12 @@ export const settingShape = {
       maxBatchBytes: setting(size(MIB, 1024 * MIB).prefault('64 MiB'), 'Most bytes stored by one transaction.'),
       maxWaitingMessages: setting(
         z.int().min(1).max(10_000_000).default(20_000),
-        'Most messages that may wait to be stored; beyond that senders are told to come back (429, 452).',
+        'Most messages that may wait to be stored; beyond that senders are told to come back (429, 452). Tenants share them: one alone may have half, two a third each.',
         { unit: 'messages' },
       ),
       maxWaitingBytes: setting(
         size(MIB, 64 * 1024 * MIB).prefault('256 MiB'),
-        'Most bytes that may wait to be stored; beyond that senders are told to come back (429, 452).',
+        'Most bytes that may wait to be stored; beyond that senders are told to come back (429, 452). Tenants share them likewise.',
       ),
       patienceSeconds: setting(
         z.int().min(0).max(300).default(5),
@@ -223,6 +236,11 @@ export const settingShape = {
         'How long the broker may take to confirm before the delivery counts as pending.',
         { unit: 'ms' },
       ),
+      maxBacklog: setting(
+        z.int().min(1).max(1_000_000_000).default(1_000_000),
+        'Most deliveries that may wait for a broker that is away or in alarm, of all tenants together; beyond that, tenants with no less than an equal share of it are told to come back (503, 451).',
+        { unit: 'deliveries' },
+      ),
     }),
   ),
   lease: section(
@@ -246,6 +264,11 @@ export const settingShape = {
   retention: section(
     'How long things are kept.',
     z.strictObject({
+      contentDays: setting(
+        z.int().min(6).max(36_500).default(90),
+        'Content of messages, in whole generations; what is still open stays. At least as long as their keys: `channel.windowDays` and a day, or `channel.futureHours` where that is more.',
+        { unit: 'days' },
+      ),
       refusalsDays: setting(z.int().min(1).max(365).default(7), 'Refusals.', { unit: 'days' }),
     }),
   ),
@@ -296,14 +319,22 @@ export const tenantSchema = z.strictObject({
 });
 
 /** The whole file: settings, what tenant `default` has, and what other tenants have. */
-export const fileSchema = z.strictObject({
-  ...settingShape,
-  ...definitionShape,
-  tenants: z
-    .record(z.string(), tenantSchema.prefault({}))
-    .prefault({})
-    .describe('Further tenants, each with sources, targets and rules of its own.'),
-});
+export const fileSchema = z
+  .strictObject({
+    ...settingShape,
+    ...definitionShape,
+    tenants: z
+      .record(z.string(), tenantSchema.prefault({}))
+      .prefault({})
+      .describe('Further tenants, each with sources, targets and rules of its own.'),
+  })
+  .superRefine(({ channel, retention }, context) => {
+    // A message outlives its key: while a duplicate is told by it, the original can be looked at.
+    const least = Math.ceil(channel.windowDays + Math.max(1, channel.futureHours / 24));
+    if (retention.contentDays >= least) return;
+    const message = `at least ${least}, because keys are kept for so many days`;
+    context.addIssue({ code: 'custom', path: ['retention', 'contentDays'], message });
+  });
 
 /** What the `waybill` command needs to reach a running Waybill; from the environment alone. */
 export const clientShape = {

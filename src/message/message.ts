@@ -20,6 +20,8 @@ export interface StoredMessage {
   /** SHA-256 of the raw bytes, 32 bytes. */
   readonly sha256: Uint8Array;
   readonly raw: Uint8Array;
+  /** A person had its account erased: nothing is left of it but its place and its hash. */
+  readonly erased?: true;
 }
 
 /** The canonical message: what rules look at and what targets get. Built from a stored message and a view of it. */

@@ -52,7 +52,12 @@ export class Busy extends Error {
 
 /** Nothing can be stored just now (database away, disk short); its sentence says whether anything was accepted. */
 export class Unavailable extends Error {
-  override readonly name = 'Unavailable';
+  override readonly name: string = 'Unavailable';
+}
+
+/** So much waits for the broker that no more is taken until it has some of it. Nothing was accepted. */
+export class Backlogged extends Unavailable {
+  override readonly name = 'Backlogged';
 }
 
 /**

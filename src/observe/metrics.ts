@@ -9,6 +9,12 @@ export interface Readings {
   filters(): readonly { readonly generation: number; readonly fill: number; readonly ready: boolean }[];
   filterAnswers(): { readonly asked: number; readonly maybe: number; readonly found: number };
   waiting(): { readonly rows: number; readonly bytes: number };
+  /** What waits for a broker that is away, by tenant, and whether no more is taken of it. */
+  backlog(): readonly { readonly tenant: string; readonly messages: number; readonly full: boolean }[];
+  /** How far this machine's clock is ahead of the database's. */
+  clockOffsetMs(): number;
+  /** Sources whose queues this process is to consume, and whether it does. */
+  queues(): readonly { readonly tenant: string; readonly source: string; readonly consuming: boolean }[];
 }
 
 /** Everything `/metrics` tells. No account and no message is ever a label. */
@@ -17,9 +23,12 @@ export interface Metrics {
   readonly accepted: Counter<'tenant' | 'source' | 'verdict'>;
   readonly acceptSeconds: Histogram;
   readonly refused: Counter<'ingress' | 'code'>;
+  readonly undecodable: Counter<'tenant' | 'source'>;
   readonly attempts: Counter<'outcome'>;
   readonly deliveries: Counter<'tenant' | 'target' | 'result'>;
   readonly paused: Counter<'tenant' | 'target' | 'code'>;
+  readonly pushedBack: Counter<'tenant' | 'why'>;
+  readonly retention: Counter<'what'>;
 }
 
 export function createMetrics(readings: Readings): Metrics {
@@ -47,6 +56,12 @@ export function createMetrics(readings: Readings): Metrics {
       labelNames: ['ingress', 'code'],
       registers,
     }),
+    undecodable: new Counter({
+      name: 'waybill_undecodable_total',
+      help: 'What came by a queue and went to the quarantine, because no message could be made of it.',
+      labelNames: ['tenant', 'source'],
+      registers,
+    }),
     attempts: new Counter({
       name: 'waybill_attempts_total',
       help: 'Tries to read content, by how they ended.',
@@ -63,6 +78,18 @@ export function createMetrics(readings: Readings): Metrics {
       name: 'waybill_target_paused_total',
       help: 'Targets paused because of what they answered.',
       labelNames: ['tenant', 'target', 'code'],
+      registers,
+    }),
+    pushedBack: new Counter({
+      name: 'waybill_pushed_back_total',
+      help: 'Messages whose senders were told to come back: the line is full (busy), too much waits for the broker (backlog), nothing can be stored (unavailable).',
+      labelNames: ['tenant', 'why'],
+      registers,
+    }),
+    retention: new Counter({
+      name: 'waybill_retention_total',
+      help: 'What retention did: generations whose content was dropped, open messages moved on before, and faults found in what was dropped.',
+      labelNames: ['what'],
       registers,
     }),
   };
@@ -128,6 +155,44 @@ function gauges(registry: Registry, readings: Readings): void {
     collect() {
       const { asked, maybe, found } = readings.filterAnswers();
       this.set(asked === 0 ? 0 : Math.max(0, maybe - found) / asked);
+    },
+  });
+  new Gauge({
+    name: 'waybill_source_consuming',
+    help: 'Whether this process consumes the queue of a source (1); of all processes, one does.',
+    labelNames: ['tenant', 'source'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { tenant, source, consuming } of readings.queues()) this.set({ tenant, source }, consuming ? 1 : 0);
+    },
+  });
+  const full = new Gauge({
+    name: 'waybill_broker_backlog_full',
+    help: 'Whether no more messages are taken of a tenant because too many wait for the broker (1).',
+    labelNames: ['tenant'],
+    registers,
+  });
+  new Gauge({
+    name: 'waybill_broker_backlog_messages',
+    help: 'Deliveries that wait for a broker that is away or in alarm, by tenant; none while it is there.',
+    labelNames: ['tenant'],
+    registers,
+    collect() {
+      this.reset();
+      full.reset();
+      for (const { tenant, messages, full: isFull } of readings.backlog()) {
+        this.set({ tenant }, messages);
+        full.set({ tenant }, isFull ? 1 : 0);
+      }
+    },
+  });
+  new Gauge({
+    name: 'waybill_clock_offset_seconds',
+    help: "How far this machine's clock is ahead of the database's.",
+    registers,
+    collect() {
+      this.set(readings.clockOffsetMs() / 1000);
     },
   });
   new Gauge({

@@ -281,6 +281,23 @@ test('a full queue refuses, message by message', async () => {
   await consumer.close();
 });
 
+test('a full queue whose limit is lifted is used again', async () => {
+  const broker = await startedBroker();
+  const publisher = broker.publisher(own('lifted'));
+  await results(publisher, publications(1, 1));
+  await vhost.api('PUT', `/policies/${vhost.vhost}/lifted`, {
+    pattern: '^waybill\\.acme\\.lifted$',
+    definition: { 'max-length': 2 },
+    'apply-to': 'queues',
+  });
+  await until(
+    async () => (await results(publisher, publications(2, 2)))[0] === 'nacked',
+    'the full queue to refuse a message',
+  );
+  await vhost.api('DELETE', `/policies/${vhost.vhost}/lifted`);
+  await until(async () => (await results(publisher, publications(2, 2)))[0] === 'confirmed', 'the queue to take it');
+});
+
 test('a message beyond the size RabbitMQ takes is refused, and its neighbours go on', async () => {
   const broker = await startedBroker();
   const publisher = broker.publisher(own('large'));
@@ -390,7 +407,7 @@ test('nothing that is told holds the password', async () => {
   const broker = createBroker(url.href);
   broker.start();
   await until(() => notices.some(({ event }) => event === 'down'), 'the refusal');
-  expect(broker.problem()).toContain('403');
+  expect(broker.problem()).toContain('refuses the user');
   expect(JSON.stringify([notices, broker.where, broker.problem()])).not.toContain('wrong-secret');
   expect(() => createBroker('amqp://u:secret@host:port')).toThrow(/^(?!.*secret).*is not a URL/);
 });

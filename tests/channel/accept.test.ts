@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createAccepter } from '../../src/channel/accept.js';
 import { type Batch, type CommitBatch, StoreError } from '../../src/channel/batch.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
-import { Unavailable } from '../../src/message/verdict.js';
+import { Busy, Unavailable } from '../../src/message/verdict.js';
 import { eventArrival, testSecret } from '../support/arrivals.js';
 import { settableClock } from '../support/clock.js';
 import { until } from '../support/until.js';
@@ -150,6 +150,56 @@ describe('two commits at once', () => {
     expect(handedOver).toHaveLength(500);
     begun[0]?.end();
     await first;
+    await accepter.close();
+  });
+});
+
+describe('tenants', () => {
+  const other = { id: 2, name: 'two', channels: 1 };
+  const one = (id: string) => [eventArrival(other, { id })];
+
+  it('share a batch: one message of another goes with the next commit, however much waits of the first', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 100);
+    const first = Array.from({ length: 20 }, (_, i) => accepter.accept(events(100 * i, 100 * i + 100)));
+    await until(() => begun.length === 2, 'both lanes to be busy');
+    const lone = accepter.accept(one('lone'));
+    begun[0]?.end();
+    await until(() => begun.length === 3, 'the next commit');
+    expect(begun[2] && idsOf(begun[2])).toContain('lone');
+    expect(begun[2]?.batch.rows).toHaveLength(100);
+    begun[2]?.end();
+    expect(await lone).toMatchObject([{ verdict: 'sequenced' }]);
+    for (let i = 0; i < begun.length; i++) {
+      begun[i]?.end();
+      await nextTurn();
+      await nextTurn();
+    }
+    await Promise.all(first);
+    await accepter.close();
+  });
+
+  it('find room, however much another one sends: only that one is told to come back', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 100);
+    const taken: Promise<unknown>[] = [];
+    const refused: unknown[] = [];
+    for (let i = 0; i < 100; i++) {
+      taken.push(accepter.accept(events(100 * i, 100 * i + 100)).catch((error: unknown) => refused.push(error)));
+    }
+    const others = Array.from({ length: 1000 }, (_, i) => accepter.accept(one(`other ${i}`)));
+    await nextTurn();
+    await nextTurn();
+    // Of 5,000 the first may have half in line, and one request more per commit that is under way.
+    expect(refused.length).toBeGreaterThanOrEqual(70);
+    expect(refused.every((error) => error instanceof Busy)).toBe(true);
+    for (let i = 0; i < begun.length; i++) {
+      begun[i]?.end();
+      await nextTurn();
+      await nextTurn();
+    }
+    expect((await Promise.all(others)).flat()).toHaveLength(1000);
+    await Promise.all(taken);
     await accepter.close();
   });
 });

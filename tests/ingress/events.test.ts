@@ -58,9 +58,13 @@ beforeEach(async () => {
     sources: () => sources,
     clock,
     inTurns: createInTurns(nextTurn),
-    limits: { maxBodyBytes: MAX_BODY, maxBytesInFlight: 2 * MAX_BODY, maxEvents: 50 },
+    limits: { maxBodyBytes: MAX_BODY, maxBytesInFlight: 4 * MAX_BODY, maxEvents: 50 },
   });
-  server = await serveRoutes(routes, { sender: principal('events.send'), reader: principal('messages.read') });
+  server = await serveRoutes(routes, {
+    sender: principal('events.send'),
+    reader: principal('messages.read'),
+    other: principal('events.send', { id: 99, name: 'other', channels: 4 }),
+  });
 });
 
 afterEach(() => server.close());
@@ -563,7 +567,7 @@ describe('requests', () => {
       await until(() => socket.bytesWritten > MAX_BODY, 'the body to be sent');
       socket.destroy();
     }
-    // Their 1 MB would fill the 400 kB in flight, so that this was answered 429.
+    // Their 1 MB would fill what this tenant may have in flight, so that this was answered 429.
     await until(
       async () => (await send(STRUCTURED, JSON.stringify(event({ data: 'x'.repeat(MAX_BODY - 500) })))).status < 300,
       'room again',
@@ -571,7 +575,7 @@ describe('requests', () => {
     expect(channel.arrivals.every(({ externalId }) => externalId === 'e1')).toBe(true);
   });
 
-  it('are told to wait while too many bytes are in flight', async () => {
+  it('are told to wait while too many bytes of their tenant are in flight, and no others', async () => {
     let release = () => {};
     const held = new Promise<void>((resolve) => {
       release = resolve;
@@ -593,10 +597,13 @@ describe('requests', () => {
     await until(() => waiting === 2, 'the second to wait');
     const third = await send(STRUCTURED, big('c'));
     expect([third.status, third.json.code, third.headers['retry-after']]).toEqual([429, 'busy', '1']);
+    // Its two may have half of the room; there is some for others, who have no feed for this here.
+    const others = await send(STRUCTURED, big('d'), { authorization: 'Bearer other' });
+    expect(others.status).toBe(422);
     release();
     expect([(await first).status, (await second).status]).toEqual([202, 202]);
     expect((await send(STRUCTURED, big('c'))).status).toBe(202);
-    expect(refusals).toEqual([]);
+    expect(refusals.filter(({ tenant }) => tenant === TENANT.id)).toEqual([]);
   });
 
   it('are answered 429 and 503 when the channel can not take them', async () => {

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import type { Verdict } from '../../src/message/verdict.js';
 import { until } from '../support/until.js';
-import { sequenced, start, Wire } from './smtp-harness.js';
+import { everybody, mailSource, OTHER, sequenced, start, Wire } from './smtp-harness.js';
 
 const MB = 1_000_000;
 
@@ -176,6 +176,31 @@ test('the memory of all mails together is bounded: who comes too late is told to
   expect(await first.reply()).toMatch(/^250 /);
   expect(calls).toHaveLength(1);
   expect(refusals.map((refusal) => refusal.code)).toEqual(['buffers_full', 'buffers_full']);
+  await until(() => ingress.stats().bufferedBytes === 0, 'the memory to be free');
+});
+
+test('mail to one tenant takes half of that memory at most, and leaves the rest to the others', async () => {
+  const { port, ingress } = await start(
+    { maxBufferedBytes: 600_000 },
+    { sourceList: [...everybody, mailSource(['@other.example'], { from: 'recipient' }, OTHER)] },
+  );
+  const wires = await Promise.all(Array.from({ length: 4 }, () => Wire.greeted(port)));
+  const [first, second, third, others] = wires as [Wire, Wire, Wire, Wire];
+  for (const wire of [first, second]) await wire.envelope('a@example.net', 'b@example.com');
+  first.write('x'.repeat(200_000));
+  await until(() => ingress.stats().bufferedBytes >= 200_000, 'the first mail to be in memory');
+  second.write('y'.repeat(200_000));
+  second.write('\r\n.\r\n');
+  expect(await second.reply()).toBe('452 4.3.1 Too much mail is coming in just now, try again later');
+  // Said before the data, where the size is.
+  await until(() => ingress.stats().bufferedBytes < 300_000, 'the second mail to be let go');
+  await third.ask('MAIL FROM:<a@example.net> SIZE=300000');
+  expect(await third.ask('RCPT TO:<b@example.com>')).toMatch(/^452 4\.3\.1 /);
+  expect(await third.ask('RCPT TO:<b@other.example>')).toMatch(/^250 /);
+  await others.envelope('a@example.net', 'b@other.example');
+  expect(await others.body(Buffer.from(`${'z'.repeat(300_000)}\r\n`))).toMatch(/^250 /);
+  first.write('\r\n.\r\n');
+  expect(await first.reply()).toMatch(/^250 /);
   await until(() => ingress.stats().bufferedBytes === 0, 'the memory to be free');
 });
 

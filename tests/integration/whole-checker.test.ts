@@ -34,6 +34,9 @@ const WRONGS: readonly (readonly [sql: string, said: RegExp])[] = [
   ],
   ['update reader set planned = planned - 1 where channel = 1', /default\/1 says \d+ planned, its plans say/],
   ['delete from plan where channel = 1 and number = 1', /plan 2 of default\/1 comes where plan 1 should/],
+  ['delete from plan where channel = 1 and number = 1', /default has 40 messages, and \d+ of them stand somewhere/],
+  ['update channel set conflicts = conflicts + 1 where channel = 1', /counts 1 conflict, and 0 are kept/],
+  ['update channel set expired = expired + 1 where channel = 1', /counts 1 expired, and 0 are kept/],
   [
     `update plan set runs = replace(runs::text, '"s":1,', '"s":2,')::json where channel = 1`,
     /goes on with 2 instead of 1/,

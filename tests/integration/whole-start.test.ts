@@ -56,6 +56,16 @@ test('a data directory that can not be written is named', async () => {
   }
 });
 
+test('a database that could lose what was acknowledged is refused, with the setting that is wrong', async () => {
+  const site = await install({ config: CONFIG, rules: RULES });
+  const url = new URL(site.databaseUrl);
+  url.searchParams.set('options', '-c synchronous_commit=off');
+  const ended = await site.run(['start'], { DATABASE_URL: url.href });
+  expect(ended).toMatchObject({ code: 1, stdout: '' });
+  expect(ended.stderr).toContain('set synchronous_commit = on');
+  expect(ended.stderr).not.toMatch(/\n\s+at /);
+});
+
 test('a configuration that does not hold is refused, with every problem and its place', async () => {
   const site = await install({ config: CONFIG, rules: RULES });
   await site.write(

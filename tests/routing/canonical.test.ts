@@ -159,6 +159,17 @@ describe('inbound fields that look like ours (4.0)', () => {
     });
   });
 
+  it("in an AMQP message's envelope too, where headers may be tables", () => {
+    const meta = JSON.stringify({
+      routingKey: 'a',
+      headers: { 'waybill-epoch': 3, 'authentication-results': { toString: 1 }, x: [{ valueOf: 1 }] },
+    });
+    expect(canonical({ kind: 'amqp', meta }).envelope).toEqual({
+      routingKey: 'a',
+      headers: { 'untrusted-waybill-epoch': 3, 'authentication-results': { toString: 1 }, x: [{ valueOf: 1 }] },
+    });
+  });
+
   it('are seen by rules under that name alone', () => {
     const message = canonical({}, { headers: [['waybill-late', 'true']] });
     expect(matches('{ headers.untrusted-waybill-late: true }', message)).toBe(true);

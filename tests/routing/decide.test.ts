@@ -207,6 +207,15 @@ describe('fields', () => {
     expect(matches('{ envelope.headers.x-github-event: push }', hook)).toBe(true);
   });
 
+  it("an AMQP message's headers are found in its envelope, however they are written", () => {
+    const headers = { 'X-Shop': 'north', 'x-tags': ['a', 'b'], nested: { toString: 1 } };
+    const queued = message({ kind: 'amqp', envelope: { routingKey: 'orders.new', headers } });
+    expect(matches('{ headers.x-shop: north, kind: amqp }', queued)).toBe(true);
+    expect(matches('{ headers.X-TAGS: b }', queued)).toBe(true);
+    expect(matches('{ headers.x-missing: { exists: false } }', queued)).toBe(true);
+    expect(matches('{ envelope.routingKey: { prefix: orders. } }', queued)).toBe(true);
+  });
+
   it('are not read unless a rule asks, and then once', () => {
     const reads: string[] = [];
     const view = new Proxy(

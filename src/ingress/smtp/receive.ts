@@ -1,5 +1,5 @@
 import type { PassThrough } from 'node:stream';
-import type { Memory } from './memory.js';
+import type { Room } from '../../channel/room.js';
 import type { RefusalCode } from './refusals.js';
 
 /** What a piece of a mail takes in memory beside its bytes: a Buffer of its own. A mail that trickles in pays for it. */
@@ -19,7 +19,7 @@ export type Received =
  */
 export function receive(
   stream: PassThrough,
-  limits: { readonly maxBytes: number; readonly memory: Memory },
+  limits: { readonly maxBytes: number; readonly memory: Room; readonly tenant: number },
   giveUp: (code: RefusalCode) => void,
 ): Promise<Received> {
   return new Promise((resolve) => {
@@ -30,9 +30,10 @@ export function receive(
     let refusal: RefusalCode | undefined;
     let ended = false;
 
+    const { maxBytes, memory, tenant } = limits;
     const release = (): void => {
       pieces = [];
-      limits.memory.release(reserved);
+      memory.remove(tenant, reserved);
       reserved = 0;
     };
     const refuse = (code: RefusalCode): void => {
@@ -43,8 +44,8 @@ export function receive(
     stream.on('data', (piece: Buffer) => {
       if (refusal === undefined) {
         size += piece.length;
-        if (size > limits.maxBytes) refuse('too_large');
-        else if (!limits.memory.reserve(piece.length + PIECE_BYTES)) refuse('buffers_full');
+        if (size > maxBytes) refuse('too_large');
+        else if (!memory.take(tenant, piece.length + PIECE_BYTES, reserved)) refuse('buffers_full');
         else {
           reserved += piece.length + PIECE_BYTES;
           pieces.push(piece);
@@ -53,7 +54,7 @@ export function receive(
       }
       const before = discarded;
       discarded += piece.length;
-      if (before <= limits.maxBytes && discarded > limits.maxBytes) giveUp(refusal);
+      if (before <= maxBytes && discarded > maxBytes) giveUp(refusal);
     });
     stream.on('end', () => {
       ended = true;

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { PassThrough } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Address, Authentication, Session } from 'smtp-server/lib/smtp-server.js';
+import { Room } from '../../channel/room.js';
 import type { MailSource, Source, SourceDirectory } from '../../channel/source.js';
 import type { Clock } from '../../message/clock.js';
 import type { Refuse } from '../../message/refusal.js';
@@ -10,7 +11,6 @@ import type { Group } from './account.js';
 import { folded, isPostmaster, type MailAddress, mailAddress, NOBODY, written } from './address.js';
 import { answerTo } from './answer.js';
 import { arrivalsOf, groupsOf, type Login, type Mail } from './arrivals.js';
-import { Memory } from './memory.js';
 import { loopback, peerOf, within } from './network.js';
 import { Peers } from './peers.js';
 import { type Received, receive } from './receive.js';
@@ -59,7 +59,7 @@ export async function startSmtp(deps: SmtpDeps): Promise<SmtpIngress> {
 class Ingress {
   readonly #deps: SmtpDeps;
   readonly #peers: Peers;
-  readonly #memory: Memory;
+  readonly #memory: Room;
   readonly #trustsXclient: (address: string) => boolean;
   readonly #server: MailServer;
   #closing = false;
@@ -68,7 +68,7 @@ class Ingress {
     const { settings } = deps;
     this.#deps = deps;
     this.#peers = new Peers(settings, deps.clock);
-    this.#memory = new Memory(settings.maxBufferedBytes);
+    this.#memory = new Room(settings.maxBufferedBytes);
     this.#trustsXclient = within(settings.trusted.xclient);
     this.#server = new MailServer(
       {
@@ -240,6 +240,7 @@ class Ingress {
     if (recipients.size >= settings.maxRecipients) return 'too_many_recipients';
     const { mailFrom } = connection.session.envelope;
     const size = mailFrom ? declaredSize(mailFrom.args) : 0;
+    if (recipients.size === 0 && !this.#memory.fits(source.tenant.id, size)) return 'buffers_full';
     if (recipients.size > 0 && (recipients.size + 1) * size > settings.maxFanOutBytes) return 'too_many_recipients';
     recipients.set(name, source);
     return undefined;
@@ -258,8 +259,12 @@ class Ingress {
     done: (error: Error | null, text?: string) => void,
   ): Promise<void> {
     connection.receiving = true;
-    const { maxMessageBytes } = this.#deps.settings;
-    const received = await receive(stream, { maxBytes: maxMessageBytes, memory: this.#memory }, (code) => {
+    const limits = {
+      maxBytes: this.#deps.settings.maxMessageBytes,
+      memory: this.#memory,
+      tenant: payerOf(connection),
+    };
+    const received = await receive(stream, limits, (code) => {
       connection.refuse(code);
       connection.close();
     });
@@ -355,6 +360,14 @@ class Ingress {
     }
   }
 }
+
+/** Whose share of the memory a mail takes. One for several tenants is in memory once, and the first named pays for it. */
+function payerOf(connection: MailConnection): number {
+  const [first] = connection.recipients.values();
+  return first?.tenant.id ?? NO_TENANT;
+}
+
+const NO_TENANT = 0;
 
 function declaredSize(args: Address['args']): number {
   const size = args ? args.SIZE : undefined;
