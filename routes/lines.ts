@@ -7,6 +7,8 @@ export const LINES_TYPE = 'application/x-ndjson';
 
 /** Whether a caller may still have an answer that goes on for long is asked again this often. */
 const RECHECK_MS = 5_000;
+/** A caller that reads nothing for so long is cut off. */
+const UNREAD_MS = 30_000;
 
 export interface LinesDeps {
   readonly now: () => number;
@@ -48,7 +50,9 @@ async function write(response: ServerResponse, value: object): Promise<void> {
   if (response.write(`${JSON.stringify(value)}\n`)) return;
   const gone = new AbortController();
   const leave = () => gone.abort();
+  const timer = setTimeout(() => response.destroy(), UNREAD_MS);
   response.once('close', leave);
   await once(response, 'drain', { signal: gone.signal }).catch(() => undefined);
   response.off('close', leave);
+  clearTimeout(timer);
 }

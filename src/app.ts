@@ -239,8 +239,10 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       parkAfterMs: settings.content.parkAfterMs,
       roundRows: 2000,
       roundBytes: 32 * 1024 * 1024,
-      handoverBytes: 64 * 1024 * 1024,
+      handoverBytes: 128 * 1024 * 1024,
       maxUnconfirmed: 5000,
+      maxUnconfirmedBytes: 64 * 1024 * 1024,
+      dispatchBytes: 256 * 1024 * 1024,
     },
     observe: {
       planned: (tenant, channel, first, last) => {
@@ -348,7 +350,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   };
 
   const heard = createHearing({ owner: () => owner, notices, pendingNotices, directory, log });
-  const bulletin = openBulletin({ pool, url: database.url, process, heard, log });
+  const bulletin = openBulletin({ pool: work, url: database.url, process, heard, log });
   running.onStop(() => bulletin.close());
   // Nobody else can have been at an embedded database.
   if (database.directory !== null) await leases.forgetOthers();

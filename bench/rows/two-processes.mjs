@@ -1,5 +1,5 @@
 import { connect } from '../consumer.mjs';
-import { atLeast, compared, inTurn, until } from '../measure.mjs';
+import { atLeast, compared, inTurn, median, tenths, until } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 import { accept } from './batch-accept.mjs';
 import { carry, consumerOf } from './end-to-end.mjs';
@@ -19,11 +19,25 @@ async function carried(scale) {
   try {
     const consumer = await consumerOf(stack, connection);
     const requests = Math.ceil(40 * scale);
+    const warmUp = Math.ceil(requests / 2);
+    const costs = { one: [], two: [] };
+    const costing = async (name, processes) => {
+      const used = () => processes.reduce((sum, each) => sum + each.cpuMs(), 0);
+      const before = used();
+      const rate = await carry(processes, consumer, requests);
+      costs[name].push((used() - before) / requests);
+      return rate;
+    };
     const found = compared(
       await inTurn(
         5,
-        () => withSecond(stack, pool, (second) => carry([stack, second], consumer, requests)),
-        () => carry([stack], consumer, requests),
+        () =>
+          withSecond(stack, pool, async (second) => {
+            // A process that has just started is slow at first.
+            await carry([second], consumer, warmUp);
+            return costing('two', [stack, second]);
+          }),
+        () => costing('one', [stack]),
       ),
     );
     return {
@@ -32,7 +46,11 @@ async function carried(scale) {
       ...found,
       limitIs: 'one process',
       goals: [atLeast('ratio', found.ratio, 1.0)],
-      also: { cameTwice: consumer.repeats() },
+      also: {
+        nodeMicrosPerEvent: tenths(median(costs.two)),
+        ofOneProcess: tenths(median(costs.one)),
+        cameTwice: consumer.repeats(),
+      },
     };
   } finally {
     await connection.close();
@@ -45,6 +63,7 @@ async function accepted(scale) {
   try {
     const requests = Math.ceil(100 * scale);
     const second = await stack.add();
+    await accept([stack, second], requests);
     const found = compared(
       await inTurn(
         5,

@@ -56,14 +56,14 @@ export interface AtOnce {
   resting(): boolean;
   /** Something is being sent, or has an outcome that can be written. */
   unfinished(): boolean;
-  /** Resolves once no more than so many deliveries have no answer; at once when nothing is being sent. */
-  room(most: number): Promise<void>;
+  /** Resolves once no more deliveries, and bytes of their messages, have no answer; at once when nothing is being sent. */
+  room(most: { readonly deliveries: number; readonly bytes: number }): Promise<void>;
 }
 
 export function createAtOnce(deps: AtOnceDeps): AtOnce {
   const { states } = deps;
   let outcomes: PlanOutcome[] = [];
-  let unconfirmed = 0;
+  const unconfirmed = { deliveries: 0, bytes: 0 };
   const sending = new Set<Promise<void>>();
   /** How many plans are being sent, by channel. */
   const channels = new Counts();
@@ -86,7 +86,9 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     const { targets, count } = byTarget(plan.runs);
     const channel = channelKey(held.tenant, held.channel);
     const state = states.get(channel);
-    unconfirmed += count;
+    const bytes = bytesOf(ready, targets);
+    unconfirmed.deliveries += count;
+    unconfirmed.bytes += bytes;
     channels.add(channel);
     for (const target of targets.keys()) lines.add(lineKey({ ...held, target }));
     const unsent = await Promise.all(
@@ -103,7 +105,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
         return waiting;
       }),
     );
-    unconfirmed -= count;
+    unconfirmed.deliveries -= count;
+    unconfirmed.bytes -= bytes;
     channels.remove(channel);
     outcomes.push({ held, plan: plan.number, targets: [...targets.keys()], unsent: unsent.flat() });
     deps.ended();
@@ -224,7 +227,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     resting: () => sending.size === 0 && outcomes.length === 0,
     unfinished: () => sending.size > 0 || writable().length > 0,
     async room(most) {
-      while (unconfirmed > most && sending.size > 0) await Promise.race(sending);
+      const isTooMuch = () => unconfirmed.deliveries > most.deliveries || unconfirmed.bytes > most.bytes;
+      while (isTooMuch() && sending.size > 0) await Promise.race(sending);
     },
   };
 }
@@ -241,6 +245,14 @@ function byTarget(runs: Drawn['plan']['runs']): { targets: Map<number, PlannedDe
     else targets.set(each.target, [each]);
   }
   return { targets, count };
+}
+
+/** Bytes of the messages that are kept until their deliveries have an answer. */
+function bytesOf(ready: ReadonlyMap<number, Ready>, targets: ReadonlyMap<number, readonly PlannedDelivery[]>): number {
+  if (targets.size === 0) return 0;
+  let bytes = 0;
+  for (const { message } of ready.values()) bytes += message.raw.length;
+  return bytes;
 }
 
 function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {

@@ -1,3 +1,4 @@
+import type { Room } from '../channel/room.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
@@ -5,7 +6,7 @@ import { readyOf } from './planning.js';
 import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
   type Canonical,
-  type ChannelState,
+  type ChannelStates,
   channelKey,
   countPending,
   type OwnerDirectory,
@@ -39,7 +40,9 @@ export interface DispatchDeps {
   readonly clock: Clock;
   /** Reads an event's view in place; mail's views are stored. */
   readonly viewInPlace: (message: Ready['message'], rung: number) => Ready['view'];
-  readonly states: ReadonlyMap<string, ChannelState>;
+  readonly states: ChannelStates;
+  /** Bytes of messages that are being sent, of all targets; tenants share it. */
+  readonly memory: Room;
   /** Whether something of a line was sent at once and is not written down: it may yet have to go before what waits. */
   readonly inFlight: (line: WaitingLine) => boolean;
   /** Goes on beside the dispatcher; a failure of it is said, and the delivery is taken up again. */
@@ -52,12 +55,13 @@ export interface DispatchDeps {
 const LINE_BATCH = 1000;
 const BATCH_BYTES = 32 * 1024 * 1024;
 
-/** As many from the front as fit; the first one always goes. */
-function withinBytes(due: readonly DueDelivery[]): DueDelivery[] {
+/** As many from the front as there is memory for. One that is larger than all of it goes when nothing else does. */
+function withinBytes(due: readonly DueDelivery[], memory: Room): DueDelivery[] {
   let bytes = 0;
   const end = due.findIndex((each, i) => {
     bytes += each.size;
-    return i > 0 && bytes > BATCH_BYTES;
+    if (i > 0 && bytes > BATCH_BYTES) return true;
+    return !memory.fits(each.tenant, bytes) && (i > 0 || memory.used > 0);
   });
   return due.slice(0, end === -1 ? due.length : end);
 }
@@ -81,10 +85,13 @@ export async function dispatchTarget(deps: DispatchDeps, target: Target, underWa
   const wanted = { tenant: target.tenant.id, id: target.id, inLine };
   const found = await deps.store.due(wanted, held, room + underWay.size);
   // A channel may have been given to another owner while the store was asked.
-  const ours = found.filter((each) => isRead(deps, each) && !underWay.has(keyOf(each)));
-  const due = withinBytes(ours.slice(0, room));
+  const ours = found.filter((each) => isRead(deps, each, held) && !underWay.has(keyOf(each)));
+  const due = withinBytes(ours.slice(0, room), deps.memory);
   if (due.length === 0) return false;
-  for (const each of due) underWay.begin(keyOf(each));
+  for (const each of due) {
+    underWay.begin(keyOf(each));
+    deps.memory.add(each.tenant, each.size);
+  }
   if (inLine) return (await tryAndRelease(deps, target, due, underWay)) > 0;
   for (const each of due) deps.aside(tryAndRelease(deps, target, [each], underWay));
   return false;
@@ -100,7 +107,10 @@ async function tryAndRelease(
   try {
     return await tryTogether(deps, target, await outgoingOf(deps, target, due));
   } finally {
-    for (const each of due) underWay.end(keyOf(each));
+    for (const each of due) {
+      underWay.end(keyOf(each));
+      deps.memory.remove(each.tenant, each.size);
+    }
   }
 }
 
@@ -123,15 +133,16 @@ function roomOf(target: Target, underWay: UnderWay): number {
 
 /** Channels of this process in which something waits for the target. */
 function waitingChannels(deps: DispatchDeps, target: Target): Held[] {
-  return [...deps.states.values()]
-    .filter((state) => isRead(deps, state.held))
-    .filter((state) => state.held.tenant === target.tenant.id && state.pending.has(target.id))
+  return deps.states
+    .ofTenant(target.tenant.id)
+    .filter((state) => state.leavingSince === null && state.pending.has(target.id))
     .map((state) => state.held);
 }
 
-/** Whether this process reads the channel, and is not about to leave it. */
-function isRead(deps: DispatchDeps, { tenant, channel }: { tenant: number; channel: number }): boolean {
-  return deps.states.get(channelKey(tenant, channel))?.leavingSince === null;
+/** Whether this process still reads the channel as it did when it began to look, and is not about to leave it. */
+function isRead(deps: DispatchDeps, { tenant, channel }: DueDelivery, held: readonly Held[]): boolean {
+  const state = deps.states.get(channelKey(tenant, channel));
+  return state?.leavingSince === null && held.includes(state.held);
 }
 
 export function keyOf(due: { target: number; channel: number; epoch: number; number: number }): string {

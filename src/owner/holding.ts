@@ -6,14 +6,14 @@ import type { Handover } from './handover.js';
 import { BeatWatch, type Lease, type LeaseSettings, type LeaseStore, type Presence } from './leases.js';
 import type { Held, OwnerStore } from './ports.js';
 import { movesOf } from './shares.js';
-import { type ChannelState, channelKey, channelState, type OwnerDirectory } from './state.js';
+import { type ChannelState, type ChannelStates, channelKey, channelState, type OwnerDirectory } from './state.js';
 
 export interface HoldingDeps {
   readonly process: string;
   readonly store: OwnerStore;
   readonly leases: LeaseStore;
   readonly directory: () => OwnerDirectory;
-  readonly states: Map<string, ChannelState>;
+  readonly states: ChannelStates;
   readonly handover: Handover;
   readonly atOnce: AtOnce;
   /** Whether a round, a try or a delivery of a channel has begun and not ended. */
@@ -43,7 +43,7 @@ export interface Holding {
   /** Once, whatever the time: who else lives, and what is to be taken or left. */
   lookAround(): Promise<void>;
   /** Begins what is held and not begun: just taken, of a tenant that was unknown, or forgotten after a failed round. */
-  beginHeld(): Promise<void>;
+  beginHeld(): void;
   /** Between two rounds: from here on nothing new of those channels is begun. */
   letGo(): void;
   drop(state: ChannelState): void;
@@ -51,13 +51,17 @@ export interface Holding {
   accompanied(): boolean;
   /** A lease may have become free: look at once. */
   look(): void;
-  stop(): void;
+  /** Begins nothing more; resolves when what was being begun has. */
+  stop(): Promise<void>;
 }
 
 /** What is under way of a channel may take so long to end before the process goes on with it instead. */
 const LEAVE_MS = 5_000;
-/** How long a channel that could not be left is let alone. */
+/** How long a channel that could not be left is let alone; twice as long each time, up to an hour. */
 const LEAVE_AGAIN_MS = 10_000;
+const LEAVE_AGAIN_AT_MOST_MS = 3_600_000;
+/** Channels that are left at a time: nobody reads them meanwhile. */
+const LEFT_AT_A_TIME = 64;
 /** Channels whose state is read at the same time. */
 const BEGUN_AT_A_TIME = 4;
 /** Looks at the beats of others for each of one's own: a death is seen that much sooner. */
@@ -68,7 +72,7 @@ export function createHolding(deps: HoldingDeps): Holding {
   const watch = new BeatWatch(clock, settings);
   const beatBell = createBell();
   const lookBell = createBell();
-  const notBefore = new Map<string, number>();
+  const stayed = new Map<string, { until: number; times: number }>();
   let toLeave: Held[] = [];
   let owners: readonly string[] = [deps.process];
   let presence: Presence = { living: [], isLost: () => false };
@@ -104,10 +108,10 @@ export function createHolding(deps: HoldingDeps): Holding {
     decided = clock.monotonic();
     const found = await leases.leases();
     dropLost(found);
-    const moves = movesOf(found, owners, deps.process, presence.isLost);
+    const moves = movesOf(found, owners, deps.process, presence.isLost, mayLeave);
     if (moves.take.length > 0) await take(moves.take);
-    toLeave = moves.give.filter(mayLeave);
-    await beginHeld();
+    toLeave = moves.give.slice(0, LEFT_AT_A_TIME);
+    beginHeld();
     if (toLeave.length > 0) deps.wake();
   }
 
@@ -117,8 +121,8 @@ export function createHolding(deps: HoldingDeps): Holding {
     if (taken.length < wanted.length) lookedFor = true;
   }
 
-  function mayLeave({ tenant, channel }: Held): boolean {
-    return (notBefore.get(channelKey(tenant, channel)) ?? 0) <= clock.monotonic();
+  function mayLeave({ tenant, channel }: Lease): boolean {
+    return (stayed.get(channelKey(tenant, channel))?.until ?? 0) <= clock.monotonic();
   }
 
   function dropLost(found: readonly Lease[]): void {
@@ -143,7 +147,10 @@ export function createHolding(deps: HoldingDeps): Holding {
     // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
     if (!tenant) return;
     const known = atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term);
-    await store.writePlans([], known);
+    await store.writePlans([], known).catch((error: unknown) => {
+      atOnce.putBack(known);
+      throw error;
+    });
     const adopted = await store.adoptOpenPlans(held);
     const reader = await store.loadReader(held);
     const state = channelState(held, tenant, reader);
@@ -157,8 +164,11 @@ export function createHolding(deps: HoldingDeps): Holding {
   // One after another: two that begin the same channel would each take the other's plans for an old owner's.
   let beginning: Promise<void> = Promise.resolve();
 
-  function beginHeld(): Promise<void> {
+  function beginHeld(): void {
+    if (waitingToBegin) return;
+    waitingToBegin = true;
     const begun = beginning.then(async () => {
+      waitingToBegin = false;
       const toBegin = (await leases.leases()).filter(isToBegin);
       await Promise.all(
         Array.from({ length: BEGUN_AT_A_TIME }, async () => {
@@ -170,9 +180,9 @@ export function createHolding(deps: HoldingDeps): Holding {
         }),
       );
     });
-    beginning = begun.catch(() => undefined);
-    return begun;
+    beginning = begun.catch((error: unknown) => log.warn({ err: error }, 'channels wait to be read; trying again'));
   }
+  let waitingToBegin = false;
 
   function isToBegin({ tenant, channel, holder }: Lease): boolean {
     const key = channelKey(tenant, channel);
@@ -183,13 +193,16 @@ export function createHolding(deps: HoldingDeps): Holding {
   /** Gives back what has nothing under way any more; what takes too long is read on, and left another time. */
   async function leave(): Promise<void> {
     const leaving = [...states.values()].filter((state) => state.leavingSince !== null);
-    const ready = leaving.filter(isQuiet);
-    if (ready.length > 0) {
-      await leases.give(ready.map(({ held }) => held));
-      for (const state of ready) drop(state);
+    const ready = new Set(leaving.filter(isQuiet));
+    if (ready.size > 0) {
+      await leases.give([...ready].map(({ held }) => held));
+      for (const state of ready) {
+        stayed.delete(channelKey(state.held.tenant, state.held.channel));
+        drop(state);
+      }
       deps.given();
     }
-    for (const state of leaving) if (!ready.includes(state)) stayWhenLate(state);
+    for (const state of leaving) if (!ready.has(state)) stayWhenLate(state);
   }
 
   function isQuiet(state: ChannelState): boolean {
@@ -202,7 +215,9 @@ export function createHolding(deps: HoldingDeps): Holding {
     const now = clock.monotonic();
     if (now - (state.leavingSince ?? now) < LEAVE_MS) return;
     state.leavingSince = null;
-    notBefore.set(channelKey(state.held.tenant, state.held.channel), now + LEAVE_AGAIN_MS);
+    const key = channelKey(state.held.tenant, state.held.channel);
+    const times = (stayed.get(key)?.times ?? 0) + 1;
+    stayed.set(key, { until: now + Math.min(LEAVE_AGAIN_MS * 2 ** (times - 1), LEAVE_AGAIN_AT_MOST_MS), times });
     deps.wake();
   }
 
@@ -227,6 +242,7 @@ export function createHolding(deps: HoldingDeps): Holding {
     stop() {
       stopping = true;
       for (const bell of [beatBell, lookBell]) bell.ring();
+      return beginning;
     },
   };
 }

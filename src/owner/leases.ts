@@ -4,9 +4,10 @@ import type { Held } from './ports.js';
 export interface Lease {
   readonly tenant: number;
   readonly channel: number;
-  /** Null, or a process that may be gone. */
   readonly holder: string | null;
   readonly term: number;
+  /** Whether the holder is among the processes, dead ones too. */
+  readonly present: boolean;
 }
 
 /** A process as it shows itself: each beat is one more than the last. */
@@ -46,7 +47,7 @@ export interface LeaseSettings {
 export interface Presence {
   /** Those whose beat was seen to move. One that was never seen before may be dead, and is not among them yet. */
   readonly living: readonly ProcessBeat[];
-  /** Whether a process has gone, or shown no life for the whole time: what it holds may be taken. */
+  /** Whether a process has shown no life for the whole time: what it holds may be taken. */
   readonly isLost: (id: string) => boolean;
 }
 
@@ -79,7 +80,8 @@ export class BeatWatch {
     for (const process of processes) this.#note(process, now);
     return {
       living: processes.filter(({ id }) => this.#seen.get(id)?.state === 'living'),
-      isLost: (id) => (this.#seen.get(id)?.state ?? 'lost') === 'lost',
+      // One that came after this look is not known, and so not lost.
+      isLost: (id) => this.#seen.get(id)?.state === 'lost',
     };
   }
 

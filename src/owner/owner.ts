@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { SequencedRow } from '../channel/accept.js';
+import { Room } from '../channel/room.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { SendResult } from '../message/delivery.js';
@@ -17,6 +18,7 @@ import { recount } from './recount.js';
 import {
   type Canonical,
   type ChannelState,
+  ChannelStates,
   type ContentPort,
   channelKey,
   countPending,
@@ -36,8 +38,11 @@ export interface OwnerSettings extends LeaseSettings {
   readonly roundRows: number;
   readonly roundBytes: number;
   readonly handoverBytes: number;
-  /** Deliveries sent at once whose answer is still out; beyond it the next round waits. */
+  /** Deliveries sent at once whose answer is still out, and bytes of their messages; beyond it the next round waits. */
   readonly maxUnconfirmed: number;
+  readonly maxUnconfirmedBytes: number;
+  /** What the dispatchers of all targets may have in memory. */
+  readonly dispatchBytes: number;
 }
 
 export interface OwnerDeps {
@@ -108,7 +113,7 @@ export interface Owner {
  */
 export function createOwner(deps: OwnerDeps): Owner {
   const { store, clock, settings, log } = deps;
-  const states = new Map<string, ChannelState>();
+  const states = new ChannelStates();
   const handover = createHandover(settings.handoverBytes);
   const slots = createSlots(deps.content.slots);
   const resolved: Resolved[] = [];
@@ -156,6 +161,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     clock,
     viewInPlace: (message, rung) => deps.content.inPlace(message, undefined, rung),
     states,
+    memory: new Room(settings.dispatchBytes),
     inFlight: (line) => atOnce.inFlight(line),
     aside: (work) => {
       const done = guarded('dispatch', () => work).finally(() => {
@@ -214,6 +220,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
     while (!stopping || atOnce.unfinished()) {
+      inRound.keys = new Set();
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
           looked = clock.monotonic();
@@ -229,7 +236,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** What came in by other processes, what people decided, what was parked: found by looking, once in a while. */
   async function look(): Promise<void> {
-    await holding.beginHeld();
+    holding.beginHeld();
     const held = [...states.values()].map((state) => state.held);
     for (const [key, last] of await store.lastSequences(held)) {
       const state = states.get(key);
@@ -284,7 +291,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         );
       }
       afterRound(drawings, closing, late, directory);
-      if (!stopping) await atOnce.room(settings.maxUnconfirmed);
+      if (!stopping) await atOnce.room({ deliveries: settings.maxUnconfirmed, bytes: settings.maxUnconfirmedBytes });
       return drawings.length > 0 || closing.length > 0;
     } catch (error) {
       // They are still true, and are written before their channels begin anew.
@@ -348,13 +355,21 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
   async function takeRound(): ReturnType<typeof takeNext> {
     if (stopping) return [];
-    const behind = turnOf(reading().filter((state) => state.known > state.planned));
+    const behind = someOf(turnOf(reading().filter((state) => state.known > state.planned)));
     for (const state of behind) inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
     const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
     const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
     const mails = Math.max(1, Math.floor((MAILS_A_ROUND_PER_SLOT * deps.content.slots) / Math.max(1, behind.length)));
     return takeNext(behind, { rows, bytes, mails }, handover, store);
   }
+
+  /** As many channels as a round can take something of; the others come in the next ones. */
+  function someOf(behind: readonly ChannelState[]): readonly ChannelState[] {
+    if (behind.length <= CHANNELS_A_ROUND) return behind;
+    firstOfRound = (firstOfRound + CHANNELS_A_ROUND) % behind.length;
+    return [...behind.slice(firstOfRound), ...behind.slice(0, firstOfRound)].slice(0, CHANNELS_A_ROUND);
+  }
+  let firstOfRound = 0;
 
   /** Channels of which something new may be begun. */
   function reading(): ChannelState[] {
@@ -485,7 +500,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       for (const target of deps.directory().targets()) {
         const key = channelKey(target.tenant.id, target.id);
         if (busy.has(key) || !deps.senderOf(target)) continue;
-        const work = dispatchOne(key).finally(() => busy.delete(key));
+        const work = dispatchOne(target.tenant.id, target.id).finally(() => busy.delete(key));
         busy.set(key, work);
       }
       await dispatchBell.wait(settings.pollMs);
@@ -494,14 +509,11 @@ export function createOwner(deps: OwnerDeps): Owner {
   }
 
   /** One target's turn: on until nothing of it may go. Its slowness is its own. */
-  async function dispatchOne(key: string): Promise<void> {
-    const underWay = underWayOf(key);
+  async function dispatchOne(tenant: number, id: number): Promise<void> {
+    const underWay = underWayOf(channelKey(tenant, id));
     await guarded('dispatch', async () => {
       for (let more = true; more && !stopping; ) {
-        const target = deps
-          .directory()
-          .targets()
-          .find((each) => channelKey(each.tenant.id, each.id) === key);
+        const target = deps.directory().target(tenant, id);
         more = target ? await dispatchTarget(dispatchDeps, target, underWay) : false;
       }
     });
@@ -521,7 +533,9 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function trySuspectAt({ tenant, channel, sequence }: { tenant: number; channel: number; sequence: number }) {
     const state = states.get(channelKey(tenant, channel));
-    if (stopping || !state || state.leavingSince !== null || tryingOf(state).has(sequence)) return;
+    // Each holds its message until the next round.
+    if (stopping || resolved.length >= MOST_RESOLVED) return;
+    if (!state || state.leavingSince !== null || tryingOf(state).has(sequence)) return;
     tryingOf(state).add(sequence);
     const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
       tryingOf(state).delete(sequence);
@@ -546,7 +560,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         for (const each of error.channels) {
           const key = channelKey(each.tenant, each.channel);
           const state = states.get(key);
-          if (state) holding.drop(state);
+          if (state?.held.term === each.term) holding.drop(state);
         }
         log.warn({ channels: error.channels.length }, 'leases were taken over by another process');
       } else {
@@ -601,9 +615,10 @@ export function createOwner(deps: OwnerDeps): Owner {
       [...states.values()].map(({ held, planned }) => ({ tenant: held.tenant, channel: held.channel, planned })),
     async stop() {
       stopping = true;
-      holding.stop();
+      const held = holding.stop();
       for (const each of [bell, dispatchBell, suspectBell]) each.ring();
       await loops;
+      await held;
       await Promise.all(beside);
       await guarded('leave', () => deps.leases.leave());
     },
@@ -612,6 +627,12 @@ export function createOwner(deps: OwnerDeps): Owner {
 
 /** Mails that a round reads for each child: about a tenth of a second's work, and at worst a few seconds. */
 const MAILS_A_ROUND_PER_SLOT = 16;
+
+/** Of each at least one message is read, however large. */
+const CHANNELS_A_ROUND = 128;
+
+/** Parked messages that may wait for the next round to plan them. */
+const MOST_RESOLVED = 16;
 
 /** How long a count of what waits may be wrong because of what another process did, in ms. */
 const RECOUNT_MS = 2_000;

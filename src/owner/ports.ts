@@ -13,7 +13,7 @@ export interface Held {
 /** This process is no longer the owner: nothing was written, and it must not go on with the channel. */
 export class FencedOut extends Error {
   override readonly name = 'FencedOut';
-  constructor(readonly channels: readonly { readonly tenant: number; readonly channel: number }[]) {
+  constructor(readonly channels: readonly Held[]) {
     super(`the lease of ${channels.map((c) => `${c.tenant}/${c.channel}`).join(', ')} belongs to another process now`);
   }
 }

@@ -16,11 +16,12 @@ export function movesOf(
   owners: readonly string[],
   self: string,
   isLost: (holder: string) => boolean,
+  mayLeave: (lease: Lease) => boolean,
 ): Moves {
   const take: Lease[] = [];
   const give: Lease[] = [];
   for (const ofTenant of byTenant(leases)) {
-    const free = ofTenant.filter(({ holder }) => holder === null || isLost(holder));
+    const free = ofTenant.filter(({ holder, present }) => holder === null || !present || isLost(holder));
     let first = 0;
     // What is free is handed out in the order of owners, so that those who look at the same time take different ones.
     for (const owner of owners) {
@@ -29,7 +30,7 @@ export function movesOf(
       const room = Math.max(0, share - held.length);
       if (owner === self) {
         take.push(...free.slice(first, first + room));
-        give.push(...held.slice(share));
+        if (held.length > share) give.push(...held.filter(mayLeave).slice(share - held.length));
       }
       first += room;
     }

@@ -27,6 +27,28 @@ export interface ChannelState {
   leavingSince: number | null;
 }
 
+/** The channels a process reads, by `channelKey`. */
+export class ChannelStates extends Map<string, ChannelState> {
+  readonly #tenants = new Map<number, Set<ChannelState>>();
+
+  ofTenant(tenant: number): ChannelState[] {
+    return [...(this.#tenants.get(tenant) ?? [])];
+  }
+
+  override set(key: string, state: ChannelState): this {
+    this.delete(key);
+    const ofTenant = this.#tenants.get(state.held.tenant) ?? new Set();
+    this.#tenants.set(state.held.tenant, ofTenant.add(state));
+    return super.set(key, state);
+  }
+
+  override delete(key: string): boolean {
+    const state = this.get(key);
+    if (state) this.#tenants.get(state.held.tenant)?.delete(state);
+    return super.delete(key);
+  }
+}
+
 export function channelKey(tenant: number, channel: number): string {
   return `${tenant}/${channel}`;
 }

@@ -59,8 +59,9 @@ export function openBulletin(deps: BulletinDeps): Bulletin {
   }
 
   function post(notice: Notice): void {
-    if (ended.signal.aborted || waiting.size >= MOST_WAITING) return;
-    waiting.set(keyOf(notice), notice);
+    const key = keyOf(notice);
+    if (ended.signal.aborted || (waiting.size >= MOST_WAITING && !waiting.has(key))) return;
+    waiting.set(key, notice);
     posting ??= postAll()
       .catch((error: unknown) => log.debug({ err: error }, 'other processes were not told; they look by themselves'))
       .finally(() => {

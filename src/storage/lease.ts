@@ -33,15 +33,22 @@ export function createLeaseStore(pool: Pool, process: string, epoch: number): Le
     },
     async leases() {
       const { rows } = await pool.query<Lease>(
-        'select tenant, channel, holder, term from lease order by tenant, channel',
+        `select l.tenant, l.channel, l.holder, l.term, p.id is not null as present
+         from lease l left join process p on p.id = l.holder order by l.tenant, l.channel`,
       );
       return rows;
     },
     async take(wanted) {
       const { rows } = await pool.query<{ tenant: number; channel: number; term: number }>(
-        `update lease l set holder = $1, term = l.term + 1, taken_at = now()
-         from unnest($2::int[], $3::smallint[], $4::bigint[]) as w(tenant, channel, term)
-         where l.tenant = w.tenant and l.channel = w.channel and l.term = w.term and ${SAME_EPOCH} $5)
+        // Locked in one order: others may be taking some of the same.
+        `with free as materialized (
+           select l.tenant, l.channel, l.term
+           from lease l join unnest($2::int[], $3::smallint[], $4::bigint[]) as w(tenant, channel, term)
+             on l.tenant = w.tenant and l.channel = w.channel and l.term = w.term
+           order by l.tenant, l.channel for update of l
+         )
+         update lease l set holder = $1, term = l.term + 1, taken_at = now() from free f
+         where l.tenant = f.tenant and l.channel = f.channel and l.term = f.term and ${SAME_EPOCH} $5)
          returning l.tenant, l.channel, l.term`,
         [
           process,

@@ -70,7 +70,8 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
   return {
     loadReader: (held) => loadReader(pool, process, epoch, held),
     async read(ranges, maxBytes) {
-      // What is read of a range never crosses a span: its partition is probed alone, and has no gap there.
+      // What is read of a range never crosses a span: its partition is probed alone, and has no gap there. The limit keeps
+      // the planner from joining whole partitions instead, once it has statistics.
       const { rows } = await pool.query<MessageRow>(
         `select ${MESSAGE_COLUMNS} from (
            select m.*, sum(length(m.raw)) over (partition by m.tenant, m.channel order by m.sequence) - length(m.raw)
@@ -80,7 +81,8 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
              coalesce((select min(first_sequence) - 1 from span where tenant = w.tenant and channel = w.channel
                and first_sequence > w.first), w.last) as last offset 0) g
            cross join lateral (select * from message where generation = g.id and tenant = w.tenant
-             and channel = w.channel and sequence between w.first and least(w.last, g.last)) m
+             and channel = w.channel and sequence between w.first and least(w.last, g.last)
+             order by sequence limit greatest(w.last - w.first + 1, 0)) m
          ) m
          where m.before < $5 order by m.tenant, m.channel, m.sequence`,
         [

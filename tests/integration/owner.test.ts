@@ -160,6 +160,8 @@ async function startProcess(script: Script = {}): Promise<Process> {
       roundBytes: 1 << 22,
       handoverBytes: 1 << 20,
       maxUnconfirmed: 1000,
+      maxUnconfirmedBytes: 1 << 24,
+      dispatchBytes: 1 << 24,
     },
     observe: {
       planned: () => undefined,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { SequencedRow } from '../../src/channel/accept.js';
-import { createHandover } from '../../src/owner/handover.js';
+import { createHandover, ROW_BYTES } from '../../src/owner/handover.js';
 import { eventArrival } from '../support/arrivals.js';
 
 const tenant = { id: 1, name: 'one', channels: 4 };
@@ -51,7 +51,7 @@ describe('the hand-over', () => {
       ...row(sequence),
       arrival: { ...arrival, parsed: { value: {}, lossless: false } },
     });
-    const handover = createHandover(arrival.raw.length * 7 * 8 - 1);
+    const handover = createHandover((ROW_BYTES + arrival.raw.length * 7) * 8 - 1);
     handover.put([parsed(1), parsed(2)]);
     const [first, second] = handover.peek(1, 0, 1, 9);
     handover.dropUpTo(1, 0, 2);
@@ -65,7 +65,7 @@ describe('the hand-over', () => {
   });
 
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {
-    const size = row(1).arrival.raw.length;
+    const size = ROW_BYTES + row(1).arrival.raw.length;
     const handover = createHandover(2 * size);
     handover.put([row(1), row(2), row(3)]);
     expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([1, 2]);

@@ -19,12 +19,13 @@ function observed() {
 }
 
 describe('BeatWatch', () => {
-  it('takes a process for living once its beat moves, and for lost when it has left', () => {
+  it('takes a process for living once its beat moves, and knows nothing of one that is not there', () => {
     const { look, clock } = observed();
+    expect(look(null)).toBe('unknown');
     expect(look(7)).toBe('unknown');
     clock.advance(250);
     expect(look(8)).toBe('living');
-    expect(look(null)).toBe('lost');
+    expect(look(null)).toBe('unknown');
   });
 
   it('leaves a process alone whose beat moves, however slowly', () => {

@@ -15,16 +15,17 @@ const leases = fc
   )
   .map((tenants) =>
     [...new Map(tenants)].flatMap(([tenant, holders]) =>
-      holders.map((holder, channel): Lease => ({ tenant, channel, holder, term: 1 })),
+      holders.map((holder, channel): Lease => ({ tenant, channel, holder, term: 1, present: true })),
     ),
   );
 const living = fc.subarray(NAMES, { minLength: 1 });
 
+const ALL = () => true;
 const lostTo = (owners: readonly string[]) => (holder: string) => !owners.includes(holder);
 
 /** What the leases are after one owner has done what it should. */
 function after(before: readonly Lease[], owners: readonly string[], self: string): Lease[] {
-  const { take, give } = movesOf(before, owners, self, lostTo(owners));
+  const { take, give } = movesOf(before, owners, self, lostTo(owners), ALL);
   const among = (moved: readonly { tenant: number; channel: number }[], lease: Lease) =>
     moved.some(({ tenant, channel }) => tenant === lease.tenant && channel === lease.channel);
   return before.map((lease) => {
@@ -49,7 +50,8 @@ describe('shares', () => {
           expect(Math.max(...held) - Math.min(...held)).toBeLessThanOrEqual(1);
         }
         expect(now.every(({ holder }) => holder !== null && owners.includes(holder))).toBe(true);
-        for (const self of owners) expect(movesOf(now, owners, self, lostTo(owners))).toEqual({ take: [], give: [] });
+        for (const self of owners)
+          expect(movesOf(now, owners, self, lostTo(owners), ALL)).toEqual({ take: [], give: [] });
       }),
     );
   });
@@ -58,7 +60,7 @@ describe('shares', () => {
     fc.assert(
       fc.property(leases, living, (start, owners) => {
         for (const self of owners) {
-          const { take } = movesOf(start, owners, self, lostTo(owners));
+          const { take } = movesOf(start, owners, self, lostTo(owners), ALL);
           for (const { tenant, channel } of take) {
             const holder = start.find((lease) => lease.tenant === tenant && lease.channel === channel)?.holder;
             expect(holder === null || !owners.includes(holder as string)).toBe(true);
@@ -71,22 +73,25 @@ describe('shares', () => {
   it('are taken apart by owners that look at the same time', () => {
     fc.assert(
       fc.property(leases, living, (start, owners) => {
-        const taken = owners.flatMap((self) => movesOf(start, owners, self, lostTo(owners)).take);
+        const taken = owners.flatMap((self) => movesOf(start, owners, self, lostTo(owners), ALL).take);
         expect(new Set(taken.map(({ tenant, channel }) => `${tenant}/${channel}`)).size).toBe(taken.length);
       }),
     );
   });
 
   it('take nothing from one that is not known to be lost', () => {
-    const held = Array.from({ length: 4 }, (_, channel): Lease => ({ tenant: 1, channel, holder: 'new', term: 1 }));
-    expect(movesOf(held, ['a'], 'a', () => false)).toEqual({ take: [], give: [] });
+    const held = Array.from(
+      { length: 4 },
+      (_, channel): Lease => ({ tenant: 1, channel, holder: 'new', term: 1, present: true }),
+    );
+    expect(movesOf(held, ['a'], 'a', () => false, ALL)).toEqual({ take: [], give: [] });
   });
 
   it('even out over tenants: no owner gets the odd channel of all of them', () => {
     const many = Array.from({ length: 30 * 16 }, (_, i): Lease => {
-      return { tenant: 1 + Math.floor(i / 16), channel: i % 16, holder: null, term: 0 };
+      return { tenant: 1 + Math.floor(i / 16), channel: i % 16, holder: null, term: 0, present: false };
     });
-    const held = ['a', 'b', 'c'].map((self) => movesOf(many, ['a', 'b', 'c'], self, () => false).take.length);
+    const held = ['a', 'b', 'c'].map((self) => movesOf(many, ['a', 'b', 'c'], self, () => false, ALL).take.length);
     expect(held).toEqual([160, 160, 160]);
   });
 });

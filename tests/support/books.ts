@@ -131,6 +131,8 @@ async function startKeeper(site: Site): Promise<Keeper> {
       roundBytes: 1 << 22,
       handoverBytes: 1 << 20,
       maxUnconfirmed: 1000,
+      maxUnconfirmedBytes: 1 << 24,
+      dispatchBytes: 1 << 24,
     },
     observe: {
       planned: nothing,

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { onTestFinished } from 'vitest';
 import { until } from '../../support/until.js';
 import type { Post } from './post.js';
 
@@ -50,7 +51,6 @@ export interface CommitGate {
   waiting(): Promise<string[]>;
   /** What became of a transaction. */
   outcomeOf(transaction: string): Promise<'in progress' | 'committed' | 'aborted'>;
-  end(): Promise<void>;
 }
 
 /** Any number that no lock of the program has. */
@@ -61,6 +61,7 @@ export async function commitGate(url: string, table: string): Promise<CommitGate
   const client = new pg.Client({ connectionString: url, options: '-c search_path=waybill,public' });
   client.on('error', () => undefined);
   await client.connect();
+  onTestFinished(() => client.end());
   await client.query(
     `create or replace function gate() returns trigger language plpgsql as $$
      begin perform pg_advisory_xact_lock_shared(${GATE}); return null; end $$`,
@@ -86,10 +87,6 @@ export async function commitGate(url: string, table: string): Promise<CommitGate
     async outcomeOf(transaction) {
       const { rows } = await client.query('select txid_status($1::bigint) as status', [transaction]);
       return rows[0].status;
-    },
-    async end() {
-      await client.query(`drop trigger zz_gate on ${table}`);
-      await client.end();
     },
   };
 }

@@ -266,9 +266,10 @@ class TheStage implements Stage {
   async close(): Promise<void> {
     this.#ended.abort(new Error('the run is over'));
     for (const post of this.posts) post.resume();
-    await this.clients.stop().catch(() => undefined);
-    await Promise.all([this.#archive.close(), this.queue.close(), this.made.desk.close()]);
+    const given = this.clients.giveUp();
     await Promise.all(this.posts.map((post) => post.close()));
+    await given;
+    await Promise.all([this.#archive.close(), this.queue.close(), this.made.desk.close()]);
   }
 
   #some(role: Role): Waybill | null {
