@@ -273,16 +273,19 @@ async function loadReader(pool: Pool, process: string, epoch: number, held: Held
     ...key,
     process,
   ]);
-  // Tries that an earlier owner left open: its death interrupted them. Blame is exact, so each is repeated alone.
-  const open = await pool.query<{ first_sequence: number; last_sequence: number; rung: number }>(
-    `update attempt set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
+  // Tries that an earlier owner left open: its death interrupted them. Blame is exact, so each is repeated alone: the first
+  // time in its place, so that its account stays in order, and once that is interrupted too, beside the stream.
+  const open = await pool.query<{ first_sequence: number; last_sequence: number; rung: number; again: boolean }>(
+    `update attempt a set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
      where tenant = $1 and channel = $2 and ended_at is null and process <> $3
-     returning first_sequence, last_sequence, rung`,
+     returning first_sequence, last_sequence, rung, exists (select from attempt b where b.tenant = a.tenant
+       and b.channel = a.channel and b.first_sequence <= a.first_sequence and b.last_sequence >= a.last_sequence
+       and b.outcome = 'interrupted') as again`,
     [...key, process],
   );
   const row = reader.rows[0];
   if (!row) throw new Error(`channel ${held.channel} of tenant ${held.tenant} has no reader row`);
-  const single = open.rows.filter((each) => each.first_sequence === each.last_sequence);
+  const single = open.rows.filter((each) => each.again && each.first_sequence === each.last_sequence);
   return {
     planned: row.planned,
     lastPlan: row.last_plan,

@@ -477,6 +477,29 @@ describe('the owner', () => {
     expect(next.sent[0]).toMatchObject({ rung: 1, late: true });
   });
 
+  it('repeats what the death of a process interrupted in its place, and beside the stream when it is interrupted again', async () => {
+    const dead = '00000000-0000-0000-0000-00000000dead';
+    const leave = (sequence: number, ended: string | null) =>
+      database.pool.query(
+        `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, ended_at, outcome)
+         select $1, channel, $2, $2, 0, 'read and route', 1, $3, case when $4::text is null then null else now() end, $4
+         from message where tenant = $1 limit 1`,
+        [tenant.id, sequence, dead, ended],
+      );
+    const accepting = await startProcess();
+    await accepting.owner.stop();
+    const batch = Array.from({ length: 5 }, (_, i) => eventArrival(tenant, { id: `x${i}`, account: 'one' }));
+    await accepting.accepter.accept(batch);
+    await leave(2, null);
+    await leave(4, 'interrupted');
+    await leave(4, null);
+    const next = await startProcess();
+    await until(() => next.sent.length === 5, 'all to be sent');
+    const sequences = next.sent.map(({ sequence, late }) => (late ? `late ${sequence}` : sequence));
+    expect(sequences.filter((each) => typeof each === 'number')).toEqual([1, 2, 3, 5]);
+    expect(sequences).toContain('late 4');
+  });
+
   it('takes a person’s assignment into its next plan, once', async () => {
     const process = await startProcess({ route: () => [] });
     await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
