@@ -193,7 +193,12 @@ describe('content that is old enough', () => {
     // Planned already, and not written: what comes now makes one plan, over two generations.
     await until(
       async () =>
-        (await database.pool.query("select from pg_stat_activity where wait_event = 'transactionid'")).rows.length > 0,
+        (
+          await database.pool.query(
+            `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'
+               and query like '%write_plans%'`,
+          )
+        ).rows.length > 0,
       'the owner to wait',
     );
     await books.accept(['b', 'c', 'd'].map((id) => books.arrival(id, account)));
