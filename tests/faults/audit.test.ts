@@ -48,7 +48,9 @@ const WRONG_ANSWERS: readonly (readonly [change: (answers: Answers) => void, sai
   [({ events, expired }) => expired.add([...events.keys()][0] as string), /was expired or rejected, and is stored/],
   [({ hooks }) => change(hooks, () => '0-999'), /webhook .* was said to be 0-999/],
   [({ mails }) => mails.set('none', new Set(['0-999'])), /a mail was said to be 0-999, and is stored as/],
-  [({ decisions }) => decisions.set('0-1', 'assign'), /0-1 was to go to \[.*archive\], and went to/],
+  [({ orders }) => orders.add('lost'), /order lost was in the queue, and is not stored/],
+  [({ orders }) => orders.clear(), /order .* is stored, and was not in the queue/],
+  [({ decisions }) => decisions.set('0-1', 'assign'), /default\/0-1 was to go to \[.*archive\], and went to/],
 ];
 
 function change<T>(map: Map<string, T>, to: (known: T) => T): void {
@@ -63,8 +65,9 @@ test('the audit finds nothing wrong after a quiet run, and every wrong there is 
   onTestFinished(() => stage.close());
   await stage.begin();
   const { databaseUrl, answers } = stage;
-  const { told, mails, hooks, decisions } = answers;
-  const some = () => [...Object.values(told), mails.size, hooks.size, decisions.size].every((count) => count > 0);
+  const { told, mails, hooks, orders, decisions } = answers;
+  const some = () =>
+    [...Object.values(told), mails.size, hooks.size, orders.size, decisions.size].every((count) => count > 0);
   await until(some, 'some of everything to have been sent', 30_000);
   const { violations, summary } = await stage.conclude();
   expect(violations).toEqual([]);
@@ -73,7 +76,7 @@ test('the audit finds nothing wrong after a quiet run, and every wrong there is 
   expect(summary.unanswered).toBe(0);
 
   const receipts = stage.receipts();
-  const truth = { databaseUrl, answers, receipts, inOrder: ['erp'] };
+  const truth = { databaseUrl, answers, receipts, inOrder: ['default/erp'] };
   const said = async (changed: Partial<Evidence>) => (await audit({ ...truth, ...changed })).violations.join('\n');
   expect(await said({})).toBe('');
   for (const [tamper, sentence] of WRONG_BOOKS) expect(await said({ tamper }), tamper).toMatch(sentence);
@@ -82,7 +85,11 @@ test('the audit finds nothing wrong after a quiet run, and every wrong there is 
     alter(copy);
     expect(await said({ answers: copy })).toMatch(sentence);
   }
-  const erp = receipts.get('erp') ?? [];
-  expect(await said({ receipts: new Map([['erp', [...erp].reverse()]]) })).toMatch(/erp: \d+\/\d+-\d+ came after \d+/);
-  expect(await said({ receipts: new Map([['erp', erp.slice(1)]]) })).toMatch(/booked as delivered and nobody got it/);
+  const erp = receipts.get('default/erp') ?? [];
+  expect(await said({ receipts: new Map([['default/erp', [...erp].reverse()]]) })).toMatch(
+    /default\/erp: \d+\/\d+-\d+ came after \d+/,
+  );
+  expect(await said({ receipts: new Map([['default/erp', erp.slice(1)]]) })).toMatch(
+    /booked as delivered and nobody got it/,
+  );
 }, 60_000);

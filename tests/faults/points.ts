@@ -111,6 +111,11 @@ const POINTS: readonly Point[] = [
     ends: ['kill', 'cut', 'freeze'],
   },
   {
+    name: 'taken from a queue and committed, before the ack',
+    reach: (stage, post) => post.amqp.stopAt('acking', () => true, stage.over),
+    ends: ['kill', 'cut'],
+  },
+  {
     name: 'before a generation is opened',
     reach: aged('asked', starts('select rotate_generation')),
     ends: ['kill', 'cut'],

@@ -35,7 +35,8 @@ function environment() {
 try {
   const own = environment();
   const vitest = join(dirname(fileURLToPath(import.meta.resolve('vitest/package.json'))), 'vitest.mjs');
-  const args = ['run', 'tests/faults', '--maxWorkers=1', '--sequence.shuffle=false', '--reporter=verbose'];
+  const tests = own.WAYBILL_SCENARIO === '' ? 'tests/faults' : 'tests/faults/faults.test.ts';
+  const args = ['run', tests, '--maxWorkers=1', '--sequence.shuffle=false', '--reporter=verbose'];
   const child = spawn(execPath, [vitest, ...args], { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...own } });
   child.on('close', (code) => exit(code ?? 1));
 } catch (error) {

@@ -14,8 +14,11 @@ export interface Published {
   readonly routingKey: string;
 }
 
-/** `asked`: the broker has not got it. `sent`: it has, and says nothing any more. `confirmed`: its confirm is held. */
-export type PublishMoment = 'asked' | 'sent' | 'confirmed';
+/**
+ * `asked`: the broker has not got it. `sent`: it has, and says nothing any more. `confirmed`: its confirm is held. And
+ * `acking`, of a consumer: the next ack has not got to the broker.
+ */
+export type PublishMoment = 'asked' | 'sent' | 'confirmed' | 'acking';
 
 export type StoppedPublish = Stopped & { readonly asked: Published };
 
@@ -68,6 +71,8 @@ const PROTOCOL_HEADER = 8;
 /** Kind, channel and length before a frame's content; one byte behind it. */
 const FRAME_HEAD = 7;
 const FRAME_END = 1;
+/** Where an ack goes. */
+const NOWHERE: Published = { exchange: '', routingKey: '' };
 const METHOD = 1;
 const CONTENT_HEADER = 2;
 const BASIC = 60;
@@ -125,8 +130,9 @@ class Connection {
     this.#fromClient = rest;
     let passed: Buffer[] = [];
     for (const frame of frames) {
-      const begun = this.#publishBegun(frame);
-      const wish = begun && this.#toServer === null ? this.wishes.take(['asked'], begun) : undefined;
+      const begun = this.#publishBegun(frame) ?? (isMethod(frame, BASIC, ACK) ? NOWHERE : null);
+      const moment = begun === NOWHERE ? 'acking' : 'asked';
+      const wish = begun && this.#toServer === null ? this.wishes.take([moment], begun) : undefined;
       if (begun && wish) {
         // What came before it goes on.
         this.server.write(Buffer.concat(passed));

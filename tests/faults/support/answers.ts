@@ -54,6 +54,8 @@ export class Answers {
   readonly mails = new Map<string, Set<string>>();
   /** Message id by webhook id. */
   readonly hooks = new Map<string, string>();
+  /** Ids of messages that the broker took into the queue of the other tenant. */
+  readonly orders = new Set<string>();
   /** What people decided, by message id. */
   readonly decisions = new Map<string, 'assign' | 'close'>();
 

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { type Books, check, compareReceipts, type Receipt } from '../../support/checker.js';
 import type { Answers } from './answers.js';
-import { BOOKS, HOOK_TARGETS, MAIL_TARGETS, TYPES, typeOf } from './clients.js';
+import { BOOKS, HOOK_TARGETS, MAIL_TARGETS, OTHER, TYPES, typeOf } from './clients.js';
 
 /*
  * The books, what senders were told and what consumers got, held against each other. Built on the independent checker;
@@ -11,7 +11,7 @@ import { BOOKS, HOOK_TARGETS, MAIL_TARGETS, TYPES, typeOf } from './clients.js';
 export interface Evidence {
   readonly databaseUrl: string;
   readonly answers: Answers;
-  /** What each target's consumer got. */
+  /** What each target's consumer got, by `<tenant>/<target>`. */
   readonly receipts: ReadonlyMap<string, readonly Receipt[]>;
   /** Targets whose first receipts come in the order of their numbers. */
   readonly inOrder: readonly string[];
@@ -34,15 +34,17 @@ export async function audit(evidence: Evidence): Promise<Findings> {
     if (found.length < 50) found.push(sentence);
   };
   checkAcknowledged(books, answers, broken);
+  checkOrders(books, answers, broken);
   checkCounts(books, answers, broken);
   checkWays(books, answers, broken);
   await checkSetAside(databaseUrl, tamper, answers, broken);
   let repeats = 0;
-  for (const [target, got] of receipts) {
-    const compared = compareReceipts(books, { tenant: 'default', target }, got);
+  for (const [name, got] of receipts) {
+    const [tenant = '', target = ''] = name.split('/');
+    const compared = compareReceipts(books, { tenant, target }, got);
     for (const sentence of compared.violations) broken(sentence);
     repeats += compared.repeats;
-    if (evidence.inOrder.includes(target)) for (const sentence of outOfOrder(target, got)) broken(sentence);
+    if (evidence.inOrder.includes(name)) for (const sentence of outOfOrder(name, got)) broken(sentence);
   }
   const counted = books.counted.get('default');
   const { told, lost } = answers;
@@ -54,6 +56,7 @@ export async function audit(evidence: Evidence): Promise<Findings> {
       conflicts: counted?.conflicts ?? 0,
       expired: counted?.expired ?? 0,
       rejected: told.rejected,
+      orders: answers.orders.size,
       unanswered: lost,
       decided: answers.decisions.size,
       deliveries: books.deliveries.size,
@@ -64,7 +67,7 @@ export async function audit(evidence: Evidence): Promise<Findings> {
 
 /** Everything acknowledged is there, once, where its answer said, with the bytes its verdict spoke of; and nothing else is. */
 function checkAcknowledged(books: Books, answers: Answers, broken: Broken): void {
-  const messages = [...books.messages.values()];
+  const messages = [...books.messages.values()].filter(({ tenant }) => tenant === 'default');
   const events = messages.filter(({ kind }) => kind === 'event');
   const byKey = new Map(events.map((one) => [one.externalId ?? '', one]));
   if (byKey.size !== events.length) broken(`${events.length} events are stored under ${byKey.size} keys`);
@@ -100,6 +103,15 @@ function checkAcknowledged(books: Books, answers: Answers, broken: Broken): void
   if (hooks.length !== answers.hooks.size) broken(`${answers.hooks.size} webhooks are ${hooks.length} messages`);
 }
 
+/** Whatever the other tenant's queue took is stored once, however often it was given out. */
+function checkOrders(books: Books, answers: Answers, broken: Broken): void {
+  const stored = [...books.messages.values()].filter(({ tenant }) => tenant === OTHER.tenant);
+  const ids = new Set(stored.map(({ externalId }) => externalId ?? ''));
+  if (ids.size !== stored.length) broken(`${ids.size} orders are ${stored.length} messages`);
+  for (const id of answers.orders) if (!ids.has(id)) broken(`order ${id} was in the queue, and is not stored`);
+  for (const id of ids) if (!answers.orders.has(id)) broken(`order ${id} is stored, and was not in the queue`);
+}
+
 /**
  * received = sequenced + duplicates + conflicts + expired + rejected. What was answered is counted exactly as it was
  * answered; what was sent and never answered may have been counted once or not at all.
@@ -124,17 +136,17 @@ function checkCounts(books: Books, answers: Answers, broken: Broken): void {
 /** Each message went where rules and people sent it, once each: a second number would be a second bill. */
 function checkWays(books: Books, answers: Answers, broken: Broken): void {
   const ways = new Map<string, string[]>();
-  for (const { channel, sequence, target } of books.deliveries.values()) {
-    const id = `${channel}-${sequence}`;
+  for (const { tenant, channel, sequence, target } of books.deliveries.values()) {
+    const id = `${tenant}/${channel}-${sequence}`;
     const way = ways.get(id);
     if (way) way.push(target);
     else ways.set(id, [target]);
   }
-  for (const message of books.messages.values()) {
-    const went = ways.get(message.id) ?? [];
+  for (const [name, message] of books.messages) {
+    const went = ways.get(name) ?? [];
     const wanted = [...wantedTargets(message)];
-    if (answers.decisions.get(message.id) === 'assign') wanted.push('archive');
-    if (!same(went, wanted)) broken(`${message.id} was to go to [${wanted}], and went to [${went}]`);
+    if (message.tenant === 'default' && answers.decisions.get(message.id) === 'assign') wanted.push('archive');
+    if (!same(went, wanted)) broken(`${name} was to go to [${wanted}], and went to [${went}]`);
   }
 }
 
@@ -146,6 +158,8 @@ function wantedTargets({ kind, account, externalId }: { kind: string; account: s
       return account === BOOKS ? MAIL_TARGETS : [];
     case 'webhook':
       return HOOK_TARGETS;
+    case 'amqp':
+      return [OTHER.target];
     default:
       throw new RangeError(kind);
   }
@@ -164,7 +178,8 @@ async function checkSetAside(
     await client.query('begin isolation level repeatable read');
     if (tamper !== undefined) await client.query(tamper);
     const { rows } = await client.query<{ cause: string; external_id: string; sha256: Buffer; count: number }>(
-      'select cause, external_id, sha256, count from quarantine',
+      `select q.cause, q.external_id, q.sha256, q.count from quarantine q join tenant t on t.id = q.tenant
+       where t.name = 'default'`,
     );
     const expired = new Set(rows.filter(({ cause }) => cause === 'expired').map((row) => row.external_id));
     for (const key of answers.expired) if (!expired.has(key)) broken(`${key} expired, and is not kept`);

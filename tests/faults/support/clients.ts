@@ -5,17 +5,24 @@ import { inLanes } from '../../support/sending.js';
 import { until } from '../../support/until.js';
 import type { Waybill } from '../../support/waybill.js';
 import { type Answers, type LineResult, type SentLine, sha256 } from './answers.js';
+import type { Publisher } from './publisher.js';
 
 /*
  * Everybody who sends: several at once, each again and again until it is answered, whatever dies. And a person who
  * assigns and closes what waits in the inbox.
  */
 
+/** Another tenant takes its messages from a queue, and passes them on to one. */
+export const OTHER = { tenant: 'other', queue: 'faults.orders', target: 'wms' } as const;
+export const OTHER_RULES = 'rules:\n  - { name: all, when: { kind: amqp }, then: { targets: wms } }\n';
+
 export interface Doors {
   /** Any process that takes messages in; null when there is none. */
   readonly ingress: () => Waybill | null;
   /** Any process that serves the API. */
   readonly web: () => Waybill | null;
+  /** Before the queue of the other tenant. */
+  readonly orders: Publisher;
 }
 
 /** What an event's type leads to, by the rules of every run. */
@@ -69,6 +76,8 @@ const COMMON: readonly Type[] = [
 const ACCOUNTS = 60;
 const KEPT = 400;
 const AGAIN_MS = 25;
+/** Between two orders. */
+const ORDER_MS = 100;
 
 export class Clients {
   readonly #events: Original[] = [];
@@ -91,7 +100,9 @@ export class Clients {
 
   start(lanes = 3): void {
     const work = Array.from({ length: lanes }, () => this.#lane(() => this.#sendSomething()));
-    this.#lanes = Promise.all([...work, this.#lane(() => this.#decideSomething())]);
+    // Whoever can't get on for want of the broker holds up nobody else.
+    const beside = [this.#lane(() => this.#decideSomething()), this.#lane(() => this.#orderSomething())];
+    this.#lanes = Promise.all([...work, ...beside]);
     // Said when they are stopped.
     this.#lanes.catch(() => undefined);
   }
@@ -129,6 +140,7 @@ export class Clients {
     }
     for (const mail of this.#mails) tasks.push(() => this.#sendMail(mail));
     for (const hook of this.#hooks) tasks.push(() => this.#sendHook(hook));
+    for (const order of this.answers.orders) tasks.push(() => this.#order(order));
     const before = this.answers.told.sequenced;
     await inLanes(3, tasks);
     const fresh = this.answers.told.sequenced - before;
@@ -248,13 +260,23 @@ export class Clients {
         json: {
           type: 'shop.sold',
           key: id,
-          customer: `customer-${Number.parseInt(sha256(id).slice(0, 4), 16) % ACCOUNTS}`,
+          customer: customerOf(id),
         },
         headers: { 'webhook-id': id },
       });
       return answer.status < 300 ? (answer.json as LineResult) : this.#refused(answer.status, answer.bytes);
     });
     this.answers.noteHook(id, result);
+  }
+
+  async #orderSomething(): Promise<void> {
+    await this.#order(this.#again([...this.answers.orders]) ?? `${this.name}-order-${this.#count++}`);
+    await pause(ORDER_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+  }
+
+  async #order(id: string): Promise<void> {
+    await this.doors.orders.publish(id, JSON.stringify({ key: id, customer: customerOf(id) }));
+    this.answers.orders.add(id);
   }
 
   #refused(status: number, body: Buffer): undefined {
@@ -318,6 +340,11 @@ export class Clients {
 const PATIENCE_MS = 30_000;
 /** How long a client insists before it is the run that fails. */
 const INSIST_MS = 120_000;
+
+/** The same for the same id. */
+function customerOf(id: string): string {
+  return `customer-${Number.parseInt(sha256(id).slice(0, 4), 16) % ACCOUNTS}`;
+}
 
 function taken(event: Original, variant: number): SentLine {
   return { text: eventText(event, variant), key: event.key, expect: 'taken' };

@@ -80,7 +80,7 @@ async function keepEvidence({ name }: Scenario, seed: number, stage: Stage): Pro
   }
   for (const [target, receipts] of stage.receipts()) {
     const lines = receipts.map((receipt) => JSON.stringify(receipt));
-    await writeFile(join(directory, `${target}.receipts`), `${lines.join('\n')}\n`);
+    await writeFile(join(directory, `${target.replace('/', '-')}.receipts`), `${lines.join('\n')}\n`);
   }
   await writeFile(join(directory, 'story.log'), `${stage.story.join('\n')}\n`);
   console.error(

@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { check, type Receipt, untilSettled } from '../../support/checker.js';
 import { type HookReceiver, receiveHooks } from '../../support/consumers.js';
 import type { Broker } from '../../support/rabbitmq.js';
@@ -6,9 +8,11 @@ import { until } from '../../support/until.js';
 import { type Env, type Installation, install, type Waybill } from '../../support/waybill.js';
 import { Answers, sha256 } from './answers.js';
 import { audit, type Findings } from './audit.js';
-import { Clients, RULES } from './clients.js';
+import { Clients, OTHER, OTHER_RULES, RULES } from './clients.js';
+import { inDatabase } from './database.js';
 import { LONG } from './options.js';
 import { Post, type PostPlan, type Role } from './post.js';
+import { Publisher } from './publisher.js';
 import { consumeSteadily, pullSteadily, type Receiver, receiveMails, type SlowableReceiver } from './receivers.js';
 import { embeddedUrl } from './surroundings.js';
 
@@ -62,6 +66,8 @@ export interface Stage {
 
 /** A server or a process may have to be started first, on a busy machine. */
 const GOES_ON_MS = 90_000;
+/** A frozen consumer is cut off by the broker after some 15 s. */
+const FETCH_MS = 60_000;
 
 /** A killed process is missed sooner than usual, so that a run is shorter. */
 const CONFIG = {
@@ -105,6 +111,16 @@ export async function setStage(options: StageOptions, random: Seeded): Promise<S
         server: `smtp://127.0.0.1:${desk.port}`,
       },
     },
+    tenants: {
+      [OTHER.tenant]: {
+        channels: 4,
+        sources: {
+          orders: { kind: 'amqp', queue: OTHER.queue, account: { from: 'pointer', pointer: '/customer' } },
+        },
+        targets: { [OTHER.target]: { kind: 'queue' } },
+        rulesFile: 'other.yaml',
+      },
+    },
   });
   const site = await install({
     config: config(15),
@@ -112,6 +128,7 @@ export async function setStage(options: StageOptions, random: Seeded): Promise<S
     broker: options.broker ? await options.broker() : true,
     ...(database !== undefined && { database }),
   });
+  await writeFile(join(site.directory, 'other.yaml'), OTHER_RULES);
   const env = (await options.env?.(site)) ?? {};
   return new TheStage(options, random, site, env, { hooks, desk, trouble, config });
 }
@@ -128,6 +145,10 @@ function someTimes(trouble: { readonly on: boolean }): (receipt: Receipt) => boo
   };
 }
 
+function numberOf(one: Pick<Receipt, 'tenant' | 'target' | 'epoch' | 'channel' | 'number'>): string {
+  return `${one.tenant}/${one.target}/${one.epoch}/${one.channel}-${one.number}`;
+}
+
 class TheStage implements Stage {
   readonly posts: readonly Post[];
   readonly answers = new Answers();
@@ -136,6 +157,8 @@ class TheStage implements Stage {
   readonly story: string[] = [];
   readonly #ended = new AbortController();
   readonly #archive: Receiver;
+  readonly #wms: Receiver;
+  readonly #orders: Publisher;
   readonly #begun = performance.now();
   constructor(
     private readonly options: StageOptions,
@@ -152,9 +175,11 @@ class TheStage implements Stage {
   ) {
     const plans = options.posts ?? [{ name: 'waybill' }];
     this.posts = plans.map((plan) => new Post(plan, site, env));
-    const doors = { ingress: () => this.#some('ingress'), web: () => this.#some('web') };
+    this.#orders = new Publisher(site.vhost.url, OTHER.queue);
+    const doors = { ingress: () => this.#some('ingress'), web: () => this.#some('web'), orders: this.#orders };
     this.clients = new Clients(doors, this.answers, random, `e${random.below(1_000_000)}`);
     this.queue = consumeSteadily(site.vhost.url, 'waybill.default.erp', 'erp');
+    this.#wms = consumeSteadily(site.vhost.url, `waybill.${OTHER.tenant}.${OTHER.target}`, OTHER.target);
     this.#archive = pullSteadily(doors.web, 'archive', random);
   }
 
@@ -186,10 +211,11 @@ class TheStage implements Stage {
 
   receipts(): ReadonlyMap<string, readonly Receipt[]> {
     return new Map([
-      ['erp', this.queue.receipts],
-      ['archive', this.#archive.receipts],
-      ['crm', this.made.hooks.taken],
-      ['desk', this.made.desk.receipts],
+      ['default/erp', this.queue.receipts],
+      ['default/archive', this.#archive.receipts],
+      ['default/crm', this.made.hooks.taken],
+      ['default/desk', this.made.desk.receipts],
+      [`${OTHER.tenant}/${OTHER.target}`, this.#wms.receipts],
     ]);
   }
 
@@ -230,12 +256,15 @@ class TheStage implements Stage {
     this.note('all answered');
     await this.clients.sendAllAgain();
     this.note('all sent again');
+    await this.#untilFetched();
+    this.note('all orders fetched');
     await untilSettled(this.databaseUrl, { withinMs: this.options.settleMs ?? 90_000 });
     this.note('settled');
     await this.#untilReceived();
     await this.#archive.close();
     this.note('received');
-    const inOrder = this.options.inOrder === false ? [] : ['erp', 'archive'];
+    const inOrder =
+      this.options.inOrder === false ? [] : ['default/erp', 'default/archive', `${OTHER.tenant}/${OTHER.target}`];
     const findings = await audit({
       databaseUrl: this.databaseUrl,
       answers: this.answers,
@@ -248,28 +277,45 @@ class TheStage implements Stage {
     return findings;
   }
 
-  /** What the broker still holds is on its way to the consumer. What does not come the audit names. */
+  /** All orders came twice at least; whoever consumed them may first have to be missed. */
+  async #untilFetched(): Promise<void> {
+    const orders = this.answers.orders.size;
+    await inDatabase(this.databaseUrl, (client) =>
+      until(
+        async () => {
+          const { rows } = await client.query(
+            `select sum(c.last_sequence)::int as stored, sum(c.duplicates)::int as again
+             from channel c join tenant t on t.id = c.tenant where t.name = $1`,
+            [OTHER.tenant],
+          );
+          return rows[0].stored >= orders && rows[0].again >= orders;
+        },
+        'all orders to be fetched',
+        FETCH_MS,
+      ),
+    );
+  }
+
+  /** What the broker still holds is on its way to consumers. What does not come the audit names. */
   async #untilReceived(): Promise<void> {
     const books = await check(this.databaseUrl);
-    const delivered = [...books.deliveries.values()].filter(
-      ({ target, state }) => target === 'erp' && state === 'delivered',
-    );
-    const numberOf = ({ epoch, channel, number }: Pick<Receipt, 'epoch' | 'channel' | 'number'>) =>
-      `${epoch}/${channel}-${number}`;
+    const got = this.receipts();
+    const waiting = [...books.deliveries.values()].filter(({ state }) => state === 'delivered');
     const all = () => {
-      const got = new Set(this.queue.receipts.map(numberOf));
-      return delivered.every((one) => got.has(numberOf(one)));
+      const seen = new Set([...got.values()].flat().map(numberOf));
+      return waiting.every((one) => seen.has(numberOf(one)));
     };
-    await until(all, 'the queue to be empty', 30_000).catch(() => this.note('not everything came'));
+    await until(all, 'everything to come', 30_000).catch(() => this.note('not everything came'));
   }
 
   async close(): Promise<void> {
     this.#ended.abort(new Error('the run is over'));
     for (const post of this.posts) post.resume();
     const given = this.clients.giveUp();
+    await this.#orders.close();
     await Promise.all(this.posts.map((post) => post.close()));
     await given;
-    await Promise.all([this.#archive.close(), this.queue.close(), this.made.desk.close()]);
+    await Promise.all([this.#archive, this.queue, this.#wms, this.made.desk].map((each) => each.close()));
   }
 
   #some(role: Role): Waybill | null {
