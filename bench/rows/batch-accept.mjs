@@ -18,6 +18,8 @@ export async function run({ scale }) {
   try {
     const requests = Math.ceil(100 * scale);
     const costs = [];
+    // A process that has just started is slow until its code is compiled.
+    await accept([stack], requests);
     const figures = await inTurn(
       5,
       async () => {

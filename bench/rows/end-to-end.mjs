@@ -23,6 +23,8 @@ export async function run({ scale }) {
     const consumer = await consumerOf(stack, connection);
     const requests = Math.ceil(40 * scale);
     const costs = [];
+    // A process that has just started is slow until its code is compiled.
+    await carry([stack], consumer, requests);
     const figures = await inTurn(
       5,
       async () => {

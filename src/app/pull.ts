@@ -54,10 +54,7 @@ async function readyByPlace(
     for (const { message, view } of found) {
       const rung = page.find((each) => each.sequence === message.sequence)?.rung ?? 0;
       const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(
-        `${channel}/${message.sequence}`,
-        readyOf({ message, parsed: undefined }, seen, deps.directory(), deps.canonical),
-      );
+      ready.set(`${channel}/${message.sequence}`, readyOf(message, seen, deps.directory(), deps.canonical));
     }
   }
   return ready;

@@ -3,7 +3,7 @@
  * plain values. The fingerprint is made from an identity elsewhere, keyed and with tenant and source in front.
  */
 import { createHash } from 'node:crypto';
-import { canonicalJson, quoted } from '../content/json/canonical.js';
+import { JsonBytes } from '../content/json/bytes.js';
 import { bytesOf, sha256 } from './sha256.js';
 
 /** Bytes of a SHA-256 that are kept to compare content. */
@@ -26,14 +26,16 @@ export interface EventContent {
 /** 16 bytes over an event's content in canonical form. The same whether it came structured or binary. */
 export function eventDigest(content: EventContent): Uint8Array {
   const { type, subject, time, data } = content;
-  const head = `[${quoted(type)},${subject === null ? 'null' : quoted(subject)},${time === null ? 'null' : quoted(time)}`;
+  json.begin().json('[').text(type).json(',').text(subject).json(',').text(time);
   switch (data.form) {
     case 'none':
-      return digest(`${head}]`);
+      return digest(json.json(']').view());
     case 'json':
-      return digest(`${head},{"json":${canonicalJson(data.value)}}]`);
-    case 'bytes':
-      return createHash('sha256').update(`${head},"bytes"]`).update(data.bytes).digest().subarray(0, DIGEST_BYTES);
+      return digest(json.json(',{"json":').canonical(data.value).json('}]').view());
+    case 'bytes': {
+      const head = json.json(',"bytes"]').view();
+      return createHash('sha256').update(head).update(data.bytes).digest().subarray(0, DIGEST_BYTES);
+    }
     default: {
       const never: never = data;
       return never;
@@ -41,12 +43,14 @@ export function eventDigest(content: EventContent): Uint8Array {
   }
 }
 
+const json = new JsonBytes();
+
 /** 16 bytes over bytes as they came: for webhooks, and for events that have no canonical form. */
 export function bytesDigest(bytes: Uint8Array): Uint8Array {
   return digest(bytes);
 }
 
-function digest(content: string | Uint8Array): Uint8Array {
+function digest(content: Uint8Array): Uint8Array {
   return bytesOf(sha256(content), DIGEST_BYTES);
 }
 

@@ -11,20 +11,18 @@ export type EventMessage = Pick<StoredMessage, 'kind' | 'raw' | 'meta'>;
 
 /**
  * The view of an event, a webhook delivery or an AMQP message: its JSON as `data`, or its text as `text`. Made in place, since nothing
- * here can get stuck: what reads JSON is linear and bounded in depth. With `parsed` (what the ingress read already)
- * nothing is read at all. Body that is not what it says it is makes a view of rung 1 with a defect. Never throws.
+ * here can get stuck: what reads JSON is linear and bounded in depth. With `parsed` (of `eventJson`) nothing is read at
+ * all. Body that is not what it says it is makes a view of rung 1 with a defect. Never throws.
  */
 export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung = 0): View {
   if (rung > 0) return { ...EMPTY_VIEW, rung, defects: [defect('body_set_aside', 'body')] };
   switch (message.kind) {
     case 'event':
-      return message.meta === null
-        ? structuredView(message, parsed)
-        : bodyView(message, parsed, parsed === undefined ? dataTypeOf(message) : null);
+      return message.meta === null ? structuredView(message, parsed) : bodyView(message, dataTypeOf(message));
     case 'webhook':
-      return bodyView(message, parsed, parsed === undefined ? contentTypeOf(message) : null);
+      return bodyView(message, contentTypeOf(message));
     case 'amqp':
-      return bodyView(message, parsed, parsed === undefined ? propertyTypeOf(message) : null);
+      return bodyView(message, propertyTypeOf(message));
     case 'mail':
       return { ...EMPTY_VIEW, rung: 1, defects: [defect('body_set_aside', 'body')] };
     default: {
@@ -34,7 +32,7 @@ export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung
   }
 }
 
-/** The JSON of an event whose bytes say all, where it is whole: what its ingress read and did not hand on. Never throws. */
+/** The JSON of an event whose bytes say all, where it is whole: its view and its envelope are both made of it. Never throws. */
 export function eventJson({ kind, meta, raw }: EventMessage): ParsedJson | undefined {
   if (kind !== 'event' || meta !== null || !isUtf8(raw)) return undefined;
   const read = readJson(bytesOf({ kind, meta, raw }), 0, raw.length);
@@ -81,8 +79,7 @@ function dataView(data: unknown, defects: readonly Defect[]): View {
 const NONE: readonly never[] = [];
 
 /** The raw bytes are the data, of the type that a header names. */
-function bodyView(message: EventMessage, parsed: ParsedJson | undefined, type: string | null): View {
-  if (parsed !== undefined) return dataView(parsed.value, NONE);
+function bodyView(message: EventMessage, type: string | null): View {
   const raw = bytesOf(message);
   if (raw.length === 0) return EMPTY_VIEW;
   switch (formOf(type)) {

@@ -1,4 +1,4 @@
-import { canonicalJson, quoted } from '../content/json/canonical.js';
+import { JsonBytes } from '../content/json/bytes.js';
 import type { Outgoing } from '../message/delivery.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage } from '../message/message.js';
@@ -86,27 +86,25 @@ function canonicalBody(source: BodySource, inlineParts: boolean): Body {
   const { message, decider } = source;
   const { view } = message;
   const parts = view.parts.map((part) => canonicalPart(part, source, inlineParts));
-  const data = view.data === undefined ? '' : `,"data":${canonicalJson(view.data)}`;
-  const text =
-    `{"id":"${message.id}","type":${textJson(message.type)},"received":"${message.received}"` +
-    `,"envelope":${envelopeJson(message)}` +
-    `,"headers":${listJson(view.headers)},"text":${textJson(view.text)},"html":${textJson(view.html)}` +
-    `,"parts":${listJson(parts)}${data},"rung":${view.rung},"defects":${listJson(view.defects)}` +
-    `,"decision":${deciderJson(decider)}}`;
-  return { contentType: MESSAGE_TYPE, body: Buffer.from(text) };
+  json.begin().json('{"id":').text(message.id).json(',"type":').text(message.type);
+  json.json(',"received":').text(message.received).json(',"envelope":');
+  writeEnvelope(message);
+  json.json(',"headers":').json(listJson(view.headers));
+  json.json(',"text":').text(view.text).json(',"html":').text(view.html).json(',"parts":').json(listJson(parts));
+  if (view.data !== undefined) json.json(',"data":').canonical(view.data);
+  json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
+  json.json(',"decision":').json(deciderJson(decider)).json('}');
+  return { contentType: MESSAGE_TYPE, body: json.copy() };
 }
 
-function envelopeJson(message: CanonicalMessage): string {
-  return (
-    `{"tenant":${quoted(message.tenant)},"source":${quoted(message.source)},"kind":"${message.kind}"` +
-    `,"account":${quoted(message.account)},"value":${textJson(message.value)}` +
-    `,"externalId":${textJson(message.externalId)},"time":${textJson(message.time)},"peer":${quoted(message.peer)}` +
-    `,"transport":${canonicalJson(message.envelope)}}`
-  );
-}
+const json = new JsonBytes();
 
-function textJson(text: string | null): string {
-  return text === null ? 'null' : quoted(text);
+function writeEnvelope(message: CanonicalMessage): void {
+  json.json('{"tenant":').text(message.tenant).json(',"source":').text(message.source);
+  json.json(',"kind":').text(message.kind).json(',"account":').text(message.account);
+  json.json(',"value":').text(message.value).json(',"externalId":').text(message.externalId);
+  json.json(',"time":').text(message.time).json(',"peer":').text(message.peer);
+  json.json(',"transport":').canonical(message.envelope).json('}');
 }
 
 function listJson(list: readonly unknown[]): string {
@@ -115,8 +113,8 @@ function listJson(list: readonly unknown[]): string {
 
 function deciderJson(decider: Decider): string {
   return decider.by === 'rules'
-    ? `{"by":"rules","set":${decider.set},"rules":[${decider.rules.map(quoted).join()}]}`
-    : `{"by":"person","who":${quoted(decider.who)},"version":${decider.version}}`;
+    ? `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`
+    : `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {
@@ -171,5 +169,5 @@ function usableType(stated: unknown): string {
 }
 
 function dataBody(data: unknown): Body {
-  return { contentType: JSON_TYPE, body: Buffer.from(canonicalJson(data)) };
+  return { contentType: JSON_TYPE, body: json.begin().canonical(data).copy() };
 }

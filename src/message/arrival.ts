@@ -38,11 +38,6 @@ export interface Arrival {
   readonly raw: Uint8Array;
   /** A person released it from quarantine: its event time is no longer held against it. */
   readonly released?: true;
-  /**
-   * What the ingress already read out of the raw bytes, handed on in memory so that nothing is read twice.
-   * Never stored; absent after a restart. For events and webhooks: the parsed JSON body.
-   */
-  readonly parsed?: ParsedJson;
 }
 
 /** JSON as read: `value` has doubles where they print as written; otherwise lossless-json's LosslessNumber. */

@@ -3,7 +3,7 @@ import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.j
 import type { Target } from '../delivery/target.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { type Drawn, newDelivery } from './planning.js';
-import type { Held, NewDelivery, PlanOutcome, WaitingLine } from './ports.js';
+import type { Held, NewDelivery, NewPlan, PlanOutcome, WaitingLine } from './ports.js';
 import {
   type ChannelState,
   channelKey,
@@ -26,17 +26,34 @@ export interface AtOnceDeps {
   readonly ended: () => void;
 }
 
+/** What a plan sends at once, made: the messages it is made of need not be kept while the plan is being written. */
+export interface Made {
+  readonly plan: NewPlan;
+  /** By target id. */
+  readonly targets: ReadonlyMap<number, MadeForTarget>;
+}
+
+interface MadeForTarget {
+  /** In the order of their numbers. */
+  readonly deliveries: readonly PlannedDelivery[];
+  /** What goes on the wire for each; null where it could not be made. */
+  readonly outgoing: readonly Outgoing[] | null;
+}
+
 /**
- * What written plans send at once, and what became of it until that is written too:
+ * What plans send at once, and what became of it until that is written too:
  *
- *   plan ──begin──► being sent ──ended──► outcome, to be written ──written──► gone
+ *   drawn ──make──► made, and the plan written ──begin──► being sent ──ended──► outcome, to be written ──written──► gone
  *
  * A line is in flight from `begin` to `written`: what waits of it must not overtake.
  */
 export interface AtOnce {
   /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
   how(state: ChannelState, directory: OwnerDirectory): (target: number) => How;
-  begin(drawn: Drawn, directory: OwnerDirectory): void;
+  /** Makes what a plan sends at once. What can't be made will wait. */
+  make(drawn: Drawn, directory: OwnerDirectory): Made;
+  /** Sends what was made, once its plan is written. */
+  begin(made: Made, directory: OwnerDirectory): void;
   /** Takes the outcomes of channels that are read now. Others' are written when they begin, or are another owner's. */
   take(): PlanOutcome[];
   /** Takes the outcomes of one channel, whoever held it then. */
@@ -56,7 +73,7 @@ export interface AtOnce {
   resting(): boolean;
   /** Something is being sent, or has an outcome that can be written. */
   unfinished(): boolean;
-  /** Resolves once no more deliveries, and bytes of their messages, have no answer; at once when nothing is being sent. */
+  /** Resolves once no more deliveries, and bytes of their bodies, have no answer; at once when nothing is being sent. */
   room(most: { readonly deliveries: number; readonly bytes: number }): Promise<void>;
 }
 
@@ -81,20 +98,20 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
   }
 
   /** Sends target by target, and collects what becomes of it. */
-  async function send({ plan, ready }: Drawn, directory: OwnerDirectory): Promise<void> {
+  async function send({ plan, targets }: Made, directory: OwnerDirectory): Promise<void> {
     const { held } = plan;
-    const { targets, count } = byTarget(plan.runs);
     const channel = channelKey(held.tenant, held.channel);
     const state = states.get(channel);
-    const bytes = bytesOf(ready, targets);
-    unconfirmed.deliveries += count;
-    unconfirmed.bytes += bytes;
+    const size = sizeOf(targets.values());
+    unconfirmed.deliveries += size.deliveries;
+    unconfirmed.bytes += size.bytes;
     channels.add(channel);
     for (const target of targets.keys()) lines.add(lineKey({ ...held, target }));
     const unsent = await Promise.all(
-      [...targets].map(async ([id, deliveries]) => {
+      [...targets].map(async ([id, made]) => {
+        const { deliveries } = made;
         const target = directory.target(held.tenant, id);
-        const sent = sendTo(held, target, ready, deliveries).catch((error: unknown) => {
+        const sent = sendTo(held, target, made).catch((error: unknown) => {
           deps.log.error({ err: error, target: id }, 'sending at once failed; the deliveries wait');
           return deliveries.map(newDelivery);
         });
@@ -105,8 +122,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
         return waiting;
       }),
     );
-    unconfirmed.deliveries -= count;
-    unconfirmed.bytes -= bytes;
+    unconfirmed.deliveries -= size.deliveries;
+    unconfirmed.bytes -= size.bytes;
     channels.remove(channel);
     outcomes.push({ held, plan: plan.number, targets: [...targets.keys()], unsent: unsent.flat() });
     deps.ended();
@@ -131,17 +148,14 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
   async function sendTo(
     held: Held,
     target: Target | undefined,
-    ready: ReadonlyMap<number, Ready>,
-    deliveries: readonly PlannedDelivery[],
+    { deliveries, outgoing }: MadeForTarget,
   ): Promise<NewDelivery[]> {
     const sender = target && deps.senderOf(target);
-    if (!target || !sender) return deliveries.map(newDelivery);
+    if (!target || !sender || !outgoing) return deliveries.map(newDelivery);
     const inLine = target.definition.order === 'channel';
     // An earlier plan's delivery of this line has failed since these were planned.
     if (inLine && states.get(channelKey(held.tenant, held.channel))?.pending.has(target.id))
       return deliveries.map(newDelivery);
-    const rendered = deliveries.map((each) => renderPlanned(target, ready, each));
-    const outgoing = rendered.every(isRendered) ? rendered : await Promise.all(rendered);
     const results = await sender.send(outgoing);
     const failed = results.findIndex((result) => result.result !== 'delivered');
     deps.settled(
@@ -153,10 +167,10 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     return lost.map(newDelivery);
   }
 
-  function renderPlanned(target: Target, ready: ReadonlyMap<number, Ready>, each: PlannedDelivery) {
+  function outgoingOf(target: Target, ready: ReadonlyMap<number, Ready>, each: PlannedDelivery): Outgoing {
     const message = ready.get(each.sequence);
     if (!message) throw new RangeError(`plan names sequence ${each.sequence} but did not read it`);
-    return deps.render(target, message, {
+    const made = deps.render(target, message, {
       channel: message.message.channel,
       epoch: deps.epoch,
       number: each.number,
@@ -168,6 +182,18 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
       replay: each.run.replay ?? false,
       attempts: 0,
     });
+    if (!(made instanceof Promise)) return made;
+    made.catch(() => undefined);
+    throw new RangeError(`target ${target.name} has parts fetched, and is not to be sent to at once`);
+  }
+
+  function makeFor(target: Target, ready: ReadonlyMap<number, Ready>, deliveries: readonly PlannedDelivery[]) {
+    try {
+      return deliveries.map((each) => outgoingOf(target, ready, each));
+    } catch (error) {
+      deps.log.error({ err: error, target: target.id }, 'what was to be sent at once can not be made; it waits');
+      return null;
+    }
   }
 
   function decideHow(state: ChannelState, target: Target | undefined): How {
@@ -187,8 +213,16 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
         return decided;
       };
     },
-    begin(drawn, directory) {
-      const sent = send(drawn, directory).finally(() => sending.delete(sent));
+    make({ plan, ready }, directory) {
+      const targets = new Map<number, MadeForTarget>();
+      for (const [id, deliveries] of byTarget(plan.runs)) {
+        const target = directory.target(plan.held.tenant, id);
+        targets.set(id, { deliveries, outgoing: target ? makeFor(target, ready, deliveries) : null });
+      }
+      return { plan, targets };
+    },
+    begin(made, directory) {
+      const sent = send(made, directory).finally(() => sending.delete(sent));
       sending.add(sent);
     },
     take() {
@@ -234,29 +268,25 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
 }
 
 /** What the runs send at once, each target's in order. */
-function byTarget(runs: Drawn['plan']['runs']): { targets: Map<number, PlannedDelivery[]>; count: number } {
+function byTarget(runs: NewPlan['runs']): Map<number, PlannedDelivery[]> {
   const targets = new Map<number, PlannedDelivery[]>();
-  let count = 0;
   for (const each of deliveriesOf(runs)) {
     if (each.how !== 'now') continue;
-    count++;
     const group = targets.get(each.target);
     if (group) group.push(each);
     else targets.set(each.target, [each]);
   }
-  return { targets, count };
+  return targets;
 }
 
-/** Bytes of the messages that are kept until their deliveries have an answer. */
-function bytesOf(ready: ReadonlyMap<number, Ready>, targets: ReadonlyMap<number, readonly PlannedDelivery[]>): number {
-  if (targets.size === 0) return 0;
-  let bytes = 0;
-  for (const { message } of ready.values()) bytes += message.raw.length;
-  return bytes;
-}
-
-function isRendered(outgoing: ReturnType<Render>): outgoing is Outgoing {
-  return !(outgoing instanceof Promise);
+/** How much is kept until it has an answer. */
+function sizeOf(targets: Iterable<MadeForTarget>): { deliveries: number; bytes: number } {
+  const size = { deliveries: 0, bytes: 0 };
+  for (const { deliveries, outgoing } of targets) {
+    size.deliveries += deliveries.length;
+    for (const { body } of outgoing ?? []) size.bytes += body.length;
+  }
+  return size;
 }
 
 /** Whether a line's key is of this channel. */

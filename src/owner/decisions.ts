@@ -23,8 +23,7 @@ export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decisio
   switch (decision.action) {
     case 'assign':
     case 'replay': {
-      const taken = found && { message: found.message, parsed: undefined };
-      const ready = taken && view ? readyOf(taken, view, drawing.directory, deps.canonical) : null;
+      const ready = found && view ? readyOf(found.message, view, drawing.directory, deps.canonical) : null;
       const targets = ready ? decision.targets : [];
       const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay' } as const;
       // Where the message stands was written with the decision, and later ones may have moved it on.

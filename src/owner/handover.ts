@@ -1,13 +1,15 @@
 import type { SequencedRow } from '../channel/accept.js';
+import type { StoredMessage } from '../message/message.js';
 
 /**
  * What this process has just accepted, kept in memory for its own reader, so that in the common case nothing is read
- * back from the database and nothing is parsed twice. A cache and no more: whatever is missing is read from the store.
+ * back from the database. A cache and no more: whatever is missing is read from the store. The JSON that the ingress
+ * has read is not kept: reading it again costs less than moving its objects about in memory until the commit.
  */
 export interface Handover {
   put(rows: readonly SequencedRow[]): void;
   /** What is here of a channel's sequences from `first` up to `last`, in order, with gaps. */
-  peek(tenant: number, channel: number, first: number, last: number): readonly SequencedRow[];
+  peek(tenant: number, channel: number, first: number, last: number): readonly StoredMessage[];
   /** Lets go of a channel's rows up to a sequence. */
   dropUpTo(tenant: number, channel: number, last: number): void;
   /** Forgets a channel that another process reads now. */
@@ -15,7 +17,7 @@ export interface Handover {
 }
 
 export function createHandover(maxBytes: number): Handover {
-  const lines = new Map<string, SequencedRow[]>();
+  const lines = new Map<string, StoredMessage[]>();
   let bytes = 0;
 
   function drop(key: string, count: number): void {
@@ -27,15 +29,14 @@ export function createHandover(maxBytes: number): Handover {
 
   return {
     put(rows) {
-      for (const each of rows) {
-        const row = bytes > maxBytes / PARSED_SHARE ? withoutParsed(each) : each;
+      for (const row of rows) {
         // Too much for memory: the reader is behind and reads the rest from the store.
-        if (bytes + sizeOf(row) > maxBytes) return;
+        if (bytes + sizeOf(row.arrival) > maxBytes) return;
         const key = `${row.arrival.tenant.id}/${row.channel}`;
         const line = lines.get(key) ?? [];
         if (!putInto(line, row)) continue;
         lines.set(key, line);
-        bytes += sizeOf(row);
+        bytes += sizeOf(row.arrival);
       }
     },
     peek(tenant, channel, first, last) {
@@ -43,7 +44,7 @@ export function createHandover(maxBytes: number): Handover {
       const begin = line.findIndex(({ sequence }) => sequence >= first);
       if (begin === -1) return [];
       let end = begin;
-      while (end < line.length && (line[end] as SequencedRow).sequence <= last) end++;
+      while (end < line.length && (line[end] as StoredMessage).sequence <= last) end++;
       return line.slice(begin, end);
     },
     dropUpTo(tenant, channel, last) {
@@ -62,34 +63,37 @@ export function createHandover(maxBytes: number): Handover {
  * Keeps a line in the order of its sequences: what was accepted earlier may be heard of later, or twice, where the answer
  * to a commit was lost. False for what is there already.
  */
-function putInto(line: SequencedRow[], row: SequencedRow): boolean {
+function putInto(line: StoredMessage[], row: SequencedRow): boolean {
   let at = line.length;
-  while (at > 0 && (line[at - 1] as SequencedRow).sequence > row.sequence) at--;
+  while (at > 0 && (line[at - 1] as StoredMessage).sequence > row.sequence) at--;
   if (line[at - 1]?.sequence === row.sequence) return false;
-  line.splice(at, 0, row);
+  line.splice(at, 0, storedOf(row));
   return true;
 }
 
-/**
- * JSON that has been read is kept only while what waits fits an eighth of the memory: when the reader is behind, reading
- * bytes again is cheaper than moving thousands of small objects about in memory, and far cheaper than the database.
- */
-const PARSED_SHARE = 8;
-
-/** Only of what `ContentPort.parsedOf` reads again just so: an event whose bytes say all. */
-function withoutParsed(row: SequencedRow): SequencedRow {
-  const { parsed: known, kind, meta } = row.arrival;
-  if (known === undefined || kind !== 'event' || meta !== null) return row;
-  const { parsed: _, ...arrival } = row.arrival;
-  return { ...row, arrival };
+function storedOf({ arrival, channel, sequence, sha256 }: SequencedRow): StoredMessage {
+  return {
+    tenant: arrival.tenant.id,
+    channel,
+    sequence,
+    source: arrival.source.id,
+    kind: arrival.kind,
+    account: arrival.account,
+    type: arrival.type,
+    externalId: arrival.externalId,
+    value: arrival.value,
+    eventTime: arrival.eventTime,
+    arrivedAt: arrival.arrivedAt,
+    peer: arrival.peer,
+    meta: arrival.meta,
+    sha256,
+    raw: arrival.raw,
+  };
 }
-
-/** JSON that has been read takes several times the bytes it was read from (measured: 320 bytes became 1.9 kB). */
-const PARSED_FACTOR = 6;
 
 /** What a row holds beyond its bytes: objects, strings, hashes (measured). */
 export const ROW_BYTES = 1_200;
 
-function sizeOf({ arrival }: SequencedRow): number {
-  return ROW_BYTES + arrival.raw.length * (arrival.parsed ? 1 + PARSED_FACTOR : 1);
+function sizeOf({ raw }: { readonly raw: Uint8Array }): number {
+  return ROW_BYTES + raw.length;
 }

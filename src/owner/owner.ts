@@ -4,14 +4,14 @@ import { Room } from '../channel/room.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { SendResult } from '../message/delivery.js';
-import { createAtOnce } from './at-once.js';
+import { createAtOnce, type Made } from './at-once.js';
 import { createBell } from './bell.js';
 import { drawDecision } from './decisions.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget, keyIn, keyOf } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { createHolding } from './holding.js';
 import type { LeaseSettings, LeaseStore } from './leases.js';
-import { type Drawn, drawExtra, drawStream, itemsOf } from './planning.js';
+import { drawExtra, drawStream, itemsOf } from './planning.js';
 import { FencedOut, type OwnerStore, type PlanOutcome, type Settled, type WaitingLine } from './ports.js';
 import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
 import { recount } from './recount.js';
@@ -105,7 +105,7 @@ export interface Owner {
 /**
  * The owner of channels. It reads each channel onward in rounds:
  *
- *   take the next messages → make their tries durable → read → decide → write the plans → send what goes at once
+ *   take the next messages → make their tries durable → read → decide → make what goes at once → write the plans → send it
  *
  * What a round sent is written down with the next one's plans, or by itself when nothing comes. Beside the rounds run
  * the dispatcher (deliveries that wait), the suspects' reader (parked messages, one at a time) and the beat. All of
@@ -278,21 +278,21 @@ export function createOwner(deps: OwnerDeps): Owner {
     inRound.running = true;
     inRound.keys = new Set(closing.map(({ held }) => channelKey(held.tenant, held.channel)));
     try {
-      const drawings = [
+      const made = [
         ...(await streamPlans(directory)),
         ...resolvedPlans(late, directory),
         ...(await decisionPlans(directory)),
       ];
-      if (drawings.length > 0 || closing.length > 0) {
-        for (const { plan } of drawings) inRound.keys.add(channelKey(plan.held.tenant, plan.held.channel));
+      if (made.length > 0 || closing.length > 0) {
+        for (const { plan } of made) inRound.keys.add(channelKey(plan.held.tenant, plan.held.channel));
         await store.writePlans(
-          drawings.map((drawn) => drawn.plan),
+          made.map(({ plan }) => plan),
           closing,
         );
       }
-      afterRound(drawings, closing, late, directory);
+      afterRound(made, closing, late, directory);
       if (!stopping) await atOnce.room({ deliveries: settings.maxUnconfirmed, bytes: settings.maxUnconfirmedBytes });
-      return drawings.length > 0 || closing.length > 0;
+      return made.length > 0 || closing.length > 0;
     } catch (error) {
       // They are still true, and are written before their channels begin anew.
       atOnce.putBack(closing);
@@ -306,7 +306,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   }
 
   function afterRound(
-    drawings: readonly Drawn[],
+    made: readonly Made[],
     closing: readonly PlanOutcome[],
     late: readonly Resolved[],
     directory: OwnerDirectory,
@@ -315,14 +315,14 @@ export function createOwner(deps: OwnerDeps): Owner {
     forgetResolved(late);
     atOnce.written(closing);
     if (closing.some((outcome) => outcome.unsent.length > 0)) dispatchBell.ring();
-    for (const drawn of drawings) afterWriting(drawn, directory);
+    for (const each of made) afterWriting(each, directory);
     for (const follow of toFollow.splice(0)) follow();
   }
 
   // Tries that go on are followed once their messages stand as parked.
   const toFollow: (() => void)[] = [];
 
-  async function streamPlans(directory: OwnerDirectory): Promise<Drawn[]> {
+  async function streamPlans(directory: OwnerDirectory): Promise<Made[]> {
     const batches = await takeRound();
     if (batches.length === 0) return [];
     const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state.held, taken));
@@ -347,7 +347,8 @@ export function createOwner(deps: OwnerDeps): Owner {
         deps.observe.attempts('processed', readings.length - parked.length);
         for (const reading of parked) followRunning(state, reading);
         const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
-        return drawStream({ state, directory, how: atOnce.how(state, directory) }, readings, items, batchAttempt);
+        const drawing = { state, directory, how: atOnce.how(state, directory) };
+        return atOnce.make(drawStream(drawing, readings, items, batchAttempt), directory);
       }),
     );
   }
@@ -395,24 +396,24 @@ export function createOwner(deps: OwnerDeps): Owner {
       suspectBell.ring();
       return;
     }
-    const { sequence } = reading.taken.message;
+    const { sequence } = reading.message;
     tryingOf(state).add(sequence);
-    const { attemptId, rung, taken } = reading;
-    toFollow.push(() => follow(state, { sequence, rung, taken, running, attemptId }));
+    const { attemptId, rung, message } = reading;
+    toFollow.push(() => follow(state, { message, rung, running, attemptId }));
   }
 
   function follow(
     state: ChannelState,
-    tried: Pick<Extract<Reading, { read: 'parked' }>, 'rung' | 'taken' | 'attemptId'> & {
-      readonly sequence: number;
+    tried: Pick<Extract<Reading, { read: 'parked' }>, 'rung' | 'message' | 'attemptId'> & {
       readonly running: Promise<ParseOutcome>;
     },
   ): void {
-    const { sequence } = tried;
+    const { message } = tried;
+    const { sequence } = message;
     const followed: Promise<void> = guarded('late try', async () => {
       const outcome = await tried.running;
       const parked = { sequence, rung: tried.rung, version: 1, interruptions: 0 };
-      const ended = { taken: tried.taken, parked, outcome, attempt: tried.attemptId };
+      const ended = { message, parked, outcome, attempt: tried.attemptId };
       const done = await concludeSuspect(suspectDeps, state, ended);
       if (done) resolved.push(done);
       else tryingOf(state).delete(sequence);
@@ -433,12 +434,13 @@ export function createOwner(deps: OwnerDeps): Owner {
     for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
   }
 
-  function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Drawn[] {
+  function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Made[] {
     return late.flatMap((each) => {
       const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
       if (state !== each.state) return [];
       const drawing = { state, directory, how: atOnce.how(state, directory) };
-      return [drawExtra(drawing, [each.item], { attempts: [...each.attempts], poison: [...each.poison] })];
+      const drawn = drawExtra(drawing, [each.item], { attempts: [...each.attempts], poison: [...each.poison] });
+      return [atOnce.make(drawn, directory)];
     });
   }
 
@@ -446,22 +448,21 @@ export function createOwner(deps: OwnerDeps): Owner {
   let lookedAt = Number.NEGATIVE_INFINITY;
   let decisionBell = 0;
 
-  async function decisionPlans(directory: OwnerDirectory): Promise<Drawn[]> {
+  async function decisionPlans(directory: OwnerDirectory): Promise<Made[]> {
     const now = clock.monotonic();
     if (decisionBell <= lookedAt && now - lookedAt < settings.pollMs) return [];
     lookedAt = now;
     const held = turnOf(reading()).map((state) => state.held);
-    const drawn: Drawn[] = [];
+    const made: Made[] = [];
     for (const decision of await store.dueDecisions(held, 200)) {
       const state = states.get(channelKey(decision.tenant, decision.channel));
       if (!state) continue;
       inRound.keys.add(channelKey(decision.tenant, decision.channel));
       const drawing = { state, directory, how: atOnce.how(state, directory) };
-      drawn.push(
-        await drawDecision({ store, content: deps.content, canonical: deps.canonical, reserve }, drawing, decision),
-      );
+      const by = { store, content: deps.content, canonical: deps.canonical, reserve };
+      made.push(atOnce.make(await drawDecision(by, drawing, decision), directory));
     }
-    return drawn;
+    return made;
   }
 
   /** Keeps a delivery from being sent while it is being cancelled; false when it is being sent already. */
@@ -480,15 +481,15 @@ export function createOwner(deps: OwnerDeps): Owner {
     return underWay;
   }
 
-  function afterWriting(drawn: Drawn, directory: OwnerDirectory): void {
-    const { plan } = drawn;
+  function afterWriting(made: Made, directory: OwnerDirectory): void {
+    const { plan } = made;
     const state = states.get(channelKey(plan.held.tenant, plan.held.channel));
     if (state) for (const waiting of plan.pending) countPending(state, waiting.target, 1);
     for (const target of new Set(plan.pending.map((each) => each.target)))
       deps.observe.pending(plan.held.tenant, target);
     if (plan.pending.length > 0) dispatchBell.ring();
     deps.observe.planned(plan.held.tenant, plan.held.channel, plan.firstSequence, plan.lastSequence);
-    if (plan.open) atOnce.begin(drawn, directory);
+    if (plan.open) atOnce.begin(made, directory);
   }
 
   // ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────

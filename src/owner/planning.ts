@@ -1,8 +1,9 @@
 import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run } from '../delivery/plan.js';
+import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
-import type { Canonical, ChannelState, OwnerDirectory, Ready, Taken } from './state.js';
+import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
 
 /** A plan, and the messages it speaks of that were read: what is sent at once is made from them. */
 export interface Drawn {
@@ -25,17 +26,23 @@ export interface Item {
   readonly ready: Ready | null;
 }
 
-/** Decides one message that was read, by the rules in force. */
+/** Decides one message that was read, by the rules in force. `known` is what rules came to in this round. */
 export function decideByRules(
   ready: Ready,
   directory: OwnerDirectory,
   how: { readonly late: boolean; readonly version: number },
+  known: Map<Outcome, Consequence> = new Map(),
 ): Item {
   const { message, view } = ready;
   const rules = directory.rules(message.tenant);
   const { rules: matched, outcome } = rules.decide(ready.canonical);
-  const decider: Decider = { by: 'rules', set: rules.version, rules: matched };
-  const { mode, targets, why } = consequenceOf(outcome, message.tenant, directory);
+  let consequence = known.get(outcome);
+  if (!consequence) {
+    const decider = { by: 'rules', set: rules.version, rules: matched } as const;
+    consequence = { decider, ...consequenceOf(outcome, message.tenant, directory) };
+    known.set(outcome, consequence);
+  }
+  const { decider, mode, targets, why } = consequence;
   const decided: Decided = {
     sequence: message.sequence,
     rung: view.rung,
@@ -49,11 +56,15 @@ export function decideByRules(
   return { decided, standing: standingOf(decided, how), ready };
 }
 
-function consequenceOf(
-  outcome: Outcome,
-  tenant: number,
-  directory: OwnerDirectory,
-): { mode: Decided['mode']; targets: number[]; why: string | null } {
+/** What follows from rules: nearly all messages of a channel share a few of these. */
+interface Consequence {
+  readonly decider: Decider;
+  readonly mode: Decided['mode'];
+  readonly targets: readonly number[];
+  readonly why: string | null;
+}
+
+function consequenceOf(outcome: Outcome, tenant: number, directory: OwnerDirectory): Omit<Consequence, 'decider'> {
   switch (outcome.do) {
     case 'deliver': {
       const targets: number[] = [];
@@ -136,25 +147,26 @@ export function poisonItem(sequence: number, rung: number, why: string): Item {
 
 /** What follows from the readings of a batch. */
 export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory, canonical: Canonical): Item[] {
+  const known = new Map<Outcome, Consequence>();
   return readings.map((reading) => {
-    const { message } = reading.taken;
+    const { message } = reading;
     if (reading.read === 'parked') return parkedItem(message.sequence, reading.rung, reading.reason);
-    return decideByRules(readyOf(reading.taken, reading.view, directory, canonical), directory, {
-      late: false,
-      version: 1,
-    });
+    const ready = readyOf(message, reading.view, directory, canonical, reading.json);
+    return decideByRules(ready, directory, { late: false, version: 1 }, known);
   });
 }
 
+/** `json` is the event's, where it has just been read. */
 export function readyOf(
-  { message, parsed }: Taken,
+  message: Ready['message'],
   view: Ready['view'],
   directory: OwnerDirectory,
   canonical: Canonical,
+  json?: ParsedJson,
 ): Ready {
   const tenant = directory.tenant(message.tenant)?.name ?? String(message.tenant);
   const source = directory.sourceName(message.tenant, message.source);
-  return { message, view, canonical: canonical(message, { tenant, source }, view, parsed) };
+  return { message, view, canonical: canonical(message, { tenant, source }, view, json) };
 }
 
 /** The plan for a channel's next messages. Moves the state's counters on. */
@@ -165,7 +177,7 @@ export function drawStream(
   batchAttempt: number | null,
 ): Drawn {
   const { state } = drawing;
-  const messages = readings.map((reading) => reading.taken.message);
+  const messages = readings.map((reading) => reading.message);
   const last = messages[messages.length - 1];
   if (!last) throw new RangeError('a plan of the stream needs a message');
   state.chain = nextChain(state.chain, messages);

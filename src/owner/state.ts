@@ -69,12 +69,6 @@ export function countPending(state: ChannelState, target: number, change: number
   else state.pending.delete(target);
 }
 
-/** A stored message on its way through a round, with what the ingress already read of it. */
-export interface Taken {
-  readonly message: StoredMessage;
-  readonly parsed: ParsedJson | undefined;
-}
-
 /** A message that was read and may be decided and sent. */
 export interface Ready {
   readonly message: StoredMessage;
@@ -129,7 +123,7 @@ export type Canonical = (
 
 /** Reads content: events in place, mail in children. Never rejects. */
 export interface ContentPort {
-  /** What an ingress would have read of it, for a message that comes without; undefined where there is nothing to keep. */
+  /** The JSON of an event whose bytes say all, where it is whole. */
   parsedOf(message: StoredMessage): ParsedJson | undefined;
   /** Events and webhooks. */
   inPlace(message: StoredMessage, parsed: ParsedJson | undefined, rung: Rung): View;

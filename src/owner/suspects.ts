@@ -1,7 +1,8 @@
+import type { StoredMessage } from '../message/message.js';
 import { decideByRules, type Item, poisonItem, readyOf } from './planning.js';
 import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
 import { failedAttempt } from './reading.js';
-import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome, Taken } from './state.js';
+import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome } from './state.js';
 
 /** How often the death of the whole process may cut off a try before it counts against the message. */
 const INTERRUPTIONS = 3;
@@ -42,13 +43,12 @@ export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequenc
       try: parked.interruptions + 1,
     },
   ]);
-  const taken: Taken = { message: found.message, parsed: undefined };
-  const outcome = await readAlone(deps.content, taken, rung);
-  return concludeSuspect(deps, state, { taken, parked: { ...parked, rung }, outcome, attempt: attempt ?? null });
+  const { message } = found;
+  const outcome = await readAlone(deps.content, message, rung);
+  return concludeSuspect(deps, state, { message, parked: { ...parked, rung }, outcome, attempt: attempt ?? null });
 }
 
-async function readAlone(content: ContentPort, taken: Taken, rung: number): Promise<ParseOutcome> {
-  const { message } = taken;
+async function readAlone(content: ContentPort, message: StoredMessage, rung: number): Promise<ParseOutcome> {
   if (message.kind === 'mail') return content.parse(message.raw, rung);
   return { ok: true, view: content.inPlace(message, undefined, rung) };
 }
@@ -58,15 +58,15 @@ export async function concludeSuspect(
   deps: SuspectDeps,
   state: ChannelState,
   tried: {
-    readonly taken: Taken;
+    readonly message: StoredMessage;
     readonly parked: ParkedMessage;
     readonly outcome: ParseOutcome;
     readonly attempt: number | null;
   },
 ): Promise<Resolved | null> {
-  const { outcome, parked, taken } = tried;
+  const { outcome, parked, message } = tried;
   if (outcome.ok) {
-    const ready = readyOf(taken, outcome.view, deps.directory(), deps.canonical);
+    const ready = readyOf(message, outcome.view, deps.directory(), deps.canonical);
     const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
     const attempts: EndedAttempt[] =
       tried.attempt === null ? [] : [{ id: tried.attempt, outcome: 'processed', reason: null }];

@@ -1,6 +1,7 @@
 import { readJson } from '../content/json/read.js';
 import type { Kind, ParsedJson } from '../message/arrival.js';
 import { messageId } from '../message/id.js';
+import { isoTime } from '../message/iso-time.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
 
@@ -67,7 +68,7 @@ class Canonical implements CanonicalMessage {
   }
 
   get received(): string {
-    return new Date(this.#stored.arrivedAt).toISOString();
+    return isoTime(this.#stored.arrivedAt);
   }
 
   get envelope(): CanonicalMessage['envelope'] {

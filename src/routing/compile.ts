@@ -1,4 +1,5 @@
 import type { CanonicalMessage } from '../message/message.js';
+import { conclude, type Decided } from './conclude.js';
 import { type Field, resolveField } from './field.js';
 import type { Pattern, Rule, RuleSet, Term } from './rule.js';
 import { type CompiledTest, compileTest } from './test.js';
@@ -17,6 +18,8 @@ export interface CompiledRules {
 export interface CompiledRule {
   readonly rule: Rule;
   readonly when: CompiledPattern;
+  /** What it comes to when no other rule matches: one object, so that what follows from it can be remembered. */
+  readonly alone: Decided;
 }
 
 export type CompiledPattern = readonly CompiledTerm[];
@@ -31,7 +34,7 @@ export function compileRuleSet(ruleSet: RuleSet): CompiledRules {
   // Sorting is stable: rules of one priority keep the order of the file.
   const all = ruleSet.rules
     .toSorted((a, b) => a.priority - b.priority)
-    .map((rule) => ({ rule, when: compilePattern(rule.when, fields) }));
+    .map((rule) => ({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) }));
   return { mode: ruleSet.mode, fields: fields.list, all, active: all.filter(({ rule }) => rule.enabled) };
 }
 

@@ -1,46 +1,22 @@
-import type { Outcome } from '../message/decision.js';
 import type { CanonicalMessage } from '../message/message.js';
-import { type CompiledPattern, type CompiledRules, type CompiledTerm, Reading } from './compile.js';
-import type { Rule, RuleSet } from './rule.js';
-
-/** What rules make of a message. */
-export interface Decided {
-  /** Names of the rules that matched, in priority order; empty when none did. */
-  readonly rules: readonly string[];
-  /** `wait` when no rule matched. */
-  readonly outcome: Outcome;
-}
+import { type CompiledPattern, type CompiledRule, type CompiledRules, type CompiledTerm, Reading } from './compile.js';
+import { conclude, type Decided } from './conclude.js';
 
 /** Asks the rules in order. Never fails: a test that can't be asked of a value counts as false. */
 export function decide(compiled: CompiledRules, message: CanonicalMessage): Decided {
   const reading = new Reading(message, compiled.fields);
-  const matched: Rule[] = [];
-  for (const { rule, when } of compiled.active) {
-    if (!patternHolds(when, reading)) continue;
+  const matched: CompiledRule[] = [];
+  for (const rule of compiled.active) {
+    if (!patternHolds(rule.when, reading)) continue;
     matched.push(rule);
     if (compiled.mode === 'first-match') break;
   }
-  return conclude(compiled.mode, matched);
-}
-
-/**
- * What the rules that matched, in priority order, come to. In all-match targets are united in the order they are first
- * named, and a close counts only when no rule chose targets; then the first one's reason stands.
- */
-export function conclude(mode: RuleSet['mode'], matched: readonly Rule[]): Decided {
-  const deciding = mode === 'first-match' ? matched.slice(0, 1) : matched;
-  return { rules: deciding.map((rule) => rule.name), outcome: outcomeOf(deciding) };
-}
-
-function outcomeOf(rules: readonly Rule[]): Outcome {
-  const targets = new Set<string>();
-  let reason: string | undefined;
-  for (const { choice } of rules) {
-    if ('targets' in choice) for (const target of choice.targets) targets.add(target);
-    else reason ??= choice.close;
-  }
-  if (targets.size > 0) return { do: 'deliver', targets: [...targets] };
-  return reason === undefined ? { do: 'wait' } : { do: 'close', reason };
+  const [first] = matched;
+  if (first && matched.length === 1) return first.alone;
+  return conclude(
+    compiled.mode,
+    matched.map(({ rule }) => rule),
+  );
 }
 
 function patternHolds(pattern: CompiledPattern, reading: Reading): boolean {

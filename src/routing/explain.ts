@@ -2,7 +2,7 @@ import { isLosslessNumber } from 'lossless-json';
 import type { Outcome } from '../message/decision.js';
 import type { CanonicalMessage } from '../message/message.js';
 import { type CompiledPattern, type CompiledRule, type CompiledRules, type CompiledTerm, Reading } from './compile.js';
-import { conclude } from './decide.js';
+import { conclude } from './conclude.js';
 import type { Field } from './field.js';
 import type { Choice, Literal, Rule, RuleSet, Test } from './rule.js';
 import type { CompiledTest } from './test.js';

@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { type Batch, type BatchAnswer, type Candidate, channelsOf, type Exception } from '../channel/batch.js';
+import { isoTime } from '../message/iso-time.js';
 import { arrayOf, textArray } from './array.js';
 import { storeError } from './failure.js';
 
@@ -66,7 +67,7 @@ function parameters(process: string, batch: Batch): unknown[] {
     textArray(arrivals.map((arrival) => arrival.externalId)),
     textArray(arrivals.map((arrival) => arrival.value)),
     textArray(arrivals.map((arrival) => arrival.eventTime)),
-    textArray(arrivals.map((arrival) => new Date(arrival.arrivedAt).toISOString())),
+    textArray(arrivals.map((arrival) => isoTime(arrival.arrivedAt))),
     textArray(arrivals.map((arrival) => arrival.peer)),
     textArray(arrivals.map((arrival) => arrival.meta)),
     packed(rows, (row) => row.sha256),

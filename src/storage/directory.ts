@@ -14,7 +14,8 @@ import { type Target, targetDefinitionSchema } from '../delivery/target.js';
 import type { CanonicalMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
 import { type CompiledRules, compileRuleSet } from '../routing/compile.js';
-import { type Decided, decide } from '../routing/decide.js';
+import type { Decided } from '../routing/conclude.js';
+import { decide } from '../routing/decide.js';
 import { parseRuleSet } from '../routing/parse.js';
 import { inTransaction } from './pool.js';
 

@@ -11,7 +11,7 @@ import {
   mailContentHash,
   mailIdentity,
 } from '../../src/channel/identity.js';
-import { canonicalJson } from '../../src/content/json/canonical.js';
+import { canonicalJson } from '../support/canonical-json.js';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const json = (value: unknown): EventContent => ({

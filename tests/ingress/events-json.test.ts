@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { LosslessNumber, parse as losslessParse } from 'lossless-json';
 import { describe, expect, it } from 'vitest';
-import { canonicalJson } from '../../src/content/json/canonical.js';
 import { follow, numericText, pointerSteps } from '../../src/content/json/pointer.js';
 import { readJson } from '../../src/content/json/read.js';
 import { splitArray, splitLines } from '../../src/content/json/split.js';
+import { canonicalJson } from '../support/canonical-json.js';
 
 const read = (text: string) => readJson(Buffer.from(text), 0, Buffer.byteLength(text));
 

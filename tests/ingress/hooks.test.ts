@@ -1,5 +1,4 @@
 import { createHmac } from 'node:crypto';
-import { LosslessNumber } from 'lossless-json';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { hookRoutes } from '../../routes/hooks.js';
@@ -219,7 +218,6 @@ describe('GitHub', () => {
     expect(answer.status).toBe(202);
     const arrival = onlyArrival();
     expect(arrival).toMatchObject({ account: 'hook', type: 'ping', externalId: null });
-    expect(arrival.parsed).toBeUndefined();
     expect(Buffer.from(arrival.raw).toString()).toBe('Hello, World!');
   });
 
@@ -264,7 +262,6 @@ describe('Stripe', () => {
       eventTime: null,
       arrivedAt: clock.now(),
       peer: '127.0.0.1',
-      parsed: { lossless: true, value: { data: { object: { amount: new LosslessNumber('12.50') } } } },
     });
     expect((await deliver(body, stripe(body, { secret: 'whsec_stripe_old' }))).status).toBe(200);
   });
@@ -417,7 +414,6 @@ describe('account, type and value', () => {
     await deliver('nopayload=%7B%7D&payload=%zz', form);
     await deliver('text=x', form);
     expect(channel.arrivals.map(({ account }) => account)).toEqual(['T+ü &=', 'T+ü &=', 'hook', 'hook', 'hook']);
-    expect(channel.arrivals.every(({ parsed }) => parsed === undefined)).toBe(true);
     expect(Buffer.from(channel.arrivals[0]?.raw ?? []).toString()).toBe(payload);
   });
 });

@@ -120,7 +120,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       },
       close: async () => undefined,
     }),
-    render: async (target, ready, delivery) => ({
+    render: (target, ready, delivery) => ({
       ...delivery,
       tenant: tenant.name,
       target: target.name,

@@ -94,10 +94,10 @@ describe('what a round takes', () => {
           const batches = await takeNext(behind, bound, handover, store);
           expect(batches).toHaveLength(behind.length);
           for (const { state, taken } of batches) {
-            const sequences = taken.map(({ message }) => message.sequence);
+            const sequences = taken.map(({ sequence }) => sequence);
             expect(sequences).toEqual(sequences.map((_, i) => state.planned + 1 + i));
             expect(taken.length).toBeLessThanOrEqual(state.planned < alone ? 1 : bound.rows);
-            expect(taken.filter(({ message }) => message.kind === 'mail').length).toBeLessThanOrEqual(bound.mails);
+            expect(taken.filter(({ kind }) => kind === 'mail').length).toBeLessThanOrEqual(bound.mails);
             state.planned += taken.length;
           }
         }

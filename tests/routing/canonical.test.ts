@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { canonicalJson } from '../../src/content/json/canonical.js';
 import type { StoredMessage } from '../../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../../src/message/view.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
+import { canonicalJson } from '../support/canonical-json.js';
 import { matches } from './rules.js';
 
 const stored: StoredMessage = {

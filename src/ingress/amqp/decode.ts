@@ -167,7 +167,6 @@ function plainMessage(deps: DecodeDeps, received: Received): Decoded {
     digest: eventDigest({ type: type ?? '', subject: null, time: null, data: { form: 'bytes', bytes: content } }),
     onOtherContent: 'conflict',
     raw: content,
-    ...(parsed === null ? null : { parsed }),
   };
   return { arrivals: [arrival], undecodable: null };
 }

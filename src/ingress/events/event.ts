@@ -71,7 +71,6 @@ export function readStructured(
     meta: null,
     view: attributes,
     data: intact ? structuredData(attributes) : null,
-    parsed: intact ? json.json : null,
   });
 }
 
@@ -100,7 +99,6 @@ export function readAttributes(
     meta: JSON.stringify(readable(attributes)),
     view: parsed === null ? attributes : { ...attributes, data: parsed.value },
     data: binaryData(body, parsed),
-    parsed,
   });
 }
 
@@ -146,14 +144,13 @@ interface Body {
   readonly view: unknown;
   /** Null where there is no canonical form: then the digest is over the bytes. */
   readonly data: EventData | null;
-  readonly parsed: ParsedJson | null;
 }
 
 function makeArrival(context: EventContext, envelope: Envelope, body: Body): EventRead {
   const { id, cloudEventSource, type, subject, time } = envelope;
   const feed = context.feed(cloudEventSource);
   if (feed === undefined) return rejected(id, 'source_invalid', '/source', NO_FEED);
-  const { data, raw, parsed } = body;
+  const { data, raw } = body;
   const arrival: Arrival = {
     tenant: context.tenant,
     source: feed.source,
@@ -170,7 +167,6 @@ function makeArrival(context: EventContext, envelope: Envelope, body: Body): Eve
     digest: data === null ? bytesDigest(raw) : eventDigest({ type, subject, time, data }),
     onOtherContent: 'conflict',
     raw,
-    ...(parsed === null ? null : { parsed }),
   };
   return { read: 'arrival', arrival };
 }

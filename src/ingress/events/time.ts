@@ -1,5 +1,8 @@
 const RFC_3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,32}))?([Zz]|[+-]\d\d:\d\d)$/;
 
+/** As JavaScript writes a time, and most senders do. */
+const PLAIN_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
+
 const LONGEST_TIME = 64;
 const MINUTE_MS = 60_000;
 const YEAR_10000_MS = 253_402_300_800_000;
@@ -10,6 +13,7 @@ const YEAR_10000_MS = 253_402_300_800_000;
  */
 export function normalisedTime(text: string): string | undefined {
   if (text.length > LONGEST_TIME) return undefined;
+  if (PLAIN_TIME.test(text) && isPlainMoment(text)) return `${text.slice(0, 23)}000Z`;
   const match = RFC_3339.exec(text);
   if (!match) return undefined;
   const [, year, month, day, hours, minutes, seconds, fraction, zone] = match as unknown as TimeMatch;
@@ -24,6 +28,19 @@ export function normalisedTime(text: string): string | undefined {
     : inUtc(`${year}-${month}-${day}T${hours}:${minutes}:00Z`, second, zone);
   return toSecond === undefined ? undefined : `${toSecond}.${microseconds(fraction)}Z`;
 }
+
+/** Of a text in the form of PLAIN_TIME: whether it goes out as it is. */
+function isPlainMoment(text: string): boolean {
+  const year = 100 * twoDigits(text, 0) + twoDigits(text, 2);
+  if (year < 1970 || !isDay(year, twoDigits(text, 5), twoDigits(text, 8))) return false;
+  return twoDigits(text, 11) <= 23 && twoDigits(text, 14) <= 59 && twoDigits(text, 17) <= 59;
+}
+
+function twoDigits(text: string, at: number): number {
+  return 10 * (text.charCodeAt(at) - ZERO) + text.charCodeAt(at + 1) - ZERO;
+}
+
+const ZERO = 0x30;
 
 type TimeMatch = [string, string, string, string, string, string, string, string | undefined, string];
 

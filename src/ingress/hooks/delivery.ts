@@ -7,14 +7,6 @@ import { readJson } from '../../content/json/read.js';
 import { FIELD_LIMITS, type ParsedJson } from '../../message/arrival.js';
 import { isField, isStorable } from '../field.js';
 
-/** A delivery's body as far as it can be read. */
-export interface DeliveryBody {
-  /** What pointers look into: the JSON body, or the JSON in a form's `payload`; undefined where there is neither. */
-  readonly view: unknown;
-  /** The body itself as JSON; null when it isn't. */
-  readonly parsed: ParsedJson | null;
-}
-
 /** What the envelope of a webhook's message is made from. */
 export interface DeliveryFacts {
   readonly key: DeliveryKey;
@@ -25,11 +17,12 @@ export interface DeliveryFacts {
   readonly value: string | null;
 }
 
-/** Reads the body; what is unreadable is no error, it just says nothing. */
-export function readDeliveryBody(headers: IncomingHttpHeaders, body: Buffer): DeliveryBody {
-  if (isForm(headers)) return { view: formPayload(body), parsed: null };
-  const parsed = jsonOf(body);
-  return { view: parsed?.value, parsed };
+/**
+ * What pointers look into: the JSON body, or the JSON in a form's `payload`; undefined where there is neither. What is
+ * unreadable is no error, it just says nothing.
+ */
+export function readDeliveryBody(headers: IncomingHttpHeaders, body: Buffer): unknown {
+  return isForm(headers) ? formPayload(body) : jsonOf(body)?.value;
 }
 
 function jsonOf(bytes: Buffer): ParsedJson | null {

@@ -4,7 +4,7 @@ import type { Source, WebhookSource } from '../../channel/source.js';
 import type { Arrival } from '../../message/arrival.js';
 import type { Accept, Verdict } from '../../message/verdict.js';
 import { verdictMembers } from '../http/result.js';
-import { type DeliveryBody, deliveryFacts, readDeliveryBody } from './delivery.js';
+import { deliveryFacts, readDeliveryBody } from './delivery.js';
 import { slackHandshake } from './handshake.js';
 import { headersMeta } from './meta.js';
 import { verify } from './verify.js';
@@ -35,15 +35,15 @@ export async function receiveHook(
   const definition = delivery.source.definition;
   const refusal = refuseForged(definition, delivery);
   if (refusal !== null) return refusal;
-  const body = readDeliveryBody(delivery.headers, delivery.body);
-  const handshake = slackHandshake(definition, body.view);
+  const view = readDeliveryBody(delivery.headers, delivery.body);
+  const handshake = slackHandshake(definition, view);
   switch (handshake.handshake) {
     case 'answered':
       return { answer: 'challenge', challenge: handshake.challenge };
     case 'refused':
       return { answer: 'refused', code: 'handshake_refused', why: handshake.why };
     case 'none': {
-      const arrival = makeArrival(delivery, body, randomBytes);
+      const arrival = makeArrival(delivery, view, randomBytes);
       const [verdict] = await accept([arrival]);
       return verdictAnswer(arrival.externalId, verdict as Verdict);
     }
@@ -63,7 +63,7 @@ function refuseForged(definition: WebhookSource, delivery: HookDelivery): HookAn
 
 function makeArrival(
   { source, headers, body, peer, arrivedAt }: HookDelivery,
-  { view, parsed }: DeliveryBody,
+  view: unknown,
   randomBytes: (count: number) => Uint8Array,
 ): Arrival {
   const facts = deliveryFacts(source.definition, headers, body, view, () => randomBytes(16));
@@ -85,7 +85,6 @@ function makeArrival(
     // Providers change bytes between retries.
     onOtherContent: 'duplicate',
     raw: body,
-    ...(parsed === null ? null : { parsed }),
   };
 }
 
