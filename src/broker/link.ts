@@ -1,6 +1,7 @@
 import { type ChannelModel, connect } from 'amqplib';
 import { reconnectWait } from './backoff.js';
 import { handshakeFailure, type Login } from './fitness.js';
+import { gatherWrites } from './gather.js';
 import type { LinkUse, Notify } from './notice.js';
 
 /** `blocked`: RabbitMQ has raised a memory or disk alarm and reads nothing from us. */
@@ -148,7 +149,9 @@ export class Link {
 
   private async shakeHands(): Promise<ChannelModel> {
     try {
-      return await connect(this.url, CONNECTING);
+      const connection = await connect(this.url, CONNECTING);
+      gatherWrites(connection);
+      return connection;
     } catch (error) {
       throw handshakeFailure(error, this.login);
     }
