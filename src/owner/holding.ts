@@ -62,8 +62,8 @@ const LEAVE_AGAIN_MS = 10_000;
 const LEAVE_AGAIN_AT_MOST_MS = 3_600_000;
 /** Channels that are left at a time: nobody reads them meanwhile. */
 const LEFT_AT_A_TIME = 64;
-/** Channels whose state is read at the same time. */
-const BEGUN_AT_A_TIME = 4;
+/** Channels that are begun in one transaction, by a few statements for all of them. */
+const BEGUN_TOGETHER = 128;
 /** Looks at the beats of others for each of one's own: a death is seen that much sooner. */
 const LOOKS_A_BEAT = 4;
 
@@ -141,24 +141,26 @@ export function createHolding(deps: HoldingDeps): Holding {
     atOnce.forget(key);
   }
 
-  /** Begins to read a channel where its last owner left it. */
-  async function begin(held: Held): Promise<void> {
-    const tenant = deps.directory().tenant(held.tenant);
-    // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
-    if (!tenant) return;
-    const known = atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term);
+  /** Begins to read channels where their last owners left them. */
+  async function begin(channels: readonly Held[]): Promise<void> {
+    await writeKnown(channels);
+    for (const { held, reader, known, adopted } of await store.begin(channels)) {
+      const tenant = deps.directory().tenant(held.tenant);
+      if (!tenant) continue;
+      states.set(channelKey(held.tenant, held.channel), channelState(held, tenant, reader, known));
+      if (adopted > 0)
+        log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
+    }
+  }
+
+  /** What this process sent of them before it forgot them, and has an outcome of. */
+  async function writeKnown(channels: readonly Held[]): Promise<void> {
+    const known = channels.flatMap((held) => atOnce.takeOf(held).filter((outcome) => outcome.held.term === held.term));
+    if (known.length === 0) return;
     await store.writePlans([], known).catch((error: unknown) => {
       atOnce.putBack(known);
       throw error;
     });
-    const adopted = await store.adoptOpenPlans(held);
-    const reader = await store.loadReader(held);
-    const state = channelState(held, tenant, reader);
-    const last = await store.lastSequences([held]);
-    state.known = last.get(channelKey(held.tenant, held.channel)) ?? state.planned;
-    states.set(channelKey(held.tenant, held.channel), state);
-    if (adopted > 0)
-      log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
   }
 
   // One after another: two that begin the same channel would each take the other's plans for an old owner's.
@@ -169,25 +171,34 @@ export function createHolding(deps: HoldingDeps): Holding {
     waitingToBegin = true;
     const begun = beginning.then(async () => {
       waitingToBegin = false;
-      const toBegin = (await leases.leases()).filter(isToBegin);
-      await Promise.all(
-        Array.from({ length: BEGUN_AT_A_TIME }, async () => {
-          for (let next = toBegin.shift(); next && !stopping; next = toBegin.shift()) {
-            const { tenant, channel, term } = next;
-            await deps.guarded('begin', () => begin({ tenant, channel, term }));
-            deps.wake();
-          }
-        }),
-      );
+      const toBegin = (await leases.leases()).filter(isToBegin).map(({ tenant, channel, term }) => ({
+        tenant,
+        channel,
+        term,
+      }));
+      while (toBegin.length > 0 && !stopping) await beginTogether(toBegin.splice(0, BEGUN_TOGETHER));
     });
     beginning = begun.catch((error: unknown) => log.warn({ err: error }, 'channels wait to be read; trying again'));
   }
   let waitingToBegin = false;
 
+  /** One that can't be begun keeps no other from it. */
+  async function beginTogether(channels: readonly Held[]): Promise<void> {
+    const done = await deps.guarded('begin', async () => {
+      await begin(channels);
+      return true;
+    });
+    if (!done && channels.length > 1)
+      for (const held of channels) if (!stopping) await deps.guarded('begin', () => begin([held]));
+    deps.wake();
+  }
+
   function isToBegin({ tenant, channel, holder }: Lease): boolean {
     const key = channelKey(tenant, channel);
+    // A tenant this process has not heard of yet: the lease is kept, and the next look at it begins.
+    if (holder !== deps.process || states.has(key) || !deps.directory().tenant(tenant)) return false;
     // What is still being sent of it has an outcome soon; begun before that, it would be sent again.
-    return holder === deps.process && !states.has(key) && !atOnce.isSending(key);
+    return !atOnce.isSending(key);
   }
 
   /** Gives back what has nothing under way any more; what takes too long is read on, and left another time. */

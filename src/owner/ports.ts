@@ -183,9 +183,23 @@ export interface MessageWithView {
   readonly view: View | null;
 }
 
+/** A channel as its last owner left it. */
+export interface BegunChannel {
+  readonly held: Held;
+  readonly reader: ReaderState;
+  /** Last sequence that is stored. */
+  readonly known: number;
+  /** Deliveries that its last owner may have sent, and that are sent again. */
+  readonly adopted: number;
+}
+
 /** Everything the owner keeps in the database. Every write is fenced: it rejects with FencedOut when a lease is lost. */
 export interface OwnerStore {
-  loadReader(held: Held): Promise<ReaderState>;
+  /**
+   * Takes over what the last owners of channels left, and reads where they are: deliveries of plans whose outcome nobody
+   * wrote become pending, in order, and tries that were left open are marked as interrupted. All of them or none.
+   */
+  begin(held: readonly Held[]): Promise<BegunChannel[]>;
   /**
    * Messages of some ranges, in order of channel and sequence: of each channel as many as come within so many bytes, at
    * least one, and perhaps fewer than there are of a range.
@@ -201,8 +215,6 @@ export interface OwnerStore {
   endAttempts(held: Held, attempts: readonly EndedAttempt[]): Promise<void>;
   /** Writes plans and the outcomes of earlier ones, in one transaction. */
   writePlans(plans: readonly NewPlan[], outcomes: readonly PlanOutcome[]): Promise<void>;
-  /** Plans whose outcome nobody wrote: their deliveries become pending, in order. Answers how many. */
-  adoptOpenPlans(held: Held): Promise<number>;
   /** Deliveries of a target that may be tried now, in line order, at most so many. */
   due(
     target: { readonly tenant: number; readonly id: number; readonly inLine: boolean },

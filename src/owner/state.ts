@@ -58,8 +58,9 @@ export function lineKey({ tenant, target, channel }: WaitingLine): string {
   return `${tenant}/${target}/${channel}`;
 }
 
-export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {
-  return { held, tenant, ...reader, known: reader.planned, leavingSince: null };
+/** `known`: last sequence that is stored. */
+export function channelState(held: Held, tenant: Tenant, reader: ReaderState, known: number): ChannelState {
+  return { held, tenant, ...reader, known, leavingSince: null };
 }
 
 /** Counts deliveries of a line that began or ceased to wait. */

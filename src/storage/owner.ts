@@ -16,11 +16,12 @@ import {
   type OwnerStore,
   type ParkedMessage,
   type PlanOutcome,
-  type ReaderState,
   type Settled,
   type WaitingLine,
 } from '../owner/ports.js';
 import { arrayOf, textArray } from './array.js';
+import { beginChannels } from './beginning.js';
+import { insertDeliveries } from './pending.js';
 import { inTransaction } from './pool.js';
 
 /** Columns of a message, as StoredMessage has them; event times keep their microseconds. */
@@ -79,7 +80,7 @@ const FENCED = 'WB001';
 /** What the owner of channels keeps, in PostgreSQL. `process` is this process's row, `epoch` the installation's. */
 export function createOwnerStore(pool: Pool, process: string, epoch: number): OwnerStore {
   return {
-    loadReader: (held) => loadReader(pool, process, epoch, held),
+    begin: (held) => fenced(pool, process, held, (client) => beginChannels(client, process, epoch, held)),
     async read(ranges, maxBytes) {
       // What is read of a range never crosses a span: its partition is probed alone, and has no gap there. The limit keeps
       // the planner from joining whole partitions instead, once it has statistics.
@@ -148,7 +149,6 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     endAttempts: (held, attempts) => fenced(pool, process, [held], (client) => endAttempts(client, attempts)),
     writePlans: (plans, outcomes) => writePlans(pool, process, epoch, plans, outcomes),
-    adoptOpenPlans: (held) => fenced(pool, process, [held], (client) => adoptOpenPlans(client, held)),
     due: (target, held, max) => due(pool, target, held, max),
     settle: (held, settled) => fenced(pool, process, [held], (client) => settle(client, settled)),
     async pauseTarget(tenant, target, code, reason) {
@@ -262,50 +262,6 @@ function leaseParameters(process: string, held: readonly Held[]): unknown[] {
     arrayOf(held.map((h) => h.channel)),
     arrayOf(held.map((h) => h.term)),
   ];
-}
-
-async function loadReader(pool: Pool, process: string, epoch: number, held: Held): Promise<ReaderState> {
-  const key = [held.tenant, held.channel];
-  const reader = await pool.query<{ planned: number; last_plan: number; chain: Buffer }>(
-    'select planned, last_plan, chain from reader where tenant = $1 and channel = $2',
-    key,
-  );
-  const lines = await pool.query<{ target: number; last_number: number }>(
-    `select target, last_number from line where tenant = $1 and channel = $2 and epoch = $3`,
-    [...key, epoch],
-  );
-  const pending = await pool.query<{ target: number; count: number }>(
-    `select target, count(*) as count from delivery where tenant = $1 and channel = $2
-     and (state = 'pending' or void = 'due') group by target`,
-    key,
-  );
-  // Tries this process gave up itself, for want of the database, are nobody's fault.
-  await pool.query('delete from attempt where tenant = $1 and channel = $2 and ended_at is null and process = $3', [
-    ...key,
-    process,
-  ]);
-  // Tries that an earlier owner left open: its death interrupted them. Blame is exact, so each is repeated alone: the first
-  // time in its place, so that its account stays in order, and once that is interrupted too, beside the stream.
-  const open = await pool.query<{ first_sequence: number; last_sequence: number; rung: number; again: boolean }>(
-    `update attempt a set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
-     where tenant = $1 and channel = $2 and ended_at is null and process <> $3
-     returning first_sequence, last_sequence, rung, exists (select from attempt b where b.tenant = a.tenant
-       and b.channel = a.channel and b.first_sequence <= a.first_sequence and b.last_sequence >= a.last_sequence
-       and b.outcome = 'interrupted') as again`,
-    [...key, process],
-  );
-  const row = reader.rows[0];
-  if (!row) throw new Error(`channel ${held.channel} of tenant ${held.tenant} has no reader row`);
-  const single = open.rows.filter((each) => each.again && each.first_sequence === each.last_sequence);
-  return {
-    planned: row.planned,
-    lastPlan: row.last_plan,
-    chain: row.chain,
-    lines: new Map(lines.rows.map((line) => [line.target, line.last_number])),
-    pending: new Map(pending.rows.map((each) => [each.target, each.count])),
-    interrupted: new Map(single.map((each) => [each.first_sequence, each.rung])),
-    aloneUpTo: Math.max(0, ...open.rows.map((each) => each.last_sequence)),
-  };
 }
 
 async function writePlans(
@@ -493,36 +449,6 @@ async function quarantinePoison(client: PoolClient, held: Held, sequence: number
   );
 }
 
-async function insertDeliveries(
-  client: PoolClient,
-  held: Held,
-  plan: number,
-  epoch: number,
-  deliveries: readonly NewDelivery[],
-): Promise<void> {
-  if (deliveries.length === 0) return;
-  await client.query(
-    `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state)
-     select $1, i.target, $2, $3, i.number, i.sequence, $4, i.rung, i.decision::json, i.late, i.replay, 'pending'
-     from unnest($5::int[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
-       as i(target, number, sequence, rung, decision, late, replay)
-     on conflict do nothing`,
-    [
-      held.tenant,
-      held.channel,
-      epoch,
-      plan,
-      arrayOf(deliveries.map((each) => each.target)),
-      arrayOf(deliveries.map((each) => each.number)),
-      arrayOf(deliveries.map((each) => each.sequence)),
-      arrayOf(deliveries.map((each) => each.rung)),
-      textArray(deliveries.map((each) => JSON.stringify(each.decision))),
-      arrayOf(deliveries.map((each) => each.late)),
-      arrayOf(deliveries.map((each) => each.replay)),
-    ],
-  );
-}
-
 async function endAttempts(client: PoolClient, attempts: readonly EndedAttempt[]): Promise<void> {
   if (attempts.length === 0) return;
   await client.query(
@@ -534,25 +460,6 @@ async function endAttempts(client: PoolClient, attempts: readonly EndedAttempt[]
       textArray(attempts.map((attempt) => attempt.reason)),
     ],
   );
-}
-
-/** What an earlier owner had planned and perhaps sent, but not written down as sent, is sent again as it was planned. */
-async function adoptOpenPlans(client: PoolClient, held: Held): Promise<number> {
-  const { rows } = await client.query<{ number: number; epoch: number; runs: Run[] }>(
-    'select number, epoch, runs from plan where tenant = $1 and channel = $2 and open order by number',
-    [held.tenant, held.channel],
-  );
-  let adopted = 0;
-  for (const plan of rows) {
-    const deliveries = [...deliveriesOf(plan.runs)].filter((each) => each.how === 'now').map(newDelivery);
-    await insertDeliveries(client, held, plan.number, plan.epoch, deliveries);
-    adopted += deliveries.length;
-  }
-  await client.query(`update plan set open = false, closed_at = now() where tenant = $1 and channel = $2 and open`, [
-    held.tenant,
-    held.channel,
-  ]);
-  return adopted;
 }
 
 interface DueRow {

@@ -576,6 +576,30 @@ describe('the owner', () => {
     await until(() => process.sent.length === wanted, 'every message of the other channel');
   });
 
+  it('begins every channel but the one that can not be begun, and that one when it can', async () => {
+    let broken = true;
+    const together: number[] = [];
+    const process = await startProcess({
+      store: (store) => ({
+        ...store,
+        begin: (held) => {
+          together.push(held.length);
+          return broken && held.some(({ channel }) => channel === 0)
+            ? Promise.reject(new Error('this one can not be begun'))
+            : store.begin(held);
+        },
+      }),
+    });
+    const inBoth = Array.from({ length: 40 }, (_, i) => eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }));
+    await process.accepter.accept(inBoth);
+    await until(() => process.sent.length > 0, 'something to be sent');
+    expect(together[0]).toBe(2);
+    expect(process.owner.held()).toMatchObject([{ channel: 1 }]);
+    expect(process.sent.every(({ channel }) => channel === 1)).toBe(true);
+    broken = false;
+    await until(() => process.sent.length === 40, 'the other channel');
+  });
+
   it('starts the next delivery of a target without order while another one hangs', async () => {
     let release: (result: SendResult) => void = () => undefined;
     const process = await startProcess({

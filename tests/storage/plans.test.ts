@@ -34,6 +34,11 @@ function plan(kind: NewPlan['kind'], number: number, first: number, last: number
   return { held, number, kind, ...sequences, runs: [run], chain, open: false, ...NONE, poison: [] };
 }
 
+async function begun() {
+  const [channel] = await store.begin([held]);
+  return channel?.reader;
+}
+
 it.each([
   ['before', [plan.bind(null, 'extra', 4, 2, 2), plan.bind(null, 'stream', 5, 4, 9)]],
   ['after', [plan.bind(null, 'stream', 4, 4, 9), plan.bind(null, 'extra', 5, 2, 2)]],
@@ -48,7 +53,7 @@ it.each([
     const written = plans.map((make) => make());
     await store.writePlans(written, []);
     const stream = written.find(({ kind }) => kind === 'stream');
-    expect(await store.loadReader(held)).toMatchObject({
+    expect(await begun()).toMatchObject({
       planned: 9,
       lastPlan: Math.max(...written.map(({ number }) => number)),
       chain: stream?.chain,
@@ -59,5 +64,5 @@ it.each([
 it('an extra plan alone moves the number, and nothing else', async () => {
   await store.writePlans([plan('stream', 1, 1, 3)], []);
   await store.writePlans([plan('extra', 2, 2, 2)], []);
-  expect(await store.loadReader(held)).toMatchObject({ planned: 3, lastPlan: 2, chain: Buffer.alloc(32, 1) });
+  expect(await begun()).toMatchObject({ planned: 3, lastPlan: 2, chain: Buffer.alloc(32, 1) });
 });
