@@ -91,6 +91,7 @@ export function createHolding(deps: HoldingDeps): Holding {
   async function look(): Promise<void> {
     const processes = await leases.processes();
     presence = watch.look(processes);
+    everybody = processes.map(({ id }) => id).join();
     accompanied = processes.some(({ id }) => id !== deps.process && !presence.isLost(id));
     const others = presence.living.filter(({ id, owns }) => owns && id !== deps.process).map(({ id }) => id);
     const now = [...others, deps.process].sort();
@@ -101,12 +102,21 @@ export function createHolding(deps: HoldingDeps): Holding {
     if (moved || lookedFor || clock.monotonic() - decided >= settings.beatMs) await takeLeases();
   }
 
+  /** Thousands of leases are read when one of them has moved, or a process has come or gone. */
+  async function leasesNow(): Promise<readonly Lease[]> {
+    const version = `${await leases.version()} ${everybody}`;
+    if (version !== seen.version) seen = { version, leases: await leases.leases() };
+    return seen.leases;
+  }
+  let everybody = '';
+  let seen: { readonly version: string; readonly leases: readonly Lease[] } = { version: '', leases: [] };
+
   let lookedFor = false;
 
   async function takeLeases(): Promise<void> {
     lookedFor = false;
     decided = clock.monotonic();
-    const found = await leases.leases();
+    const found = await leasesNow();
     dropLost(found);
     const moves = movesOf(found, owners, deps.process, presence.isLost, mayLeave);
     if (moves.take.length > 0) await take(moves.take);
@@ -171,7 +181,7 @@ export function createHolding(deps: HoldingDeps): Holding {
     waitingToBegin = true;
     const begun = beginning.then(async () => {
       waitingToBegin = false;
-      const toBegin = (await leases.leases()).filter(isToBegin).map(({ tenant, channel, term }) => ({
+      const toBegin = (await leasesNow()).filter(isToBegin).map(({ tenant, channel, term }) => ({
         tenant,
         channel,
         term,

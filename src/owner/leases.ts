@@ -26,6 +26,8 @@ export interface LeaseStore {
   /** Every process that has not left, dead ones too. */
   processes(): Promise<ProcessBeat[]>;
   leases(): Promise<Lease[]>;
+  /** Another text once any lease has been made, taken or given back: says cheaply that nothing has moved. */
+  version(): Promise<string>;
   /** Takes those leases whose term is still the given one; answers what was taken, with the new terms. */
   take(wanted: readonly Held[]): Promise<Held[]>;
   /** Gives those leases back of which this process is still the holder: whoever wants them takes them at once. */

@@ -38,6 +38,13 @@ export function createLeaseStore(pool: Pool, process: string, epoch: number): Le
       );
       return rows;
     },
+    async version() {
+      // A take counts a term up, and what is given back has no holder until it is taken.
+      const { rows } = await pool.query<{ version: string }>(
+        `select concat_ws('/', count(*), count(holder), sum(term)) as version from lease`,
+      );
+      return rows[0]?.version ?? '';
+    },
     async take(wanted) {
       const { rows } = await pool.query<{ tenant: number; channel: number; term: number }>(
         // Locked in one order: others may be taking some of the same.
