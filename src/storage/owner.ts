@@ -1,9 +1,8 @@
 import type { Pool, PoolClient } from 'pg';
-import { type Decider, deliveriesOf, type Run } from '../delivery/plan.js';
+import type { Decider, Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
 import { EMPTY_VIEW, type View } from '../message/view.js';
-import { newDelivery } from '../owner/planning.js';
 import {
   DecisionMoved,
   type DueDecision,
@@ -11,7 +10,6 @@ import {
   type EndedAttempt,
   FencedOut,
   type Held,
-  type NewDelivery,
   type NewPlan,
   type OwnerStore,
   type ParkedMessage,

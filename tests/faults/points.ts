@@ -358,14 +358,17 @@ export const REPEATED: Scenario = {
 const BATCH = 2;
 const REPEATED_FLAG = 3;
 
+const ADOPT = /^\s*update plan p set open = false/;
+const END_TRIES = /^\s*update attempt a set .* outcome = 'interrupted'/;
+
 /** A takeover is itself cut short, at each of its steps, by the death of whoever takes over. */
 export const TAKEOVERS: readonly Scenario[] = (
   [
-    ['leases taken, unanswered', 'answered', holds(/^\s*update lease/)],
-    ['before open tries are ended', 'asked', holds(/^\s*update attempt set ended_at/)],
-    ['open tries ended, before channels are read', 'answered', holds(/^\s*update attempt set ended_at/)],
-    ['before open plans are adopted', 'asked', commitOf(/^\s*update plan set open = false/)],
-    ['open plans adopted, unanswered', 'answered', commitOf(/^\s*update plan set open = false/)],
+    ['leases taken, unanswered', 'answered', holds(/update lease l set holder = \$1/)],
+    ['before open plans are adopted', 'asked', holds(ADOPT)],
+    ['open plans adopted, before open tries are ended', 'asked', holds(END_TRIES)],
+    ['everything taken over, before the COMMIT', 'asked', commitOf(END_TRIES)],
+    ['everything taken over, its COMMIT unanswered', 'answered', commitOf(END_TRIES)],
   ] as const
 ).flatMap(([name, moment, matches]) =>
   (['kill', 'cut'] as const).map((end) => ({
