@@ -1,5 +1,6 @@
 import { type Body, renderBody, voidBody } from '../delivery/body.js';
 import { deciderText } from '../delivery/plan.js';
+import type { Target } from '../delivery/target.js';
 import type { Outgoing } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Ready, Render } from '../owner/state.js';
@@ -10,19 +11,18 @@ export type InlineParts = (ready: Ready) => Promise<ReadonlyMap<number, Uint8Arr
 /** Makes what goes on the wire; `baseUrl` is where consumers fetch parts. */
 export function createRender(baseUrl: () => string, inlineParts: InlineParts): Render {
   return (target, ready, delivery) => {
-    if (delivery.what === 'void')
-      return outgoingOf(target.name, ready, delivery, noticeBody(target.name, ready, delivery));
+    if (delivery.what === 'void') return outgoingOf(target, ready, delivery, noticeBody(target.name, ready, delivery));
     const { canonical, message, view } = ready;
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
     const source = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData, baseUrl: baseUrl() };
     if (!choice.inlineParts || view.parts.length === 0) {
-      return outgoingOf(target.name, ready, delivery, renderBody(choice, source));
+      return outgoingOf(target, ready, delivery, renderBody(choice, source));
     }
     return inlineParts(ready).then((parts) => {
       const body = renderBody(choice, { ...source, partBytes: (n) => parts.get(n) });
-      return outgoingOf(target.name, ready, delivery, body);
+      return outgoingOf(target, ready, delivery, body);
     });
   };
 }
@@ -34,10 +34,10 @@ function noticeBody(target: string, { message, canonical }: Ready, delivery: Del
   return voidBody({ tenant: canonical.tenant, target, epoch, channel, sequence: message.sequence, number, reason });
 }
 
-function outgoingOf(target: string, { message, canonical, view }: Ready, delivery: Delivery, body: Body): Outgoing {
+function outgoingOf(target: Target, { message, canonical, view }: Ready, delivery: Delivery, body: Body): Outgoing {
   return {
     tenant: canonical.tenant,
-    target,
+    target: target.name,
     epoch: delivery.epoch,
     channel: delivery.channel,
     sequence: message.sequence,
@@ -55,7 +55,8 @@ function outgoingOf(target: string, { message, canonical, view }: Ready, deliver
     receivedAt: message.arrivedAt,
     contentType: body.contentType,
     body: body.body,
-    mail: mailOf(message, canonical),
+    // Nobody else asks for it, and it would keep the mail's bytes for as long as the delivery is under way.
+    mail: target.definition.kind === 'email' ? mailOf(message, canonical) : null,
     attempts: delivery.attempts,
   };
 }

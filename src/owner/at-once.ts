@@ -279,14 +279,17 @@ function byTarget(runs: NewPlan['runs']): Map<number, PlannedDelivery[]> {
   return targets;
 }
 
-/** How much is kept until it has an answer. */
+/** How much is kept until it has an answer; bytes that go to several targets as they are, once. */
 function sizeOf(targets: Iterable<MadeForTarget>): { deliveries: number; bytes: number } {
-  const size = { deliveries: 0, bytes: 0 };
+  const bodies = new Set<Uint8Array>();
+  let count = 0;
   for (const { deliveries, outgoing } of targets) {
-    size.deliveries += deliveries.length;
-    for (const { body } of outgoing ?? []) size.bytes += body.length;
+    count += deliveries.length;
+    for (const { body } of outgoing ?? []) bodies.add(body);
   }
-  return size;
+  let bytes = 0;
+  for (const body of bodies) bytes += body.length;
+  return { deliveries: count, bytes };
 }
 
 /** Whether a line's key is of this channel. */

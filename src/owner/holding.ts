@@ -64,6 +64,8 @@ const LEAVE_AGAIN_AT_MOST_MS = 3_600_000;
 const LEFT_AT_A_TIME = 64;
 /** Channels that are begun in one transaction, by a few statements for all of them. */
 const BEGUN_TOGETHER = 128;
+/** Of those that were not begun with others, so many at the same time. */
+const BEGUN_APART = 4;
 /** Looks at the beats of others for each of one's own: a death is seen that much sooner. */
 const LOOKS_A_BEAT = 4;
 
@@ -91,7 +93,10 @@ export function createHolding(deps: HoldingDeps): Holding {
   async function look(): Promise<void> {
     const processes = await leases.processes();
     presence = watch.look(processes);
-    everybody = processes.map(({ id }) => id).join();
+    everybody = processes
+      .map(({ id }) => id)
+      .sort()
+      .join();
     accompanied = processes.some(({ id }) => id !== deps.process && !presence.isLost(id));
     const others = presence.living.filter(({ id, owns }) => owns && id !== deps.process).map(({ id }) => id);
     const now = [...others, deps.process].sort();
@@ -154,12 +159,20 @@ export function createHolding(deps: HoldingDeps): Holding {
   /** Begins to read channels where their last owners left them. */
   async function begin(channels: readonly Held[]): Promise<void> {
     await writeKnown(channels);
-    for (const { held, reader, known, adopted } of await store.begin(channels)) {
+    const begun: Held[] = [];
+    for (const { held, reader, adopted } of await store.begin(channels)) {
       const tenant = deps.directory().tenant(held.tenant);
       if (!tenant) continue;
-      states.set(channelKey(held.tenant, held.channel), channelState(held, tenant, reader, known));
+      begun.push(held);
+      apart.delete(channelKey(held.tenant, held.channel));
+      states.set(channelKey(held.tenant, held.channel), channelState(held, tenant, reader));
       if (adopted > 0)
         log.info({ tenant: tenant.name, channel: held.channel, adopted }, 'sending again what a plan had begun');
+    }
+    // From here on this process hears what is stored of them; what was stored before, it asks for.
+    for (const [key, last] of await store.lastSequences(begun)) {
+      const state = states.get(key);
+      if (state && last > state.known) state.known = last;
     }
   }
 
@@ -186,22 +199,31 @@ export function createHolding(deps: HoldingDeps): Holding {
         channel,
         term,
       }));
-      while (toBegin.length > 0 && !stopping) await beginTogether(toBegin.splice(0, BEGUN_TOGETHER));
+      const alone = toBegin.filter((held) => apart.has(channelKey(held.tenant, held.channel)));
+      const others = toBegin.filter((held) => !alone.includes(held));
+      while (others.length > 0 && !stopping) await beginTogether(others.splice(0, BEGUN_TOGETHER));
+      await Promise.all(
+        Array.from({ length: BEGUN_APART }, async () => {
+          for (let next = alone.shift(); next && !stopping; next = alone.shift()) await beginTogether([next]);
+        }),
+      );
     });
     beginning = begun.catch((error: unknown) => log.warn({ err: error }, 'channels wait to be read; trying again'));
   }
   let waitingToBegin = false;
 
-  /** One that can't be begun keeps no other from it. */
+  /** One that can't be begun, or takes long, keeps no other from it: next time each of them is begun by itself. */
   async function beginTogether(channels: readonly Held[]): Promise<void> {
     const done = await deps.guarded('begin', async () => {
       await begin(channels);
       return true;
     });
-    if (!done && channels.length > 1)
-      for (const held of channels) if (!stopping) await deps.guarded('begin', () => begin([held]));
+    if (!done) for (const { tenant, channel } of channels) apart.add(channelKey(tenant, channel));
     deps.wake();
   }
+
+  /** Channels that were not begun with others, until they are by themselves. */
+  const apart = new Set<string>();
 
   function isToBegin({ tenant, channel, holder }: Lease): boolean {
     const key = channelKey(tenant, channel);

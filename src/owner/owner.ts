@@ -38,7 +38,7 @@ export interface OwnerSettings extends LeaseSettings {
   readonly roundRows: number;
   readonly roundBytes: number;
   readonly handoverBytes: number;
-  /** Deliveries sent at once whose answer is still out, and bytes of their messages; beyond it the next round waits. */
+  /** Deliveries sent at once whose answer is still out, and bytes of their bodies; beyond it the next round waits. */
   readonly maxUnconfirmed: number;
   readonly maxUnconfirmedBytes: number;
   /** What the dispatchers of all targets may have in memory. */

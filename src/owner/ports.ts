@@ -187,8 +187,6 @@ export interface MessageWithView {
 export interface BegunChannel {
   readonly held: Held;
   readonly reader: ReaderState;
-  /** Last sequence that is stored. */
-  readonly known: number;
   /** Deliveries that its last owner may have sent, and that are sent again. */
   readonly adopted: number;
 }

@@ -58,9 +58,8 @@ export function lineKey({ tenant, target, channel }: WaitingLine): string {
   return `${tenant}/${target}/${channel}`;
 }
 
-/** `known`: last sequence that is stored. */
-export function channelState(held: Held, tenant: Tenant, reader: ReaderState, known: number): ChannelState {
-  return { held, tenant, ...reader, known, leavingSince: null };
+export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {
+  return { held, tenant, ...reader, known: reader.planned, leavingSince: null };
 }
 
 /** Counts deliveries of a line that began or ceased to wait. */

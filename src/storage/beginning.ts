@@ -6,7 +6,7 @@ import { channelKey } from '../owner/state.js';
 import { arrayOf } from './array.js';
 import { insertDeliveries } from './pending.js';
 
-/** Channels of $1 and $2. Joined sideways, so that each is looked up in an index, however large a table is. */
+/** Channels of $1 and $2. What is joined sideways to them, with OFFSET 0, is looked up for each, however large its table. */
 const WANTED = 'unnest($1::int[], $2::smallint[]) as w(tenant, channel)';
 
 interface Place {
@@ -39,7 +39,6 @@ export async function beginChannels(
     return {
       held: each,
       adopted: adopted.get(key) ?? 0,
-      known: reader.last_sequence,
       reader: {
         planned: reader.planned,
         lastPlan: reader.last_plan,
@@ -60,17 +59,18 @@ export async function beginChannels(
 async function adoptOpenPlans(client: PoolClient, places: readonly string[]): Promise<Map<string, number>> {
   const { rows } = await client.query<Place & { number: number; epoch: number; runs: Run[] }>(
     `select p.* from ${WANTED} cross join lateral (select tenant, channel, number, epoch, runs from plan
-       where tenant = w.tenant and channel = w.channel and open) p
+       where tenant = w.tenant and channel = w.channel and open offset 0) p
      order by p.tenant, p.channel, p.number`,
     [...places],
   );
   const adopted = new Map<string, number>();
-  for (const plan of rows) {
-    const key = channelKey(plan.tenant, plan.channel);
-    const deliveries = [...deliveriesOf(plan.runs)].filter((each) => each.how === 'now').map(newDelivery);
-    await insertDeliveries(client, plan, plan.number, plan.epoch, deliveries);
+  const waiting = rows.map(({ tenant, channel, number, epoch, runs }) => {
+    const key = channelKey(tenant, channel);
+    const deliveries = [...deliveriesOf(runs)].filter((each) => each.how === 'now').map(newDelivery);
     adopted.set(key, (adopted.get(key) ?? 0) + deliveries.length);
-  }
+    return { tenant, channel, plan: number, epoch, deliveries };
+  });
+  await insertDeliveries(client, waiting);
   if (rows.length > 0) {
     await client.query(
       `update plan p set open = false, closed_at = now() from ${WANTED}
@@ -85,14 +85,12 @@ interface ReaderRow extends Place {
   readonly planned: number;
   readonly last_plan: number;
   readonly chain: Buffer;
-  readonly last_sequence: number;
 }
 
 async function readersOf(client: PoolClient, places: readonly string[]): Promise<Map<string, ReaderRow>> {
   const { rows } = await client.query<ReaderRow>(
-    `select r.tenant, r.channel, r.planned, r.last_plan, r.chain, coalesce(c.last_sequence, r.planned) as last_sequence from ${WANTED}
-     join reader r on r.tenant = w.tenant and r.channel = w.channel
-     left join channel c on c.tenant = w.tenant and c.channel = w.channel`,
+    `select r.tenant, r.channel, r.planned, r.last_plan, r.chain from ${WANTED}
+     join reader r on r.tenant = w.tenant and r.channel = w.channel`,
     [...places],
   );
   return new Map(rows.map((row) => [channelKey(row.tenant, row.channel), row]));
@@ -101,7 +99,7 @@ async function readersOf(client: PoolClient, places: readonly string[]): Promise
 async function linesOf(client: PoolClient, places: readonly string[], epoch: number) {
   const { rows } = await client.query<Place & { target: number; last_number: number }>(
     `select l.* from ${WANTED} cross join lateral (select tenant, channel, target, last_number from line
-       where tenant = w.tenant and channel = w.channel and epoch = $3) l`,
+       where tenant = w.tenant and channel = w.channel and epoch = $3 offset 0) l`,
     [...places, epoch],
   );
   return rows;

@@ -282,8 +282,11 @@ async function writePlans(
     }
     await inTransaction(pool, async (client) => {
       await client.query(core);
-      for (const outcome of outcomes) await insertDeliveries(client, outcome.held, outcome.plan, epoch, outcome.unsent);
-      for (const plan of plans) await writeRest(client, plan, epoch);
+      await insertDeliveries(client, [
+        ...outcomes.map(({ held, plan, unsent }) => ({ ...held, plan, epoch, deliveries: unsent })),
+        ...plans.map(({ held, number, pending }) => ({ ...held, plan: number, epoch, deliveries: pending })),
+      ]);
+      for (const plan of plans) await writeRest(client, plan);
     });
   });
 }
@@ -348,9 +351,8 @@ function distinctLeases(held: readonly Held[]): Held[] {
   return [...byChannel.values()].sort((a, b) => a.tenant - b.tenant || a.channel - b.channel);
 }
 
-async function writeRest(client: PoolClient, plan: NewPlan, epoch: number): Promise<void> {
+async function writeRest(client: PoolClient, plan: NewPlan): Promise<void> {
   const { tenant, channel } = plan.held;
-  await insertDeliveries(client, plan.held, plan.number, epoch, plan.pending);
   if (plan.standings.length > 0) {
     const { standings } = plan;
     await client.query(

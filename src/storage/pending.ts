@@ -2,33 +2,39 @@ import type { PoolClient } from 'pg';
 import type { NewDelivery } from '../owner/ports.js';
 import { arrayOf, textArray } from './array.js';
 
-/** Deliveries of one plan that wait, as rows of their own. Those that are there already stay as they are. */
-export async function insertDeliveries(
-  client: PoolClient,
-  held: { readonly tenant: number; readonly channel: number },
-  plan: number,
-  epoch: number,
-  deliveries: readonly NewDelivery[],
-): Promise<void> {
-  if (deliveries.length === 0) return;
+/** Deliveries of one plan that wait. */
+export interface WaitingOfPlan {
+  readonly tenant: number;
+  readonly channel: number;
+  readonly plan: number;
+  readonly epoch: number;
+  readonly deliveries: readonly NewDelivery[];
+}
+
+/** Gives what waits rows of its own, in one statement however many plans there are. Rows that are there already stay as they are. */
+export async function insertDeliveries(client: PoolClient, plans: readonly WaitingOfPlan[]): Promise<void> {
+  const rows = plans.flatMap((of) => of.deliveries.map((delivery) => ({ of, delivery })));
+  if (rows.length === 0) return;
   await client.query(
     `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state)
-     select $1, i.target, $2, $3, i.number, i.sequence, $4, i.rung, i.decision::json, i.late, i.replay, 'pending'
-     from unnest($5::int[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
-       as i(target, number, sequence, rung, decision, late, replay)
+     select i.tenant, i.target, i.channel, i.epoch, i.number, i.sequence, i.plan, i.rung, i.decision::json, i.late,
+       i.replay, 'pending'
+     from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[], $7::bigint[],
+       $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
+       as i(tenant, channel, epoch, plan, target, number, sequence, rung, decision, late, replay)
      on conflict do nothing`,
     [
-      held.tenant,
-      held.channel,
-      epoch,
-      plan,
-      arrayOf(deliveries.map((each) => each.target)),
-      arrayOf(deliveries.map((each) => each.number)),
-      arrayOf(deliveries.map((each) => each.sequence)),
-      arrayOf(deliveries.map((each) => each.rung)),
-      textArray(deliveries.map((each) => JSON.stringify(each.decision))),
-      arrayOf(deliveries.map((each) => each.late)),
-      arrayOf(deliveries.map((each) => each.replay)),
+      arrayOf(rows.map(({ of }) => of.tenant)),
+      arrayOf(rows.map(({ of }) => of.channel)),
+      arrayOf(rows.map(({ of }) => of.epoch)),
+      arrayOf(rows.map(({ of }) => of.plan)),
+      arrayOf(rows.map(({ delivery }) => delivery.target)),
+      arrayOf(rows.map(({ delivery }) => delivery.number)),
+      arrayOf(rows.map(({ delivery }) => delivery.sequence)),
+      arrayOf(rows.map(({ delivery }) => delivery.rung)),
+      textArray(rows.map(({ delivery }) => JSON.stringify(delivery.decision))),
+      arrayOf(rows.map(({ delivery }) => delivery.late)),
+      arrayOf(rows.map(({ delivery }) => delivery.replay)),
     ],
   );
 }

@@ -593,7 +593,8 @@ describe('the owner', () => {
     const inBoth = Array.from({ length: 40 }, (_, i) => eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }));
     await process.accepter.accept(inBoth);
     await until(() => process.sent.length > 0, 'something to be sent');
-    expect(together[0]).toBe(2);
+    // Together first; and when that failed, each by itself.
+    expect(together.slice(0, 2)).toEqual([2, 1]);
     expect(process.owner.held()).toMatchObject([{ channel: 1 }]);
     expect(process.sent.every(({ channel }) => channel === 1)).toBe(true);
     broken = false;

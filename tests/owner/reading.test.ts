@@ -46,7 +46,7 @@ function stateOf(channel: number, known: number, aloneUpTo = 0): ChannelState {
     interrupted: new Map(),
     aloneUpTo,
   };
-  return channelState({ tenant: 1, channel, term: 1 }, tenant, reader, known);
+  return Object.assign(channelState({ tenant: 1, channel, term: 1 }, tenant, reader), { known });
 }
 
 /** Keeps to its contract and to no more: at least one of a channel, within so many bytes. */

@@ -122,8 +122,8 @@ export class JsonBytes {
   }
 
   #encoded(text: string): this {
-    // A character of UTF-16 is at most three bytes of UTF-8.
-    this.#reserve(text.length * 3);
+    // A character of UTF-16 is at most three bytes of UTF-8; of a long text it is worth counting them.
+    this.#reserve(text.length > FIRST_SIZE ? Buffer.byteLength(text) : text.length * 3);
     this.#length += this.#bytes.write(text, this.#length);
     return this;
   }
