@@ -142,7 +142,7 @@ describe('starting', () => {
       wal_compression: 'pglz',
       max_wal_size: '4096',
       checkpoint_timeout: '900',
-      max_connections: '60',
+      max_connections: '100',
       jit: 'off',
       server_encoding: 'UTF8',
       data_checksums: 'on',

@@ -74,7 +74,8 @@ function serverSettings(): string[] {
     listen_addresses: '',
     unix_socket_permissions: '0700',
     cluster_name: 'waybill',
-    max_connections: 60,
+    // Five processes with the usual settings (19 each at most).
+    max_connections: 100,
     // Partitions times their indexes, in one transaction.
     max_locks_per_transaction: 256,
     shared_buffers: `${sharedBuffersMb()}MB`,

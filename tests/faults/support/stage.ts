@@ -71,6 +71,8 @@ const FETCH_MS = 60_000;
 
 /** A killed process is missed sooner than usual, so that a run is shorter. */
 const CONFIG = {
+  // Six processes share a server.
+  database: { maxConnections: 4 },
   lease: { beatMs: 200, lostAfterMs: 1_000 },
   content: { children: 1 },
   channel: { patienceSeconds: 2, count: 8 },
