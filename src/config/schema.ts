@@ -34,9 +34,13 @@ export const settingShape = {
         'An external PostgreSQL 14 or later, `postgres://user:password@host/name`.',
         { env: 'DATABASE_URL', secret: true },
       ),
-      maxConnections: setting(z.int().min(4).max(200).default(10), 'Connections of this process for reading and configuration at most; accepting, owners and notices take nine more.', {
-        unit: 'connections',
-      }),
+      maxConnections: setting(
+        z.int().min(4).max(200).default(10),
+        'Connections of this process for reading and configuration at most; accepting, owners and notices take nine more.',
+        {
+          unit: 'connections',
+        },
+      ),
     }),
   ),
   broker: section(
