@@ -91,7 +91,7 @@ function storedOf({ arrival, channel, sequence, sha256 }: SequencedRow): StoredM
   };
 }
 
-/** What a row holds beyond its bytes: objects, strings, hashes (measured). */
+/** What a row holds beyond its bytes at most: objects, strings, hashes (measured while it kept the whole arrival). */
 export const ROW_BYTES = 1_200;
 
 function sizeOf({ raw }: { readonly raw: Uint8Array }): number {

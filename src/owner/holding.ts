@@ -194,14 +194,15 @@ export function createHolding(deps: HoldingDeps): Holding {
     waitingToBegin = true;
     const begun = beginning.then(async () => {
       waitingToBegin = false;
-      const toBegin = (await leasesNow()).filter(isToBegin).map(({ tenant, channel, term }) => ({
-        tenant,
-        channel,
-        term,
-      }));
-      const alone = toBegin.filter((held) => apart.has(channelKey(held.tenant, held.channel)));
-      const others = toBegin.filter((held) => !alone.includes(held));
-      while (others.length > 0 && !stopping) await beginTogether(others.splice(0, BEGUN_TOGETHER));
+      const alone: Held[] = [];
+      const others: Held[] = [];
+      for (const { tenant, channel, term } of (await leasesNow()).filter(isToBegin)) {
+        (apart.has(channelKey(tenant, channel)) ? alone : others).push({ tenant, channel, term });
+      }
+      // What failed may be the database: the others are left for the next look, and are not begun one by one for it.
+      for (let at = 0; at < others.length && !stopping; at += BEGUN_TOGETHER) {
+        if (!(await beginTogether(others.slice(at, at + BEGUN_TOGETHER)))) return;
+      }
       await Promise.all(
         Array.from({ length: BEGUN_APART }, async () => {
           for (let next = alone.shift(); next && !stopping; next = alone.shift()) await beginTogether([next]);
@@ -213,13 +214,15 @@ export function createHolding(deps: HoldingDeps): Holding {
   let waitingToBegin = false;
 
   /** One that can't be begun, or takes long, keeps no other from it: next time each of them is begun by itself. */
-  async function beginTogether(channels: readonly Held[]): Promise<void> {
-    const done = await deps.guarded('begin', async () => {
-      await begin(channels);
-      return true;
-    });
+  async function beginTogether(channels: readonly Held[]): Promise<boolean> {
+    const done =
+      (await deps.guarded('begin', async () => {
+        await begin(channels);
+        return true;
+      })) ?? false;
     if (!done) for (const { tenant, channel } of channels) apart.add(channelKey(tenant, channel));
     deps.wake();
+    return done;
   }
 
   /** Channels that were not begun with others, until they are by themselves. */
