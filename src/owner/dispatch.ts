@@ -2,6 +2,7 @@ import type { Room } from '../channel/room.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
+import { grouped } from '../message/grouped.js';
 import { readyOf } from './planning.js';
 import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
@@ -164,7 +165,7 @@ interface Prepared {
 async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueDelivery[]): Promise<Prepared[]> {
   const directory = deps.directory();
   const ready = new Map<string, Ready>();
-  for (const [channel, deliveries] of byChannelOf(due, (each) => each.channel)) {
+  for (const [channel, deliveries] of grouped(due, (each) => each.channel)) {
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
     for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
@@ -218,7 +219,7 @@ async function pauseTarget(deps: DispatchDeps, target: Target, pause: { code: st
 /** Writes down what became of them, channel by channel: one that has gone to another owner keeps no other from it. */
 async function settleByChannel(deps: DispatchDeps, target: Target, settled: readonly Settled[]): Promise<void> {
   const written = await Promise.allSettled(
-    [...byChannelOf(settled, (each) => each.due.channel)].map(async ([channel, ofChannel]) => {
+    [...grouped(settled, (each) => each.due.channel)].map(async ([channel, ofChannel]) => {
       const state = deps.states.get(channelKey(target.tenant.id, channel));
       // Somebody else's by now: the next owner sends it again under the same number.
       if (!state) return;
@@ -244,14 +245,4 @@ function stillWaits({ due, becomes }: Settled): boolean {
       throw never;
     }
   }
-}
-
-function byChannelOf<T>(items: readonly T[], channelOf: (item: T) => number): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const item of items) {
-    const group = groups.get(channelOf(item));
-    if (group) group.push(item);
-    else groups.set(channelOf(item), [item]);
-  }
-  return groups;
 }

@@ -1,5 +1,6 @@
 import type { ParsedJson } from '../message/arrival.js';
 import type { Clock } from '../message/clock.js';
+import { grouped } from '../message/grouped.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Rung, View } from '../message/view.js';
 import type { Handover } from './handover.js';
@@ -29,7 +30,8 @@ export async function takeNext(
     return { state, range, here };
   });
   const holes = wanted.flatMap(({ range, here }) => holesOf(range, here));
-  const stored = byChannel(holes.length > 0 ? await store.read(holes, bounds.bytes) : []);
+  const found = holes.length > 0 ? await store.read(holes, bounds.bytes) : [];
+  const stored = grouped(found, ({ tenant, channel }) => channelKey(tenant, channel));
   return wanted.flatMap(({ state, range, here }) => {
     const found = [...here, ...(stored.get(channelKey(range.tenant, range.channel)) ?? [])];
     const taken = upToMails(withoutHole(range.first, found), bounds.mails);
@@ -56,17 +58,6 @@ function holesOf(range: SequenceRange, here: readonly StoredMessage[]): Sequence
   }
   if (first <= range.last) holes.push({ ...range, first });
   return holes;
-}
-
-function byChannel(messages: readonly StoredMessage[]): Map<string, StoredMessage[]> {
-  const channels = new Map<string, StoredMessage[]>();
-  for (const message of messages) {
-    const key = channelKey(message.tenant, message.channel);
-    const others = channels.get(key);
-    if (others) others.push(message);
-    else channels.set(key, [message]);
-  }
-  return channels;
 }
 
 /** In order, up to the first sequence that is not there: the store gives only so many bytes. */

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import { deliveriesOf, type Run } from '../delivery/plan.js';
+import { grouped } from '../message/grouped.js';
 import { newDelivery } from '../owner/planning.js';
 import type { BegunChannel, Held } from '../owner/ports.js';
 import { channelKey } from '../owner/state.js';
@@ -27,9 +28,9 @@ export async function beginChannels(
   const places = [arrayOf(held.map((each) => each.tenant)), arrayOf(held.map((each) => each.channel))];
   const adopted = await adoptOpenPlans(client, places);
   const readers = await readersOf(client, places);
-  const lines = byChannel(await linesOf(client, places, epoch));
-  const pending = byChannel(await pendingOf(client, places));
-  const cutOff = byChannel(await takeOverAttempts(client, places, process));
+  const lines = grouped(await linesOf(client, places, epoch), keyOf);
+  const pending = grouped(await pendingOf(client, places), keyOf);
+  const cutOff = grouped(await takeOverAttempts(client, places, process), keyOf);
   return held.map((each) => {
     const key = channelKey(each.tenant, each.channel);
     const reader = readers.get(key);
@@ -139,13 +140,6 @@ async function takeOverAttempts(client: PoolClient, places: readonly string[], p
   return rows;
 }
 
-function byChannel<T extends Place>(rows: readonly T[]): Map<string, T[]> {
-  const channels = new Map<string, T[]>();
-  for (const row of rows) {
-    const key = channelKey(row.tenant, row.channel);
-    const others = channels.get(key);
-    if (others) others.push(row);
-    else channels.set(key, [row]);
-  }
-  return channels;
+function keyOf({ tenant, channel }: Place): string {
+  return channelKey(tenant, channel);
 }
