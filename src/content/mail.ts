@@ -78,7 +78,9 @@ export interface Anatomy {
 }
 
 function isOwn(leaf: Leaf, structure: Structure, broken: ReadonlySet<Leaf>): boolean {
-  const isDecodable = leaf.encoding === 'identity' || (leaf.encoding === 'base64' && !broken.has(leaf));
+  // Of an empty part mailparser makes a line break.
+  const isEmpty = leaf.start === leaf.end;
+  const isDecodable = isEmpty || leaf.encoding === 'identity' || (leaf.encoding === 'base64' && !broken.has(leaf));
   return structure.flaws.length === 0 && isDecodable;
 }
 

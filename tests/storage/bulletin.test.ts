@@ -75,7 +75,8 @@ describe('the bulletin', () => {
     const [one, two] = [board('one'), board('two')];
     await listening(2);
     await database.pool.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity
+      // Until they have gone: before that they still count as listening.
+      `select pg_terminate_backend(pid, 10000) from pg_stat_activity
        where datname = current_database() and application_name = 'waybill notices'`,
     );
     await listening(2);
