@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { ClockOff } from './app/clocks.js';
 import { ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { logLines } from './app/log-lines.js';
 import { type App, startApp } from './app.js';
 import { BrokerUnfit } from './broker/fitness.js';
 import { DataDirectoryInUse, EmbeddedFailed } from './storage/embedded.js';
@@ -21,7 +22,7 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
     for (const problem of error.problems) process.stderr.write(`${problem}\n`);
     return 1;
   }
-  const log = pino({ level: configuration.settings.log.level }, pino.destination(2));
+  const log = pino({ level: configuration.settings.log.level }, logLines(2));
   for (const warning of configuration.warnings) log.warn(warning);
   const clock = { now: Date.now, monotonic: () => performance.now() };
   const told = signal();
