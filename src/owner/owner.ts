@@ -28,6 +28,7 @@ import {
   type SenderOf,
 } from './state.js';
 import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './suspects.js';
+import { createTurns, type Trouble } from './turns.js';
 import { UnderWay } from './under-way.js';
 
 export interface OwnerSettings extends LeaseSettings {
@@ -122,7 +123,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   const late = new Set<Promise<void>>();
   const beside = new Set<Promise<unknown>>();
   // Channels whose last round failed: each is read alone until a round of it succeeds, so that one holds up nobody else.
-  const trouble = new Map<string, { until: number; failures: number }>();
+  const trouble = new Map<string, Trouble>();
   /** Channels of the round that is under way, or of the last one. */
   const inRound = { running: false, keys: new Set<string>() };
   // Keys of deliveries that an unassign is about to cancel: not to be sent meanwhile.
@@ -356,7 +357,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
   async function takeRound(): ReturnType<typeof takeNext> {
     if (stopping) return [];
-    const behind = someOf(turnOf(reading().filter((state) => state.known > state.planned)));
+    const behind = someOf(turnToRead(reading().filter((state) => state.known > state.planned)));
     for (const state of behind) inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
     const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
     const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
@@ -377,16 +378,9 @@ export function createOwner(deps: OwnerDeps): Owner {
     return [...states.values()].filter((state) => state.leavingSince === null);
   }
 
-  /** Whose turn it is: all that go well together, or one in trouble alone. */
-  function turnOf(behind: readonly ChannelState[]): readonly ChannelState[] {
-    if (trouble.size === 0) return behind;
-    const troubleOf = (state: ChannelState) => trouble.get(channelKey(state.held.tenant, state.held.channel));
-    const well = behind.filter((state) => !troubleOf(state));
-    const ready = behind.filter((state) => (troubleOf(state)?.until ?? Number.POSITIVE_INFINITY) <= clock.monotonic());
-    aloneNext = !aloneNext;
-    return ready.length > 0 && (aloneNext || well.length === 0) ? ready.slice(0, 1) : well;
-  }
-  let aloneNext = false;
+  // Each kind of work has turns of its own: were one for both looked at twice a round, decisions about a channel in
+  // trouble would never be carried out while nothing else comes for it.
+  const [turnToRead, turnToDecide] = [createTurns(trouble, clock), createTurns(trouble, clock)];
 
   /** A try that goes on beyond its patience ends as a late message, or lower on the ladder. */
   function followRunning(state: ChannelState, reading: Extract<Reading, { read: 'parked' }>): void {
@@ -452,7 +446,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     const now = clock.monotonic();
     if (decisionBell <= lookedAt && now - lookedAt < settings.pollMs) return [];
     lookedAt = now;
-    const held = turnOf(reading()).map((state) => state.held);
+    const held = turnToDecide(reading()).map((state) => state.held);
     const made: Made[] = [];
     for (const decision of await store.dueDecisions(held, 200)) {
       const state = states.get(channelKey(decision.tenant, decision.channel));

@@ -523,6 +523,30 @@ describe('the owner', () => {
     expect(taken).toEqual([{ plan: 2 }]);
   });
 
+  it('takes a person’s assignment into a plan when its first one could not be written, though nothing else comes', async () => {
+    let failures = 0;
+    const process = await startProcess({
+      route: () => [],
+      store: (store) => ({
+        ...store,
+        writePlans: (plans, outcomes) =>
+          plans.some(({ decisions }) => decisions.length > 0) && failures++ < 1
+            ? Promise.reject(new Error('the database is away'))
+            : store.writePlans(plans, outcomes),
+      }),
+    });
+    await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
+    const waiting = "select channel, sequence from standing where state = 'waiting'";
+    const place = await until(async () => (await database.pool.query(waiting)).rows[0], 'the inbox');
+    await database.pool.query(
+      `insert into decision (tenant, channel, sequence, version, who, action, targets)
+       values ($1, $2, $3, 2, 'anna', 'assign', $4)`,
+      [tenant.id, place.channel, place.sequence, `{${targets.map((t) => t.id).join(',')}}`],
+    );
+    await until(() => process.sent.length === 2, 'both targets');
+    expect(failures).toBe(2);
+  });
+
   it('sends nothing of what a person takes back while it is being planned', async () => {
     const process = await startProcess({ route: () => [] });
     await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
