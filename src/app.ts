@@ -37,19 +37,22 @@ import { createPullRender, PendingNotices } from './app/pull.js';
 import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
+import { createRungViews } from './app/rung-views.js';
 import { createSenders } from './app/senders.js';
 import { Broker } from './broker/broker.js';
 import { createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
 import { startContent } from './content/children.js';
-import { DEFAULT_LADDER } from './content/index.js';
+import { levelOf } from './content/ladder.js';
 import { createInTurns } from './ingress/events/turns.js';
 import { startSmtp } from './ingress/smtp/smtp.js';
 import type { Clock } from './message/clock.js';
+import { quarantineId } from './message/id.js';
 import type { StoredMessage } from './message/message.js';
 import { type Accept, Backlogged, Busy, Unavailable } from './message/verdict.js';
 import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
+import { createCrashes } from './owner/crashes.js';
 import { createOwner } from './owner/owner.js';
 import type { Canonical } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
@@ -58,6 +61,7 @@ import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
+import { keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
@@ -65,11 +69,14 @@ import { isUnchanged, loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
 import { createPullStore } from './storage/pull.js';
+import { dropDecided } from './storage/quarantine.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 import { retain } from './storage/retention.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
+/** Mails that failed before, whose likes are recognised. */
+const MOST_CRASHES = 10_000;
 /** Below this share of free disk nothing is accepted any more, in percent. */
 const LEAST_FREE_DISK = 10;
 const TEND_MS = 1_000;
@@ -181,12 +188,27 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     limits: {
       timeMs: settings.content.trySeconds * 1000,
       memoryBytes: settings.content.memory,
+      parts: settings.content.maxParts,
+      depth: settings.content.maxDepth,
+      headerBytes: settings.content.maxHeaderBytes,
+      headerLines: settings.content.maxHeaderLines,
+      hops: settings.content.maxHops,
     },
     log,
     clock,
   });
   running.onStop(() => content.close());
-  const contentPort = createContentPort(content, DEFAULT_LADDER, settings.content.children);
+  const tryMs = settings.content.trySeconds * 1000;
+  const contentPort = createContentPort(
+    content,
+    settings.content.ladder,
+    settings.content.children,
+    tryMs,
+    (tenant, source) => directory.current().schema(tenant, source),
+  );
+  const crashes = createCrashes(await knownCrashes(work, MOST_CRASHES), (crash) => {
+    keepCrash(work, crash).catch((error: unknown) => log.warn({ err: error }, 'a crash was not written down'));
+  });
 
   const broker = settings.broker.url ? startBroker(settings.broker.url) : null;
   if (broker) running.onStop(() => broker.close());
@@ -224,6 +246,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     store,
     leases,
     content: contentPort,
+    crashes,
     directory: () => directory.current(),
     senderOf: (target) =>
       target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target),
@@ -269,6 +292,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
         }
       },
       attempts: (outcome, count) => metrics?.attempts.inc({ outcome }, count),
+      quarantined: (entry) => {
+        const tenant = directory.current().tenant(entry.tenant)?.name ?? String(entry.tenant);
+        metrics?.quarantined.inc({ tenant, cause: 'poison' });
+        const told = { tenant, entry: quarantineId(entry.number), crash: entry.crashHash?.toString('hex') ?? null };
+        if (entry.first) log.error(told, 'a message of a new kind could be read on no rung: see the quarantine');
+        else log.warn(told, 'a message could be read on no rung, as others like it before: see the quarantine');
+      },
     },
   });
 
@@ -366,6 +396,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   const sweeping = every(SWEEP_MS, 'sweeping', async () => {
     await refusals.sweep(settings.retention.refusalsDays);
     await leases.sweep();
+    await sweepCrashes(pool);
   });
   let replacedNow = () => {};
   const replaced = new Promise<void>((resolve) => {
@@ -390,8 +421,8 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   });
   const stopping = new AbortController();
   if (has('ledger')) {
-    const retaining = every(HOUR, 'dropping what is older than what is kept', () =>
-      retain({
+    const retaining = every(HOUR, 'dropping what is older than what is kept', async () => {
+      await retain({
         pool,
         installation,
         clock,
@@ -404,8 +435,12 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
           dropped: () => told.retention.inc({ what: 'generation_dropped' }),
           found: (findings) => told.retention.inc({ what: 'fault_found' }, findings),
         },
-      }),
-    );
+      });
+      const { quarantineDays } = settings.retention;
+      if (quarantineDays === undefined || !clocks.steady()) return;
+      const dropped = await dropDecided(pool, quarantineDays, stopping.signal);
+      told.retention.inc({ what: 'quarantine_dropped' }, dropped);
+    });
     running.onStop(() => {
       stopping.abort();
       return retaining();
@@ -415,8 +450,8 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     pool,
     hostname: host,
     contentOf: async (message: StoredMessage) => contentPort.inPlace(message, undefined, 0),
-    partOf: async (message: StoredMessage, _view: View, n: number) => {
-      const read = await content.part({ raw: message.raw, n });
+    partOf: async (message: StoredMessage, view: View, n: number) => {
+      const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
       return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
     },
     safeHtml: async (message: StoredMessage) => {
@@ -436,6 +471,9 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     filters: async () => filterStates(),
     now: clock.now,
     release: createRelease({ pool, accept, now: clock.now }),
+    rungs: createRungViews(content, settings.content.ladder, (tenant, source) =>
+      directory.current().schema(tenant, source),
+    ),
     random: randomBytes,
     publicUrl: settings.http.publicUrl ?? null,
     authentication,
@@ -511,9 +549,10 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     ready: Parameters<Parameters<typeof createRender>[1]>[0],
   ): Promise<Map<number, Uint8Array>> {
     const parts = new Map<number, Uint8Array>();
+    const level = levelOf(settings.content.ladder, ready.view);
     for (const { n, size } of ready.view.parts) {
       if (size > INLINE_PART_BYTES) continue;
-      const read = await content.part({ raw: ready.message.raw, n });
+      const read = await content.part({ raw: ready.message.raw, n, level });
       if (read.ok) parts.set(n, read.bytes);
     }
     return parts;
@@ -724,6 +763,9 @@ function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdic
     if (!arrival) return;
     const labels = { tenant: arrival.tenant.name, source: arrival.source.name, verdict };
     const key = `${labels.tenant}/${labels.source}/${verdict}`;
+    if (verdict === 'conflict' || verdict === 'expired') {
+      metrics.quarantined.inc({ tenant: labels.tenant, cause: verdict });
+    }
     const known = counts.get(key);
     if (known) known.count++;
     else counts.set(key, { labels, count: 1 });

@@ -1,37 +1,61 @@
-import type { Content, ParseResult } from '../content/content.js';
-import { ContentClosed } from '../content/content.js';
-import { eventJson, eventView } from '../content/event.js';
+import { type Content, ContentClosed, type ParseResult } from '../content/content.js';
+import { crashHash } from '../content/crash-hash.js';
+import { EVENT_LADDER, eventJson, eventView } from '../content/event.js';
 import type { Ladder } from '../content/index.js';
-import type { View } from '../message/view.js';
+import { afterFailure, afterInterruptions, isPoison, levelOf } from '../content/ladder.js';
+import type { SchemaCheck } from '../content/schema.js';
+import type { Stage } from '../content/stages.js';
+import type { LadderPlace, View } from '../message/view.js';
 import type { ContentPort, ParseOutcome } from '../owner/state.js';
 
 /** Reading as the owner needs it: events where they lie, mail by the children, one after another on the ladder. */
-export function createContentPort(content: Content, ladder: Ladder, slots: number): ContentPort {
+export function createContentPort(
+  content: Content,
+  ladder: Ladder,
+  slots: number,
+  tryMs: number,
+  schemaOf: (tenant: number, source: number) => SchemaCheck | null = () => null,
+): ContentPort {
   return {
     slots,
+    tryMs,
+    crashHash,
     parsedOf: eventJson,
-    inPlace: (message, parsed, rung): View => eventView(message, parsed, rung),
-    async parse(raw, rung): Promise<ParseOutcome> {
+    inPlace: (message, parsed, rung): View =>
+      eventView(message, parsed, rung, schemaOf(message.tenant, message.source)),
+    async parse(raw, place, suspect): Promise<ParseOutcome> {
       try {
-        return outcomeOf(await content.parse({ raw, rung }));
+        const result = await content.parse({ raw, rung: place.rung, level: levelOf(ladder, place), suspect });
+        return outcomeOf(result, place, ladder);
       } catch (error) {
         if (!(error instanceof ContentClosed)) throw error;
         return { ok: false, ours: true, stage: 'queued', reason: 'Waybill is shutting down' };
       }
     },
-    // The last rung is poison: nothing is read there, so below the one before it there is none.
-    lower: (rung) => (rung + 1 < ladder.length - 1 ? rung + 1 : null),
+    afterInterruptions: (kind, place) =>
+      kind === 'mail' ? afterInterruptions(place, ladder) : afterEventInterruptions(place),
+    isPoison: (kind, rung) => (kind === 'mail' ? isPoison(rung, ladder) : rung >= EVENT_LADDER.length - 1),
   };
 }
 
-function outcomeOf(result: ParseResult): ParseOutcome {
+/** So many deaths of the whole process are taken for chance. */
+const CHANCE_INTERRUPTIONS = 2;
+
+/** An event's rungs are few: one after another. */
+function afterEventInterruptions(place: LadderPlace): LadderPlace {
+  return place.interruptions > CHANCE_INTERRUPTIONS ? { ...place, rung: place.rung + 1, interruptions: 0 } : place;
+}
+
+/** Here the fields that copies differ in may be to blame. */
+const OF_HEADER: ReadonlySet<Stage | 'queued'> = new Set(['begun', 'headers', 'checks']);
+
+function outcomeOf(result: ParseResult, place: LadderPlace, ladder: Ladder): ParseOutcome {
   if (result.ok) return { ok: true, view: result.view };
-  const where = result.part === null ? result.stage : `${result.stage} of part ${result.part}`;
-  return {
-    ok: false,
-    ours: result.failure === 'unavailable',
-    stage: where,
-    // May quote content, and the database can't hold a NUL.
-    reason: `${result.failure}: ${result.reason.replaceAll('\0', '\ufffd')}`,
-  };
+  const { failure, stage: begun, leaf } = result;
+  const stage = leaf === null ? begun : `${begun} of part ${leaf}`;
+  // May quote content, and the database can't hold a NUL.
+  const reason = `${failure}: ${result.reason.replaceAll('\0', '\ufffd')}`;
+  if (failure === 'unavailable') return { ok: false, ours: true, stage, reason };
+  const next = afterFailure(place, failure, { stage: begun, leaf }, ladder);
+  return { ok: false, ours: false, stage, reason, next, ofContent: !OF_HEADER.has(begun) };
 }

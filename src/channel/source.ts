@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js';
 import { z } from 'zod';
+import { schemaProblem } from '../content/schema.js';
 import { isReservedName } from '../delivery/wire.js';
 
 /** Names of tenants, sources and targets: they appear in URLs, queue names and ids. */
@@ -63,8 +64,21 @@ export const mailSourceSchema = z.strictObject({
     .describe('Whom a mail concerns.'),
 });
 
+/** JSON Schema for the data of what a source takes: what does not fit is left out, and the rest goes on. */
+const dataSchema = z
+  .record(z.string(), z.unknown())
+  .refine((schema) => JSON.stringify(schema).length <= 65_536, 'at most 64 kB')
+  .refine((schema) => schemaProblem(schema) === null, {
+    error: ({ input }) => `not a JSON Schema: ${schemaProblem(input as object)}`,
+  })
+  .optional()
+  .describe(
+    'JSON Schema (2020-12) of the data. Fields that do not fit are left out, each with a defect; the rest goes on at the rung `schema`.',
+  );
+
 export const webhookSourceSchema = z.strictObject({
   kind: z.literal('webhook'),
+  schema: dataSchema,
   verify: z
     .discriminatedUnion('scheme', [
       z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
@@ -116,6 +130,7 @@ export const webhookSourceSchema = z.strictObject({
 
 export const eventsSourceSchema = z.strictObject({
   kind: z.literal('events'),
+  schema: dataSchema,
   value: jsonPointer
     .optional()
     .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
@@ -138,6 +153,7 @@ const headerOrPointer = z.discriminatedUnion('from', [
 export const amqpSourceSchema = z
   .strictObject({
     kind: z.literal('amqp'),
+    schema: dataSchema,
     queue: z
       .string()
       .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'a name without control characters')

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nameSchema, sourceDefinitionSchema } from '../channel/source.js';
+import { DEFAULT_LADDER, RUNGS, type RungName } from '../content/index.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
 import { listenAddress, networks, path, section, setting, size, url } from './setting.js';
 
@@ -225,6 +226,31 @@ export const settingShape = {
         size(160 * MIB, 64 * 1024 * MIB).prefault('256 MiB'),
         'Memory a child may use; a fresh one holds about 95 MiB.',
       ),
+      ladder: setting(
+        z
+          .array(z.enum(Object.keys(RUNGS) as [RungName, ...RungName[]]))
+          .min(2)
+          .refine((names) => new Set(names).size === names.length, 'each rung stands once')
+          .refine(
+            (names) => names[0] === 'full' && names.at(-1) === 'poison',
+            'it begins with full and ends with poison',
+          )
+          .default([...DEFAULT_LADDER]),
+        'The rungs of the ladder, from the top: each leaves out what those above it do, and something more.',
+      ),
+      maxParts: setting(z.int().min(1).max(100_000).default(1_000), 'Parts of a mail that are read.', {
+        unit: 'parts',
+      }),
+      maxDepth: setting(z.int().min(1).max(200).default(64), 'How deep parts may be nested.', { unit: 'levels' }),
+      maxHeaderBytes: setting(size(1024, 16 * MIB).prefault('256 kB'), 'How much of a header is read.'),
+      maxHeaderLines: setting(z.int().min(10).max(100_000).default(1_000), 'Lines of a header that are read.', {
+        unit: 'lines',
+      }),
+      maxHops: setting(
+        z.int().min(1).max(1_000).default(100),
+        'Mail servers a mail may have gone through before it is taken for one that runs in circles.',
+        { unit: 'servers' },
+      ),
       parkAfterMs: setting(
         z.int().min(10).max(60_000).default(250),
         'How long a try may hold up its channel; after that the message is parked and the channel goes on.',
@@ -274,6 +300,11 @@ export const settingShape = {
         { unit: 'days' },
       ),
       refusalsDays: setting(z.int().min(1).max(365).default(7), 'Refusals.', { unit: 'days' }),
+      quarantineDays: setting(
+        z.int().min(1).max(36_500).optional(),
+        'Entries of the quarantine, once they are released or discarded; without it for good. What is held stays.',
+        { unit: 'days' },
+      ),
     }),
   ),
   access: section(

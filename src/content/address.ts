@@ -15,6 +15,8 @@ const MAX_NAME = 512;
  */
 export function readAddresses(value: string, note: (code: DefectCode) => void): Address[] {
   const found: Address[] = [];
+  /** A comment where an address should be: it is a name without one if nothing else is there. */
+  let onlyComment = '';
   const reader = new EntryReader(value);
   for (let entry = reader.next(); entry !== null; entry = reader.next()) {
     if (found.length === MAX_ADDRESSES) {
@@ -23,9 +25,10 @@ export function readAddresses(value: string, note: (code: DefectCode) => void): 
     }
     const address = addressOf(entry, note);
     if (address !== null) found.push(address);
+    else if (!entry.inGroup) onlyComment ||= entry.comment;
     if (entry.broken) note('address_malformed');
   }
-  return found;
+  return found.length === 0 && onlyComment !== '' ? [checked('', onlyComment, note)] : found;
 }
 
 /** What stands between two commas, taken apart but not yet judged. */
@@ -36,15 +39,23 @@ interface Entry {
   readonly written: string;
   readonly spoken: string;
   readonly comment: string;
+  /** It is the first of a group, or all there is of one. */
+  readonly inGroup: boolean;
+  /** An `@` stands outside of quotes, brackets and comments. */
+  readonly hasAt: boolean;
   /** A quote, comment or bracket is not closed. */
   readonly broken: boolean;
 }
 
 function addressOf(entry: Entry, note: (code: DefectCode) => void): Address | null {
   const { angle, written, spoken, comment } = entry;
-  if (angle !== null) return checked(withoutRoute(angle), spoken.trim() || comment, note);
+  if (angle !== null) {
+    // In a name it stands in quotes, lest somebody take the name for the address.
+    if (entry.hasAt) note('address_malformed');
+    return checked(withoutRoute(angle), spoken.trim() || comment, note);
+  }
   const words = written.split(/\s+/).filter((word) => word !== '');
-  if (words.length === 0) return comment === '' ? null : checked('', comment, note);
+  if (words.length === 0) return null;
   const at = words.findIndex((word) => word.includes('@'));
   if (at === -1) return checked('', spoken, note);
   const others = words.filter((_, index) => index !== at).join(' ');
@@ -52,7 +63,7 @@ function addressOf(entry: Entry, note: (code: DefectCode) => void): Address | nu
   return checked(words[at] as string, others || comment, note);
 }
 
-const PLAIN_ADDRESS = /^[^\s@]+@[^\s@]+$/;
+const PLAIN_ADDRESS = /^[^\s@()<>[\]:;,\\"]+@(?:[^\s@()<>[\]:;,\\"]+|\[[^\s@()<>[\]\\]+\])$/;
 
 function checked(address: string, name: string, note: (code: DefectCode) => void): Address {
   const plain = cleanLine(withoutBlanks(address));
@@ -95,6 +106,7 @@ class EntryReader {
     const comments: string[] = [];
     let angle: string | null = null;
     let broken = false;
+    let inGroup = false;
     let hasAt = false;
     while (this.at < this.value.length) {
       const char = this.value[this.at] as string;
@@ -119,6 +131,7 @@ class EntryReader {
       } else if (char === ':' && angle === null && !hasAt) {
         // What stood before it names a group.
         this.at++;
+        inGroup = true;
         written.length = 0;
         spoken.length = 0;
       } else {
@@ -128,7 +141,8 @@ class EntryReader {
         spoken.push(atom);
       }
     }
-    return { angle, written: written.join(''), spoken: spoken.join(''), comment: comments.join(' '), broken };
+    const comment = comments.join(' ');
+    return { angle, written: written.join(''), spoken: spoken.join(''), comment, inGroup, hasAt, broken };
   }
 
   /** What stands in quotes; null where they are not closed, and then only the opening one is passed over. */

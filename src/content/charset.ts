@@ -54,6 +54,17 @@ export function isKnownCharset(label: string): boolean {
   return decoderFor(label) !== undefined || PARSER_ONLY.test(normalLabel(label));
 }
 
+/** Whether a label only says that nothing beyond ASCII is in it, as many senders write who don't know better. */
+export function isAsciiLabel(label: string): boolean {
+  return /^(?:us-?)?ascii$|^ansi_x3\.4-19(?:68|86)$/.test(label.trim().toLowerCase());
+}
+
+/** Bytes as text in a charset that their sender names, where that says something. */
+export function textIn(bytes: Buffer, label: string | null): string {
+  const decoder = label === null || isAsciiLabel(label) ? undefined : decoderFor(label);
+  return decoder?.decode(bytes) ?? guessText(bytes);
+}
+
 /** Bytes of unknown charset as text: UTF-8 if that is what they are, else Windows-1252, which every byte has a character in. */
 export function guessText(bytes: Buffer): string {
   if (isUtf8(bytes)) return bytes.toString('utf8');

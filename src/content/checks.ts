@@ -1,6 +1,7 @@
 import { isKnownCharset } from './charset.js';
 import type { DefectList } from './defects.js';
 import type { Head } from './head.js';
+import { isTnef } from './roles.js';
 import type { Leaf, Structure } from './scan.js';
 
 const LF = 0x0a;
@@ -11,6 +12,12 @@ export function checkHead(head: Head, defects: DefectList): void {
   for (const line of head.malformed) defects.add('header_malformed', `line ${line}`);
   if (head.cut) defects.add('header_too_long', 'header');
   for (const field of head.fields) if (field.eightBit) defects.add('eight_bit_headers', field.name);
+}
+
+/** Whether a mail went through so many servers that it must be running in circles. */
+export function checkHops(head: Head, most: number, defects: DefectList): void {
+  const hops = head.fields.filter(({ name }) => name === 'received').length;
+  if (hops > most) defects.add('too_many_hops', 'received');
 }
 
 /**
@@ -25,10 +32,11 @@ export function checkBody(
   defects: DefectList,
 ): void {
   for (const { code, path } of structure.flaws) {
-    if (code === 'boundary_missing' && path !== 'body') defects.add(code, path, 'its body is in the raw message only');
+    if (code === 'boundary_missing' && path !== 'body') defects.add(code, path, 'kept as one part');
     else defects.add(code, path);
   }
   for (const path of structure.malformedHeads) defects.add('header_malformed', path);
+  for (const path of structure.longHeads) defects.add('header_too_long', path);
   const nul = raw.indexOf(0);
   if (nul !== -1 && !isBinaryAt(structure, nul)) defects.add('nul', nul < head.bodyStart ? 'header' : 'body');
   if (mixesNewlines(raw, structure)) defects.add('bare_newline', 'message');
@@ -44,13 +52,6 @@ function checkLeaf(leaf: Leaf, defects: DefectList): void {
 
 function isText(leaf: Leaf): boolean {
   return leaf.type.startsWith('text/');
-}
-
-function isTnef(leaf: Leaf): boolean {
-  const type = leaf.type;
-  return (
-    type === 'application/ms-tnef' || type === 'application/vnd.ms-tnef' || leaf.name?.toLowerCase() === 'winmail.dat'
-  );
 }
 
 function isBinaryAt(structure: Structure, offset: number): boolean {

@@ -1,7 +1,7 @@
+import { EVERYTHING } from './features.js';
 import { makeSafe } from './html.js';
-import { RUNGS, type RungName } from './index.js';
 import { MAIL_LIMITS } from './limits.js';
-import { readHtml, readPart } from './rungs/full.js';
+import { readHtml, readMail, readPart } from './reader.js';
 import { childSettings, serve } from './serve.js';
 import { isNestedTooDeep } from './text.js';
 
@@ -17,10 +17,7 @@ const WARM_UP = Buffer.from(
 );
 
 const settings = childSettings();
-const rungs = await Promise.all(settings.ladder.map((name) => RUNGS[name as RungName]()));
-for (const [rung, reader] of rungs.entries()) {
-  await reader.read(WARM_UP, { rung, limits: MAIL_LIMITS, stage: () => undefined });
-}
+await readMail(WARM_UP, { level: EVERYTHING, limits: MAIL_LIMITS, stage: () => undefined });
 
 // mailparser ends streams that have ended, and each time an error is made that nobody sees: without a stack that is
 // cheap. A twentieth of the whole time went there.
@@ -28,11 +25,11 @@ Error.stackTraceLimit = 0;
 
 await serve(
   {
-    rungs,
+    mail: readMail,
     part: readPart,
     async html(raw, tools) {
       const { html, pictures } = await readHtml(raw, tools);
-      tools.stage('html');
+      tools.stage('safe_html');
       if (html === null || isNestedTooDeep(html)) return { html: null, blocked: 0 };
       return makeSafe(html, pictures, tools.limits.pictureBytes);
     },

@@ -13,8 +13,11 @@
  * A child has one message at a time, so its death is that message's and nobody else's. What it was about to do is in a
  * few bytes of a file that it writes before each stage (wire.ts). A try that takes too long, or too much memory, is
  * ended from here by SIGKILL, which no loop in the child can delay.
+ *
+ * One place more is for suspects alone, so that fresh mail never waits for what has killed already. It is `asleep`,
+ * without a process, until there is a suspect, and again when there was none for a while.
  */
-import type { Part, Rung, View } from '../message/view.js';
+import type { Part, View } from '../message/view.js';
 import { restAfter } from './backoff.js';
 import {
   type ChildState,
@@ -30,7 +33,7 @@ import {
   type ParseResult,
   type PartResult,
 } from './content.js';
-import { DEFAULT_LADDER } from './index.js';
+import { EVERYTHING, type Level } from './features.js';
 import type { ChildSettings } from './serve.js';
 import { type ChildEnd, WarmChild } from './warm-child.js';
 import type { Answer, Operation, Trace } from './wire.js';
@@ -55,17 +58,20 @@ export async function startContent(options: ContentOptions): Promise<Content> {
 
 type PlaceState =
   | { readonly is: 'starting'; readonly child: WarmChild; spentMs: number }
-  | { readonly is: 'idle'; readonly child: WarmChild }
+  | { readonly is: 'idle'; readonly child: WarmChild; readonly since: number }
   | {
       readonly is: 'busy';
       readonly child: WarmChild;
       readonly job: Job;
       readonly since: number;
-      spentMs: number;
+      /** Processor time of the child before it; null where the system doesn't say. */
+      readonly cpuBefore: number | null;
+      waitedMs: number;
       killed: Killed | null;
     }
   | { readonly is: 'leaving'; readonly child: WarmChild }
   | { readonly is: 'resting'; readonly until: number }
+  | { readonly is: 'asleep' }
   | { readonly is: 'ended' };
 
 /** Why a try was ended from here. */
@@ -73,12 +79,13 @@ type Killed = 'killed_time' | 'killed_memory' | 'output_too_large' | 'crashed';
 
 interface Place {
   state: PlaceState;
+  readonly isolated: boolean;
 }
 
 interface Job {
   readonly operation: Operation;
   readonly raw: Uint8Array;
-  readonly rung: Rung;
+  readonly level: Level;
   readonly n: number;
   readonly timeMs: number;
   readonly maxAnswerBytes: number;
@@ -95,6 +102,10 @@ const START_MS = 30_000;
 const MANY_FAILED_STARTS = 3;
 /** Of its memory: a child that holds more after its answer is replaced. Fresh, it holds two fifths. */
 const RETIRE_AT = 0.65;
+/** A try may take so many times its processor time until it is ended all the same. */
+const MOST_WAITING = 10;
+/** How long the place for suspects keeps a child that has nothing to do. */
+const SUSPECTS_IDLE_MS = 30_000;
 /** Room in an answer for what surrounds its JSON and bytes. */
 const ANSWER_ROOM = 4 * 1024;
 
@@ -106,8 +117,9 @@ class Pool implements Content {
   /** Of the stream, and of people who wait before a screen: these go first. */
   private readonly queue: Job[] = [];
   private readonly urgent: Job[] = [];
-  private deathsInARow = 0;
-  private failedStarts = 0;
+  /** What has failed before. */
+  private readonly suspects: Job[] = [];
+  private readonly trouble = { fresh: { deaths: 0, failedStarts: 0 }, isolated: { deaths: 0, failedStarts: 0 } };
   private started: { resolve(): void; reject(error: ContentUnavailable): void } | null = null;
   private ticker: NodeJS.Timeout | null = null;
   private lastTick = 0;
@@ -118,27 +130,28 @@ class Pool implements Content {
     this.limits = { ...CONTENT_LIMITS, ...options.limits };
     this.entry = options.entry ?? childEntry();
     this.settings = {
-      ladder: options.ladder ?? DEFAULT_LADDER,
       limits: this.limits,
       answerBytes: { parse: this.limits.outputBytes, html: this.limits.htmlBytes, part: ANSWER_ROOM / 2 },
       retireBytes: Math.floor(this.limits.memoryBytes * RETIRE_AT),
     };
-    this.places = Array.from({ length: options.children }, () => ({ state: { is: 'ended' } }));
+    this.places = Array.from({ length: options.children + 1 }, (_, i) => {
+      const isolated = i === options.children;
+      return { state: { is: isolated ? 'asleep' : 'ended' }, isolated };
+    });
   }
 
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.started = { resolve, reject };
-      for (const place of this.places) this.spawn(place);
+      for (const place of this.places) if (!place.isolated) this.spawn(place);
     });
   }
 
-  parse(job: { raw: Uint8Array; rung: Rung; deadlineMs?: number }): Promise<ParseResult> {
-    const { raw, rung, deadlineMs = this.limits.timeMs } = job;
+  parse({ raw, rung, level, suspect }: Parameters<Content['parse']>[0]): Promise<ParseResult> {
     const maxAnswerBytes = this.limits.outputBytes + ANSWER_ROOM;
     return this.submit(
-      this.queue,
-      { operation: 'parse', raw, rung, n: 0, timeMs: deadlineMs, maxAnswerBytes },
+      suspect ? this.suspects : this.queue,
+      { operation: 'parse', raw, level, n: rung, timeMs: this.limits.timeMs, maxAnswerBytes },
       (answer, tookMs) => ({
         ok: true,
         view: answer.json as View,
@@ -147,11 +160,11 @@ class Pool implements Content {
     );
   }
 
-  part({ raw, n }: { raw: Uint8Array; n: number }): Promise<PartResult> {
+  part({ raw, n, level }: Parameters<Content['part']>[0]): Promise<PartResult> {
     // A part's bytes are never more than the mail's, but for transfer encodings that grow, and none does.
     const maxAnswerBytes = raw.length + ANSWER_ROOM;
     const { timeMs } = this.limits;
-    return this.submit(this.urgent, { operation: 'part', raw, rung: 0, n, timeMs, maxAnswerBytes }, (answer) => ({
+    return this.submit(this.urgent, { operation: 'part', raw, level, n, timeMs, maxAnswerBytes }, (answer) => ({
       ok: true,
       part: answer.json as Part,
       bytes: answer.bytes,
@@ -161,20 +174,28 @@ class Pool implements Content {
   safeHtml({ raw }: { raw: Uint8Array }): Promise<HtmlResult> {
     const { timeMs, htmlBytes } = this.limits;
     const maxAnswerBytes = htmlBytes + ANSWER_ROOM;
-    return this.submit(this.urgent, { operation: 'html', raw, rung: 0, n: 0, timeMs, maxAnswerBytes }, (answer) => ({
-      ok: true,
-      ...(answer.json as { html: string | null; blocked: number }),
-    }));
+    return this.submit(
+      this.urgent,
+      { operation: 'html', raw, level: EVERYTHING, n: 0, timeMs, maxAnswerBytes },
+      (answer) => ({
+        ok: true,
+        ...(answer.json as { html: string | null; blocked: number }),
+      }),
+    );
   }
 
-  children(): { state: ChildState; pid: number | null }[] {
-    return this.places.map(({ state }) => ({ state: state.is, pid: 'child' in state ? state.child.pid : null }));
+  children(): { state: ChildState; pid: number | null; isolated: boolean }[] {
+    return this.places.map(({ state, isolated }) => ({
+      state: state.is,
+      pid: 'child' in state ? state.child.pid : null,
+      isolated,
+    }));
   }
 
   close(): Promise<void> {
     this.closing ??= new Promise((resolve) => {
       this.onEmpty = resolve;
-      for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.closed();
+      for (const job of this.allWaiting()) job.closed();
       for (const place of this.places) this.endPlace(place);
       if (this.ticker) clearInterval(this.ticker);
       this.resolveWhenEmpty();
@@ -206,6 +227,15 @@ class Pool implements Content {
     });
   }
 
+  /** Deaths and failed starts in a row: what suspects do to their own child is no trouble of the others. */
+  private troubleOf({ isolated }: Place): { deaths: number; failedStarts: number } {
+    return isolated ? this.trouble.isolated : this.trouble.fresh;
+  }
+
+  private allWaiting(): Job[] {
+    return [...this.urgent.splice(0), ...this.queue.splice(0), ...this.suspects.splice(0)];
+  }
+
   /** A large one may wait alone. */
   private hasRoom(queue: readonly Job[], { raw }: Pick<Job, 'raw'>): boolean {
     if (queue.length >= this.limits.queue) return false;
@@ -216,12 +246,14 @@ class Pool implements Content {
   /** Gives waiting messages to idle children. */
   private dispatch(): void {
     for (const place of this.places) {
+      if (place.isolated && place.state.is === 'asleep' && this.suspects.length > 0) this.spawn(place);
       if (place.state.is !== 'idle') continue;
-      const job = this.urgent.shift() ?? this.queue.shift();
-      if (job === undefined) return;
+      const job = place.isolated ? this.suspects.shift() : (this.urgent.shift() ?? this.queue.shift());
+      if (job === undefined) continue;
       const { child } = place.state;
-      place.state = { is: 'busy', child, job, since: this.options.clock.monotonic(), spentMs: 0, killed: null };
-      child.send({ operation: job.operation, rung: job.rung, n: job.n }, job.raw, job.maxAnswerBytes);
+      const since = this.options.clock.monotonic();
+      place.state = { is: 'busy', child, job, since, cpuBefore: child.cpuMs(), waitedMs: 0, killed: null };
+      child.send({ operation: job.operation, level: job.level, n: job.n }, job.raw, job.maxAnswerBytes);
       this.keepTicking();
     }
   }
@@ -247,12 +279,12 @@ class Pool implements Content {
 
   private childReady(place: Place): void {
     if (place.state.is !== 'starting') return;
-    place.state = { is: 'idle', child: place.state.child };
-    this.failedStarts = 0;
+    place.state = { is: 'idle', child: place.state.child, since: this.options.clock.monotonic() };
+    this.troubleOf(place).failedStarts = 0;
     if (this.started !== null && this.places.every(({ state }) => state.is !== 'starting')) {
       this.started.resolve();
       this.started = null;
-      this.options.log.info({ children: this.places.length }, 'content children are ready');
+      this.options.log.info({ children: this.options.children }, 'content children are ready');
     }
     this.dispatch();
   }
@@ -262,9 +294,9 @@ class Pool implements Content {
     if (state.is !== 'busy') return;
     const { child, job } = state;
     const leaves = answer.retires || state.killed !== null;
-    place.state = { is: leaves ? 'leaving' : 'idle', child };
+    place.state = leaves ? { is: 'leaving', child } : { is: 'idle', child, since: this.options.clock.monotonic() };
     if (leaves) child.kill();
-    this.deathsInARow = 0;
+    this.troubleOf(place).deaths = 0;
     this.settle(job, answer, child, this.options.clock.monotonic() - state.since);
     this.dispatch();
   }
@@ -299,11 +331,11 @@ class Pool implements Content {
         return;
       case 'busy':
         this.blame(state.job, state.child.pid, state.killed ?? (end.aborted ? 'killed_memory' : 'crashed'), end);
-        this.replace(place, ++this.deathsInARow);
+        this.replace(place, ++this.troubleOf(place).deaths);
         return;
       case 'idle':
         this.options.log.warn({ pid: state.child.pid, how: end.how }, 'an idle content child ended');
-        this.replace(place, ++this.deathsInARow);
+        this.replace(place, ++this.troubleOf(place).deaths);
         return;
       case 'leaving':
         this.replace(place, 0);
@@ -312,6 +344,7 @@ class Pool implements Content {
         this.resolveWhenEmpty();
         return;
       case 'resting':
+      case 'asleep':
         return;
       default:
         state satisfies never;
@@ -320,17 +353,14 @@ class Pool implements Content {
 
   private blame(job: Job, pid: number | null, kind: FailureKind, end: ChildEnd): void {
     const { trace, how } = end;
-    this.options.log.warn(
-      { pid, failure: kind, how, stage: trace.stage, part: trace.detail },
-      'a content child died of a message',
-    );
+    this.options.log.warn({ pid, failure: kind, how, ...trace }, 'a content child died of a message');
     job.failed(failure(kind, trace, this.reasonFor(kind, how, job)));
   }
 
   private reasonFor(kind: FailureKind, how: string, job: Job): string {
     switch (kind) {
       case 'killed_time':
-        return `not done after ${job.timeMs} ms`;
+        return `not done after ${job.timeMs} ms of processor time`;
       case 'killed_memory':
         return `needed more memory than ${this.limits.memoryBytes} bytes`;
       case 'output_too_large':
@@ -341,16 +371,18 @@ class Pool implements Content {
   }
 
   private startFailed(place: Place, how: string, complaint: string): void {
-    this.failedStarts++;
+    const trouble = this.troubleOf(place);
+    trouble.failedStarts++;
     this.options.log.warn({ how, complaint }, 'a content child did not start');
     const reason = `content children do not start: ${how}`;
     this.started?.reject(new ContentUnavailable(complaint === '' ? reason : `${reason}\n${complaint}`));
     this.started = null;
-    if (this.failedStarts >= MANY_FAILED_STARTS) {
-      for (const job of [...this.urgent.splice(0), ...this.queue.splice(0)]) job.failed(unavailable(reason));
+    if (trouble.failedStarts >= MANY_FAILED_STARTS) {
+      const waiting = place.isolated ? [this.suspects] : [this.urgent, this.queue];
+      for (const job of waiting.flatMap((queue) => queue.splice(0))) job.failed(unavailable(reason));
     }
     // One more than it is: a start that failed at once would fail again at once.
-    this.replace(place, this.failedStarts + 1);
+    this.replace(place, trouble.failedStarts + 1);
   }
 
   private replace(place: Place, deaths: number): void {
@@ -358,6 +390,8 @@ class Pool implements Content {
     if (this.closing !== null) {
       place.state = { is: 'ended' };
       this.resolveWhenEmpty();
+    } else if (place.isolated && this.suspects.length === 0) {
+      place.state = { is: 'asleep' };
     } else if (rest === 0) {
       this.spawn(place);
     } else {
@@ -373,15 +407,17 @@ class Pool implements Content {
   }
 
   /**
-   * Looks at every place. Time is counted tick by tick, no tick for more than twice its due: when this process itself
-   * was held up, no message is blamed for it.
+   * Looks at every place. What a try takes is its child's processor time, and beside that the time that passes, tick by
+   * tick, no tick for more than twice its due: when this process itself was held up, no message is blamed for it.
    */
   private tick(): void {
     const now = this.options.clock.monotonic();
     const step = Math.min(now - this.lastTick, 2 * TICK_MS);
     this.lastTick = now;
     for (const place of this.places) this.look(place, now, step);
-    const isQuiet = this.places.every(({ state }) => state.is === 'idle' || state.is === 'leaving');
+    const isQuiet = this.places.every(({ state, isolated }) =>
+      isolated ? state.is === 'asleep' : state.is === 'idle' || state.is === 'leaving',
+    );
     if (!isQuiet || this.ticker === null) return;
     clearInterval(this.ticker);
     this.ticker = null;
@@ -394,9 +430,12 @@ class Pool implements Content {
     } else if (state.is === 'starting') {
       state.spentMs += step;
       if (state.spentMs > START_MS) state.child.kill();
+    } else if (state.is === 'idle' && place.isolated && now - state.since > SUSPECTS_IDLE_MS) {
+      place.state = { is: 'leaving', child: state.child };
+      state.child.kill();
     } else if (state.is === 'busy' && state.killed === null) {
-      state.spentMs += step;
-      if (state.spentMs > state.job.timeMs) this.endTry(place, 'killed_time');
+      state.waitedMs += step;
+      if (spentMs(state) > state.job.timeMs) this.endTry(place, 'killed_time');
       else if ((state.child.residentBytes() ?? 0) > this.limits.memoryBytes) this.endTry(place, 'killed_memory');
     }
   }
@@ -424,12 +463,19 @@ class Pool implements Content {
   }
 }
 
-function failure(kind: FailureKind, trace: Trace, reason: string): Failure {
-  return { ok: false, failure: kind, stage: trace.stage, part: trace.detail === 0 ? null : trace.detail, reason };
+/** Processor time that a try has taken; a share of the time that passed where that is not known, or is none. */
+function spentMs(state: Extract<PlaceState, { is: 'busy' }>): number {
+  const cpu = state.child.cpuMs();
+  if (cpu === null || state.cpuBefore === null) return state.waitedMs;
+  return Math.max(cpu - state.cpuBefore, state.waitedMs / MOST_WAITING);
+}
+
+function failure(kind: FailureKind, { stage, leaf }: Trace, reason: string): Failure {
+  return { ok: false, failure: kind, stage, leaf: leaf === 0 ? null : leaf, reason };
 }
 
 function unavailable(reason: string): Failure {
-  return { ok: false, failure: 'unavailable', stage: 'queued', part: null, reason };
+  return { ok: false, failure: 'unavailable', stage: 'queued', leaf: null, reason };
 }
 
 function reasonIn(answer: Answer): string {

@@ -1,11 +1,11 @@
 import type { Clock } from '../message/clock.js';
 import type { Part, Rung, View } from '../message/view.js';
-import type { Ladder } from './index.js';
+import type { Level } from './features.js';
 import { MAIL_LIMITS, type MailLimits } from './limits.js';
-import type { Stage } from './rungs/rung.js';
+import type { Stage } from './stages.js';
 
 export interface ContentLimits extends MailLimits {
-  /** Milliseconds of one try. */
+  /** Milliseconds of processor time of one try. */
   readonly timeMs: number;
   /** Bytes a child may hold. */
   readonly memoryBytes: number;
@@ -37,7 +37,6 @@ export interface ContentLog {
 export interface ContentOptions {
   /** How many children; each takes a core when there is much to do. */
   readonly children: number;
-  readonly ladder?: Ladder;
   readonly limits?: Partial<ContentLimits>;
   readonly log: ContentLog;
   readonly clock: Clock;
@@ -61,8 +60,8 @@ export interface Failure {
   readonly failure: FailureKind;
   /** What had begun; `queued` when no child had it. */
   readonly stage: Stage | 'queued';
-  /** Number of the attachment, where the stage is about one. */
-  readonly part: number | null;
+  /** The leaf of the mail that the stage is about. */
+  readonly leaf: number | null;
   /** A sentence for people. May quote content: not for logs. */
   readonly reason: string;
 }
@@ -80,18 +79,23 @@ export type HtmlResult =
   | Failure;
 
 /** What a place of the pool is doing; children.ts explains. */
-export type ChildState = 'starting' | 'idle' | 'busy' | 'leaving' | 'resting' | 'ended';
+export type ChildState = 'starting' | 'idle' | 'busy' | 'leaving' | 'resting' | 'asleep' | 'ended';
 
 /** Reads messages. Nothing here rejects but with ContentClosed. */
 export interface Content {
-  /** Makes a view of a mail on a rung. `deadlineMs`: time for this try, instead of the limit. */
-  parse(job: { readonly raw: Uint8Array; readonly rung: Rung; readonly deadlineMs?: number }): Promise<ParseResult>;
-  /** The nth part of a mail (`Part.n` of its view on rung 0) with its bytes. Goes before messages that wait. */
-  part(job: { readonly raw: Uint8Array; readonly n: number }): Promise<PartResult>;
+  /** Makes a view of a mail on a rung. A suspect has failed before: it waits for the child that only such get. */
+  parse(job: {
+    readonly raw: Uint8Array;
+    readonly rung: Rung;
+    readonly level: Level;
+    readonly suspect: boolean;
+  }): Promise<ParseResult>;
+  /** The nth part of a mail (`Part.n` of its view of that level) with its bytes. Goes before messages that wait. */
+  part(job: { readonly raw: Uint8Array; readonly n: number; readonly level: Level }): Promise<PartResult>;
   /** The mail's HTML, made safe to look at. Goes before messages that wait. */
   safeHtml(job: { readonly raw: Uint8Array }): Promise<HtmlResult>;
   /** Who serves at present. */
-  children(): readonly { readonly state: ChildState; readonly pid: number | null }[];
+  children(): readonly { readonly state: ChildState; readonly pid: number | null; readonly isolated: boolean }[];
   /** Ends all children; what is under way rejects with ContentClosed. Resolves when they are gone. */
   close(): Promise<void>;
 }

@@ -37,6 +37,11 @@ export const DEFECTS = {
     means: 'An address field holds more addresses than are read.',
     action: 'what lies beyond the limit was left out',
   },
+  too_many_hops: {
+    severity: 'error',
+    means: 'The mail has gone through more servers than any should: it may be running in circles.',
+    action: 'it is not sent on as a mail',
+  },
   date_missing: { severity: 'note', means: 'The mail has no date.', action: 'none is shown' },
   date_malformed: {
     severity: 'warning',
@@ -86,7 +91,7 @@ export const DEFECTS = {
   too_many_parts: {
     severity: 'error',
     means: 'The mail has more parts than are read.',
-    action: 'only its header is used',
+    action: 'the others are in the raw message only',
   },
   nesting_too_deep: {
     severity: 'error',
@@ -105,7 +110,42 @@ export const DEFECTS = {
     means: 'The HTML is nested too deep to make plain text of it.',
     action: 'no plain text was made',
   },
-  tnef: { severity: 'note', means: "Outlook's winmail.dat wraps what was sent.", action: 'kept as an attachment' },
+  tnef: {
+    severity: 'note',
+    means: "Outlook's winmail.dat wraps what was sent.",
+    action: 'what it holds is listed with the parts',
+  },
+  tnef_broken: {
+    severity: 'error',
+    means: 'A winmail.dat is none, or ends early.',
+    action: 'what could be read of it is listed with the parts',
+  },
+  calendar_broken: { severity: 'warning', means: 'A calendar can not be read.', action: 'kept as the file it is' },
+  part_set_aside: {
+    severity: 'error',
+    means: 'A part is left out, since the message could not be read with it.',
+    action: 'it is in the raw message only',
+  },
+  feature_set_aside: {
+    severity: 'warning',
+    means: 'A part is not looked into, or a text not made readable, since the message could not be read with that.',
+    action: 'kept as the file it is',
+  },
+  field_set_aside: {
+    severity: 'error',
+    means: "A field is not what its source's schema says.",
+    action: 'it is in the raw message only',
+  },
+  field_missing: {
+    severity: 'warning',
+    means: "A field is missing that its source's schema asks for.",
+    action: 'the others are used',
+  },
+  envelope_only: {
+    severity: 'error',
+    means: 'Nothing of the message could be read.',
+    action: 'only what was said as it was handed over is used',
+  },
   body_set_aside: {
     severity: 'error',
     means: 'The message could not be read whole.',

@@ -2,20 +2,66 @@ import { isUtf8 } from 'node:buffer';
 import type { ParsedJson } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
 import { type Defect, EMPTY_VIEW, type Rung, type View } from '../message/view.js';
+import { setAsideBytes } from './anatomy.js';
 import { cleanText, cutText } from './clean.js';
-import { type DefectCode, defect } from './defects.js';
+import { DEFECTS, type DefectCode, defect } from './defects.js';
+import { follow, pointerSteps } from './json/pointer.js';
 import { readJson } from './json/read.js';
 import { MAIL_LIMITS } from './limits.js';
+import type { Fitting, SchemaCheck } from './schema.js';
 
 export type EventMessage = Pick<StoredMessage, 'kind' | 'raw' | 'meta'>;
 
 /**
+ * How much of an event, a webhook delivery or an AMQP message is read: all; all but the fields that are not what the
+ * source's schema says; what was said about it; only that it is there; nothing, a person decides.
+ */
+export const EVENT_LADDER = ['full', 'schema', 'envelope', 'opaque', 'poison'] as const;
+const SCHEMA = EVENT_LADDER.indexOf('schema');
+const ENVELOPE = EVENT_LADDER.indexOf('envelope');
+const OPAQUE = EVENT_LADDER.indexOf('opaque');
+
+/**
  * The view of an event, a webhook delivery or an AMQP message: its JSON as `data`, or its text as `text`. Made in place, since nothing
  * here can get stuck: what reads JSON is linear and bounded in depth. With `parsed` (of `eventJson`) nothing is read at
- * all. Body that is not what it says it is makes a view of rung 1 with a defect. Never throws.
+ * all. A body that is not what it says it is makes a view of the rung `envelope`, with a defect. Never throws.
  */
-export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung = 0): View {
-  if (rung > 0) return { ...EMPTY_VIEW, rung, defects: [defect('body_set_aside', 'body')] };
+export function eventView(
+  message: EventMessage,
+  parsed?: ParsedJson,
+  rung: Rung = 0,
+  schema: SchemaCheck | null = null,
+): View {
+  if (rung >= ENVELOPE) return leftOut(message, rung, rung >= OPAQUE ? 'envelope_only' : 'body_set_aside');
+  const view = viewOf(message, parsed);
+  const seen = schema === null || view.data === undefined ? view : fitted(view, schema(view.data));
+  // It does not climb back.
+  return seen.rung < rung ? { ...seen, rung } : seen;
+}
+
+/** A view without what is not as its source's schema says. */
+function fitted(view: View, { data, misfits }: Fitting): View {
+  if (misfits.length === 0) return view;
+  const removed = misfits.filter((misfit) => misfit.removed);
+  const defects = misfits.map(({ pointer, why, removed }) =>
+    defect(removed ? 'field_set_aside' : 'field_missing', `data${pointer}`, removed ? undefined : why),
+  );
+  const setAside = removed.map(({ pointer, why }) => {
+    const value = Buffer.from(JSON.stringify(follow(view.data, pointerSteps(pointer))) ?? '');
+    return setAsideBytes(value, `data${pointer}`, why);
+  });
+  const { data: _, ...rest } = view;
+  return {
+    ...rest,
+    ...(data !== undefined && { data }),
+    rung: removed.length > 0 ? SCHEMA : view.rung,
+    defects: [...view.defects, ...defects],
+    setAside,
+    unread: removed.length > 0 ? ['data'] : view.unread,
+  };
+}
+
+function viewOf(message: EventMessage, parsed: ParsedJson | undefined): View {
   switch (message.kind) {
     case 'event':
       return message.meta === null ? structuredView(message, parsed) : bodyView(message, dataTypeOf(message));
@@ -24,7 +70,7 @@ export function eventView(message: EventMessage, parsed?: ParsedJson, rung: Rung
     case 'amqp':
       return bodyView(message, propertyTypeOf(message));
     case 'mail':
-      return { ...EMPTY_VIEW, rung: 1, defects: [defect('body_set_aside', 'body')] };
+      return leftOut(message, OPAQUE, 'envelope_only');
     default: {
       const never: never = message.kind;
       return never;
@@ -44,7 +90,7 @@ function structuredView(message: EventMessage, parsed: ParsedJson | undefined): 
   if (parsed !== undefined) return eventData(parsed.value, NONE);
   const raw = bytesOf(message);
   const read = readJson(raw, 0, raw.length);
-  return read.ok ? eventData(read.json.value, charsetDefects(raw)) : unreadable(CODES[read.code]);
+  return read.ok ? eventData(read.json.value, charsetDefects(raw)) : leftOut(message, ENVELOPE, CODES[read.code]);
 }
 
 function eventData(value: unknown, defects: readonly Defect[]): View {
@@ -72,6 +118,9 @@ function dataView(data: unknown, defects: readonly Defect[]): View {
     html: null,
     parts: NONE,
     defects,
+    setAside: NONE,
+    unread: NONE,
+    blamed: NONE,
     data,
   };
 }
@@ -86,24 +135,25 @@ function bodyView(message: EventMessage, type: string | null): View {
     case 'form':
       return dataView(formData(raw), charsetDefects(raw));
     case 'json':
-      return jsonView(raw);
+      return jsonView(message);
     case 'text': {
-      const view = jsonView(raw);
+      const view = jsonView(message);
       return view.rung === 0 ? view : textView(raw);
     }
     case 'bytes': {
       // Webhooks and programs often name no type, or a wrong one: their ingress reads JSON whatever it is called.
-      const view = message.kind === 'event' ? null : jsonView(raw);
+      const view = message.kind === 'event' ? null : jsonView(message);
       return view?.rung === 0 ? view : { ...EMPTY_VIEW, defects: [defect('binary_data', 'body')] };
     }
   }
 }
 
-function jsonView(raw: Buffer): View {
+function jsonView(message: EventMessage): View {
+  const raw = bytesOf(message);
   const read = readJson(raw, 0, raw.length);
   return read.ok
     ? { ...EMPTY_VIEW, data: read.json.value, defects: charsetDefects(raw) }
-    : unreadable(CODES[read.code]);
+    : leftOut(message, ENVELOPE, CODES[read.code]);
 }
 
 function textView(raw: Buffer): View {
@@ -116,8 +166,10 @@ function textView(raw: Buffer): View {
 
 const CODES = { json_malformed: 'json_malformed', json_too_deep: 'nesting_too_deep' } as const;
 
-function unreadable(code: DefectCode): View {
-  return { ...EMPTY_VIEW, rung: 1, defects: [defect(code, 'body')] };
+/** A view without the body, which stays in the raw message. */
+function leftOut(message: EventMessage, rung: Rung, code: DefectCode): View {
+  const setAside = [setAsideBytes(bytesOf(message), 'body', DEFECTS[code].means)];
+  return { ...EMPTY_VIEW, rung, defects: [defect(code, 'body')], setAside, unread: ['text', 'data'] };
 }
 
 /** How a body of a media type is read. What names no type is taken for JSON, as CloudEvents says. */

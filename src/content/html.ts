@@ -1,5 +1,5 @@
 import sanitize from 'sanitize-html';
-import type { ParsedAttachment } from './mail.js';
+import type { PartBytes } from './reader.js';
 
 export interface SafeHtml {
   /** To be shown in a sandboxed frame all the same. */
@@ -13,11 +13,7 @@ export interface SafeHtml {
  * fetched from elsewhere; links open elsewhere and do not say from where. Pictures that came along (`cid:`) are put in
  * as data, at most `maxPictureBytes` of them together.
  */
-export function makeSafe(
-  html: string,
-  pictures: ReadonlyMap<string, ParsedAttachment>,
-  maxPictureBytes: number,
-): SafeHtml {
+export function makeSafe(html: string, pictures: ReadonlyMap<string, PartBytes>, maxPictureBytes: number): SafeHtml {
   const cleaner = new Cleaner(pictures, maxPictureBytes);
   const safe = sanitize(html, {
     allowedTags: TAGS,
@@ -69,7 +65,7 @@ class Cleaner {
   blocked = 0;
 
   constructor(
-    private readonly pictures: ReadonlyMap<string, ParsedAttachment>,
+    private readonly pictures: ReadonlyMap<string, PartBytes>,
     private pictureBytesLeft: number,
   ) {}
 
@@ -104,8 +100,10 @@ class Cleaner {
     if (PICTURE_DATA.test(src)) return this.spend(src.length) ? src : null;
     if (!/^cid:/i.test(src)) return null;
     const picture = this.pictures.get(contentId(src.slice('cid:'.length)));
-    if (!picture?.bytes || !PICTURE_TYPES.has(picture.type)) return null;
-    return this.spend(picture.bytes.length) ? `data:${picture.type};base64,${picture.bytes.toString('base64')}` : null;
+    if (!picture || !PICTURE_TYPES.has(picture.part.type)) return null;
+    return this.spend(picture.bytes.length)
+      ? `data:${picture.part.type};base64,${picture.bytes.toString('base64')}`
+      : null;
   }
 
   /** The same picture a thousand times counts a thousand times. */

@@ -1,3 +1,7 @@
+import { decoderFor, guessText } from './charset.js';
+import { hexAt } from './transfer.js';
+import { decodeWords } from './words.js';
+
 /** A field such as Content-Type: `text/plain; charset="utf-8"`. Names and value in lower case, parameters as written. */
 export interface Structured {
   readonly value: string;
@@ -32,6 +36,54 @@ export function parameter({ parameters }: Structured, name: string): string | un
     pieces.push(piece);
   }
   return pieces.length === 0 ? undefined : pieces.join('');
+}
+
+/** A parameter that is text for people, such as a file's name: RFC 2231 decoded, and encoded words, which many write there. */
+export function textParameter(structured: Structured, name: string): string | undefined {
+  const { parameters } = structured;
+  const whole = parameters.get(`${name}*`);
+  if (whole !== undefined) return decodedPieces([{ text: whole, extended: true }]);
+  const pieces: Piece[] = [];
+  for (let n = 0; n < MAX_PARAMETERS; n++) {
+    const extended = parameters.get(`${name}*${n}*`);
+    const text = extended ?? parameters.get(`${name}*${n}`);
+    if (text === undefined) break;
+    pieces.push({ text, extended: extended !== undefined });
+  }
+  if (pieces.length > 0) return decodedPieces(pieces);
+  const plain = parameters.get(name);
+  return plain === undefined ? undefined : decodeWords(plain, () => undefined);
+}
+
+interface Piece {
+  readonly text: string;
+  /** Its bytes may be written as `%e4`; the first such piece begins with `charset'language'`. */
+  readonly extended: boolean;
+}
+
+function decodedPieces(pieces: readonly Piece[]): string {
+  const [first] = pieces;
+  const named = first?.extended ? /^([^']{0,64})'[^']{0,64}'/.exec(first.text) : null;
+  const bytes = pieces.map(({ text, extended }, i) => {
+    const written = i === 0 && named ? text.slice(named[0].length) : text;
+    return extended ? percentDecoded(written) : Buffer.from(written);
+  });
+  const all = Buffer.concat(bytes);
+  return (named ? decoderFor(named[1] as string)?.decode(all) : undefined) ?? guessText(all);
+}
+
+const PERCENT = 0x25;
+
+function percentDecoded(text: string): Buffer {
+  const written = Buffer.from(text);
+  let length = 0;
+  for (let at = 0; at < written.length; at++) {
+    const byte = written[at] as number;
+    const code = byte === PERCENT ? hexAt(written, at + 1) : -1;
+    written[length++] = code >= 0 ? code : byte;
+    if (code >= 0) at += 2;
+  }
+  return written.subarray(0, length);
 }
 
 function parameterAt(text: string, from: number): { name: string; value: string; end: number } {

@@ -1,5 +1,5 @@
 import { type Field, firstField, type Head, type HeadLimits, lineEnd, readHead } from './head.js';
-import { parameter, readStructured } from './parameters.js';
+import { parameter, readStructured, textParameter } from './parameters.js';
 
 export interface ScanLimits extends HeadLimits {
   readonly parts: number;
@@ -19,13 +19,21 @@ export interface PartHead {
   readonly binary: boolean;
   /** In lower case; null where it is not said. */
   readonly disposition: string | null;
+  /** Of the file, decoded. */
   readonly name: string | null;
+  /** Without angle brackets. */
+  readonly contentId: string | null;
+  /** Its lines are paragraphs (RFC 3676); `delSp`: with the blank before each soft break left out. */
+  readonly flowed: boolean;
+  readonly delSp: boolean;
 }
 
 /** A part that is no multipart, by where it stands. */
 export interface Leaf extends PartHead {
   /** `1`, `1.2`, as IMAP numbers them. */
   readonly path: string;
+  /** 1, 2, 3 … in the order of the mail. */
+  readonly n: number;
   /** Some multipart around it is multipart/alternative. */
   readonly alternative: boolean;
   readonly start: number;
@@ -42,16 +50,23 @@ export interface Structure {
   readonly root: PartHead;
   readonly leaves: readonly Leaf[];
   readonly flaws: readonly Flaw[];
-  /** Lines of parts' headers that are no fields. */
+  /** Parts whose header has lines that are no fields. */
   readonly malformedHeads: readonly string[];
-  /** The limit it goes beyond; what lies further was not looked at. */
-  readonly beyond: 'parts' | 'depth' | 'header' | null;
+  /** Parts whose header is longer than is read. */
+  readonly longHeads: readonly string[];
+  /** Multiparts that are nested too deep to be taken apart: each is a leaf. */
+  readonly tooDeep: readonly string[];
+  /** Where the mail goes on beyond the most parts that are read; null where it does not. */
+  readonly restFrom: number | null;
 }
 
 /** A multipart that is being read. */
 interface Open {
   readonly boundary: string;
+  readonly head: PartHead;
   readonly path: string;
+  /** Where its body starts. */
+  readonly start: number;
   readonly alternative: boolean;
   children: number;
 }
@@ -75,7 +90,9 @@ class Scanner {
   private readonly leaves: Leaf[] = [];
   private readonly flaws: Flaw[] = [];
   private readonly malformedHeads: string[] = [];
-  private beyond: Structure['beyond'] = null;
+  private readonly longHeads: string[] = [];
+  private readonly tooDeep: string[] = [];
+  private restFrom: number | null = null;
   /** The leaf whose end is not found yet; null in preambles and epilogues. */
   private current: Omit<Leaf, 'end'> | null = null;
   private parts = 0;
@@ -89,20 +106,15 @@ class Scanner {
     const root = partHead(head.fields, true);
     this.enter(root, '', head.bodyStart);
     let at = head.bodyStart;
-    while (this.open.length > 0 && this.beyond === null) {
+    while (this.open.length > 0 && this.restFrom === null) {
       const line = this.nextDelimiter(at);
       if (line === null) break;
       at = line.closes ? this.close(line) : this.next(line);
     }
     this.endLeafAt(this.raw.length);
-    for (const { path, children } of this.open) this.flaw(children === 0 ? 'boundary_missing' : 'truncated', path);
-    return {
-      root,
-      leaves: this.leaves,
-      flaws: this.flaws,
-      malformedHeads: this.malformedHeads,
-      beyond: this.beyond,
-    };
+    if (this.restFrom === null) this.abandon(0, this.raw.length);
+    const { leaves, flaws, malformedHeads, longHeads, tooDeep, restFrom } = this;
+    return { root, leaves, flaws, malformedHeads, longHeads, tooDeep, restFrom };
   }
 
   /** A part's header has been read: it is a leaf, or the multipart that the next delimiters belong to. */
@@ -110,26 +122,34 @@ class Scanner {
     const alternative = this.open.at(-1)?.alternative ?? false;
     if (!head.type.startsWith('multipart/') || head.boundary === null) {
       if (head.type.startsWith('multipart/')) this.flaw('boundary_missing', path);
-      this.current = { ...head, path: path || '1', alternative, start };
+      this.begin(head, path, start, alternative);
       return;
     }
     if (this.open.length >= this.limits.depth) {
-      this.beyond = 'depth';
+      this.tooDeep.push(path);
+      this.begin(head, path, start, alternative);
       return;
     }
     const { boundary } = head;
     if (this.open.some((outer) => outer.boundary === boundary)) this.flaw('boundary_repeated', path);
-    this.open.push({ boundary, path, alternative: alternative || head.type === 'multipart/alternative', children: 0 });
+    const isAlternative = alternative || head.type === 'multipart/alternative';
+    this.open.push({ boundary, head, path, start, alternative: isAlternative, children: 0 });
+  }
+
+  private begin(head: PartHead, path: string, start: number, alternative: boolean): void {
+    // A mail that is no multipart though it says so is the text it is.
+    const type = path === '' && head.type.startsWith('multipart/') ? 'text/plain' : head.type;
+    this.current = { ...head, type, path: path || '1', n: this.leaves.length + 1, alternative, start };
   }
 
   /** A delimiter opens the next part of a multipart; those further in that were not closed end with it. */
   private next(line: Delimiter): number {
     this.endLeaf(line.start);
-    this.abandon(line.level + 1);
+    this.abandon(line.level + 1, line.start);
     const parent = this.open[line.level] as Open;
     parent.children++;
     if (++this.parts > this.limits.parts) {
-      this.beyond = 'parts';
+      this.restFrom = line.start;
       return line.end;
     }
     const path = parent.path === '' ? String(parent.children) : `${parent.path}.${parent.children}`;
@@ -137,23 +157,32 @@ class Scanner {
       this.isDelimiter(start, end),
     );
     if (head.malformed.length > 0) this.malformedHeads.push(path);
-    if (head.cut) this.beyond = 'header';
+    if (head.cut) this.longHeads.push(path);
     this.enter(partHead(head.fields, false), path, head.bodyStart);
     return head.bodyStart;
   }
 
   private close(line: Delimiter): number {
     this.endLeaf(line.start);
-    this.abandon(line.level + 1);
+    this.abandon(line.level + 1, line.start);
     const closed = this.open.pop() as Open;
-    if (closed.children === 0) this.flaw('boundary_missing', closed.path);
+    if (closed.children === 0) this.undivided(closed, line.start);
     return line.end;
   }
 
-  private abandon(level: number): void {
-    for (const { path, children } of this.open.splice(level)) {
-      this.flaw(children === 0 ? 'boundary_missing' : 'truncated', path);
+  /** Multiparts that end without their closing delimiter, or were never divided. */
+  private abandon(level: number, end: number): void {
+    for (const open of this.open.splice(level)) {
+      if (open.children === 0) this.undivided(open, end);
+      else this.flaw('truncated', open.path);
     }
+  }
+
+  /** A multipart in which its delimiter never stands is one leaf. */
+  private undivided({ head, path, start, alternative }: Open, end: number): void {
+    this.flaw('boundary_missing', path);
+    this.begin(head, path, start, alternative);
+    this.endLeaf(end);
   }
 
   /** A leaf ends at a delimiter, which the line break before it belongs to. */
@@ -223,18 +252,28 @@ function partHead(fields: readonly Field[], isRoot: boolean): PartHead {
   const encoding = readStructured(firstField(fields, 'content-transfer-encoding')?.value ?? '').value;
   const boundary = parameter(content, 'boundary')?.trimEnd();
   return {
-    type: content.value === '' ? defaultType(disposition.value, isRoot) : content.value,
+    // RFC 2045, 5.2: what is no type is none.
+    type: content.value.includes('/') ? content.value : defaultType(disposition.value, isRoot),
     boundary: boundary === undefined || boundary === '' ? null : boundary,
     charset: parameter(content, 'charset') ?? null,
     encoding: encodingOf(encoding),
     binary: encoding === 'binary',
     disposition: disposition.value === '' ? null : disposition.value,
-    name: parameter(disposition, 'filename') ?? parameter(content, 'name') ?? null,
+    name: textParameter(disposition, 'filename') ?? textParameter(content, 'name') ?? null,
+    contentId: contentIdOf(firstField(fields, 'content-id')?.value ?? ''),
+    flowed: parameter(content, 'format')?.toLowerCase() === 'flowed',
+    delSp: parameter(content, 'delsp')?.toLowerCase() === 'yes',
   };
 }
 
 function defaultType(disposition: string, isRoot: boolean): string {
   return disposition === 'attachment' && !isRoot ? 'application/octet-stream' : 'text/plain';
+}
+
+function contentIdOf(value: string): string | null {
+  const written = value.trim();
+  const id = written.slice(written.startsWith('<') ? 1 : 0, written.endsWith('>') ? -1 : undefined).trim();
+  return id === '' ? null : id;
 }
 
 function encodingOf(text: string): Encoding {

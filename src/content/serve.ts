@@ -1,7 +1,8 @@
 import { readSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { MailLimits } from './limits.js';
-import { Refused, type RungReader, type RungTools, type Stage } from './rungs/rung.js';
+import type { MailTools } from './reader.js';
+import { Refused, type Stage } from './stages.js';
 import {
   type AnswerKind,
   decodeRequestHead,
@@ -17,7 +18,6 @@ import {
 
 /** What the pool tells a child as it starts it, as JSON in its first argument. */
 export interface ChildSettings {
-  readonly ladder: readonly string[];
   readonly limits: MailLimits;
   /** Bytes of JSON in the answers to each kind of request. */
   readonly answerBytes: Readonly<Record<Operation, number>>;
@@ -30,10 +30,9 @@ export interface ChildSettings {
 
 /** What the readers make of a message. Readers may throw, die or never end. */
 export interface Readers {
-  /** In the ladder's order. */
-  readonly rungs: readonly RungReader[];
-  part(raw: Buffer, n: number, tools: RungTools): Promise<{ part: object; bytes: Buffer } | null>;
-  html(raw: Buffer, tools: RungTools): Promise<object>;
+  mail(raw: Buffer, tools: MailTools): Promise<object>;
+  part(raw: Buffer, n: number, tools: MailTools): Promise<{ part: object; bytes: Buffer } | null>;
+  html(raw: Buffer, tools: MailTools): Promise<object>;
 }
 
 export function childSettings(): ChildSettings {
@@ -77,7 +76,7 @@ interface Outcome {
 }
 
 async function attempt(request: Request, readers: Readers, settings: ChildSettings): Promise<Outcome> {
-  const tools: RungTools = { rung: request.rung, limits: settings.limits, stage: leaveTrace };
+  const tools: MailTools = { level: request.level, limits: settings.limits, stage: leaveTrace };
   leaveTrace('begun');
   try {
     const { result, bytes } = await perform(request, readers, tools);
@@ -101,13 +100,10 @@ interface Result {
   readonly bytes: Buffer;
 }
 
-async function perform({ operation, raw, rung, n }: Request, readers: Readers, tools: RungTools): Promise<Result> {
+async function perform({ operation, raw, n }: Request, readers: Readers, tools: MailTools): Promise<Result> {
   switch (operation) {
-    case 'parse': {
-      const reader = readers.rungs[rung];
-      if (reader === undefined) throw new Error(`the ladder has no rung ${rung}`);
-      return { result: await reader.read(raw, tools), bytes: NO_BYTES };
-    }
+    case 'parse':
+      return { result: { ...(await readers.mail(raw, tools)), rung: n }, bytes: NO_BYTES };
     case 'part': {
       const found = await readers.part(raw, n, tools);
       if (found === null) throw new Refused(`it has no part ${n}`);
@@ -131,8 +127,8 @@ function reasonOf(error: unknown): string {
 
 const trace = Buffer.alloc(TRACE_BYTES);
 
-function leaveTrace(stage: Stage, detail = 0): void {
-  writeTrace(trace, stage, detail);
+function leaveTrace(stage: Stage, leaf = 0): void {
+  writeTrace(trace, stage, leaf);
   writeSync(STAGE_FD, trace, 0, TRACE_BYTES, 0);
 }
 

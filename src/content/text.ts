@@ -16,6 +16,14 @@ export function textOfHtml(html: string): string | null {
   return isNestedTooDeep(html) ? null : convert(html);
 }
 
+const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+
+/** HTML that shows a plain text as it is. */
+export function htmlOfText(text: string): string {
+  const escaped = text.replace(/[&<>"]/g, (char) => ESCAPES[char] as string);
+  return `<p>${escaped.replace(/\n{2,}/g, '</p><p>').replaceAll('\n', '<br/>')}</p>`;
+}
+
 /** Elements that hold nothing, or that end where the next begins: their start tags nest nothing. */
 const NEVER_NESTED =
   /^(?:area|base|br|col|dd|dt|embed|hr|img|input|li|link|meta|option|p|param|source|tbody|td|tfoot|th|thead|tr|track|wbr)$/;

@@ -40,6 +40,8 @@ export interface ChildListener {
 
 const MAX_COMPLAINT = 2_000;
 const KILO = 1024;
+/** The kernel counts in hundredths of a second. */
+const TICK_MS = 10;
 
 /** One child process, from its start to its end. */
 export class WarmChild {
@@ -89,6 +91,17 @@ export class WarmChild {
     const bytes = Buffer.alloc(TRACE_BYTES);
     readSync(this.traceFile, bytes, 0, TRACE_BYTES, 0);
     return readTrace(bytes);
+  }
+
+  /** Processor time it has taken since its start; null where the system doesn't say. */
+  cpuMs(): number | null {
+    try {
+      // Behind the name, which may hold anything, utime and stime are the 12th and 13th.
+      const fields = readFileSync(`/proc/${this.process.pid}/stat`, 'latin1').split(') ').at(-1)?.split(' ') ?? [];
+      return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+    } catch {
+      return null;
+    }
   }
 
   /** Bytes of memory it holds; undefined where the system doesn't say (then its heap's limit alone holds it). */

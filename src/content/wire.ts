@@ -3,7 +3,9 @@
  * child leaves word of its stage. The file is written in place and read only after a death: it outlives the child
  * whatever kills it, and costs the parent nothing while all is well.
  */
-import { STAGES, type Stage } from './rungs/rung.js';
+import { FEATURES, type Level, type Reader } from './features.js';
+import { MOST_BLAMED } from './ladder.js';
+import { STAGES, type Stage } from './stages.js';
 
 /** File descriptors of the child. */
 export const SOCKET_FD = 3;
@@ -15,27 +17,39 @@ export type Operation = (typeof OPERATIONS)[number];
 /** What a request says besides the raw bytes that follow it. */
 export interface RequestHead {
   readonly operation: Operation;
-  readonly rung: number;
-  /** Number of the part, for `part`. */
+  readonly level: Level;
+  /** The rung's number, for the view; for `part` the number of the part. */
   readonly n: number;
   readonly rawBytes: number;
 }
 
-export const REQUEST_HEAD_BYTES = 13;
+const READERS: readonly Reader[] = ['whole', 'text', 'headers', 'envelope', 'nothing'];
+/** Operation, reader, features as bits, number, length, and the leaves that are blamed. */
+export const REQUEST_HEAD_BYTES = 12 + 4 * MOST_BLAMED;
 
-export function encodeRequestHead({ operation, rung, n, rawBytes }: RequestHead): Buffer {
-  const head = Buffer.allocUnsafe(REQUEST_HEAD_BYTES);
+export function encodeRequestHead({ operation, level, n, rawBytes }: RequestHead): Buffer {
+  const head = Buffer.alloc(REQUEST_HEAD_BYTES);
   head.writeUInt8(OPERATIONS.indexOf(operation), 0);
-  head.writeUInt32BE(rung, 1);
-  head.writeUInt32BE(n, 5);
-  head.writeUInt32BE(rawBytes, 9);
+  head.writeUInt8(READERS.indexOf(level.reader), 1);
+  head.writeUInt16BE(
+    FEATURES.reduce((bits, feature, i) => (level.without.has(feature) ? bits | (1 << i) : bits), 0),
+    2,
+  );
+  head.writeUInt32BE(n, 4);
+  head.writeUInt32BE(rawBytes, 8);
+  for (const [i, leaf] of [...level.blamed].entries()) head.writeUInt32BE(leaf, 12 + 4 * i);
   return head;
 }
 
 export function decodeRequestHead(head: Buffer): RequestHead {
   const operation = OPERATIONS[head.readUInt8(0)];
-  if (operation === undefined) throw new Error('a request for an operation that there is not');
-  return { operation, rung: head.readUInt32BE(1), n: head.readUInt32BE(5), rawBytes: head.readUInt32BE(9) };
+  const reader = READERS[head.readUInt8(1)];
+  if (operation === undefined || reader === undefined) throw new Error('a request for what there is not');
+  const bits = head.readUInt16BE(2);
+  const without = new Set(FEATURES.filter((_, i) => (bits & (1 << i)) !== 0));
+  const leaves = Array.from({ length: MOST_BLAMED }, (_, i) => head.readUInt32BE(12 + 4 * i));
+  const level: Level = { reader, without, blamed: new Set(leaves.filter((leaf) => leaf > 0)) };
+  return { operation, level, n: head.readUInt32BE(4), rawBytes: head.readUInt32BE(8) };
 }
 
 /** `ready` once, before the first request; then one of the others for each. */
@@ -117,19 +131,19 @@ function readJson(text: string): unknown {
   }
 }
 
-/** What a child had begun: a stage, and the number of the attachment where there is one. */
+/** What a child had begun: a stage, and the number of the leaf it is about, 0 where there is none. */
 export interface Trace {
   readonly stage: Stage;
-  readonly detail: number;
+  readonly leaf: number;
 }
 
 export const TRACE_BYTES = 8;
 
-export function writeTrace(into: Buffer, stage: Stage, detail: number): void {
+export function writeTrace(into: Buffer, stage: Stage, leaf: number): void {
   into.writeUInt32BE(STAGES.indexOf(stage), 0);
-  into.writeUInt32BE(detail, 4);
+  into.writeUInt32BE(leaf, 4);
 }
 
 export function readTrace(from: Buffer): Trace {
-  return { stage: STAGES[from.readUInt32BE(0)] ?? 'begun', detail: from.readUInt32BE(4) };
+  return { stage: STAGES[from.readUInt32BE(0)] ?? 'begun', leaf: from.readUInt32BE(4) };
 }

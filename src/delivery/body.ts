@@ -41,7 +41,7 @@ export interface Body {
 }
 
 /**
- * A message's body by the target's choice. What has no `data` (mail, a webhook that is not JSON) goes as its raw bytes
+ * A message's body by the target's choice. A mail, and what has no `data` (a webhook that is not JSON), goes as its raw bytes
  * where `data` was asked for, and what is no mail can't be forwarded: it goes as the canonical message.
  */
 export function renderBody(choice: BodyChoice, source: BodySource): Body {
@@ -51,7 +51,7 @@ export function renderBody(choice: BodyChoice, source: BodySource): Body {
     case 'raw':
       return rawBody(source);
     case 'data':
-      return source.message.view.data === undefined ? rawBody(source) : dataBody(source.message.view.data);
+      return dataOf(source.message) === undefined ? rawBody(source) : dataBody(dataOf(source.message));
     case 'forward':
       return source.message.kind === 'mail' ? rawBody(source) : canonicalBody(source, choice.inlineParts);
     default: {
@@ -59,6 +59,11 @@ export function renderBody(choice: BodyChoice, source: BodySource): Body {
       return never;
     }
   }
+}
+
+/** What a mail has for data are the calendars in it, which are not all of it. */
+function dataOf({ kind, view }: CanonicalMessage): unknown {
+  return kind === 'mail' ? undefined : view.data;
 }
 
 type Notice = Pick<Outgoing, 'tenant' | 'target' | 'epoch' | 'channel' | 'sequence' | 'number' | 'reason'>;
@@ -93,6 +98,7 @@ function canonicalBody(source: BodySource, inlineParts: boolean): Body {
   json.json(',"text":').text(view.text).json(',"html":').text(view.html).json(',"parts":').json(listJson(parts));
   if (view.data !== undefined) json.json(',"data":').canonical(view.data);
   json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
+  json.json(',"setAside":').json(listJson(view.setAside));
   json.json(',"decision":').json(deciderJson(decider)).json('}');
   return { contentType: MESSAGE_TYPE, body: json.copy() };
 }
@@ -121,12 +127,14 @@ function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): ob
   const content = inlineParts && part.size <= INLINE_PART_LIMIT ? source.partBytes?.(part.n) : undefined;
   return {
     n: part.n,
+    path: part.path,
     name: part.name,
     type: part.type,
     size: part.size,
     sha256: part.sha256,
     inline: part.inline,
     contentId: part.contentId,
+    ...(part.message && { message: part.message }),
     href: `${source.baseUrl}/v1/messages/${source.message.id}/parts/${part.n}`,
     ...(content && { content: Buffer.from(content).toString('base64') }),
   };

@@ -12,6 +12,19 @@ export interface Defect {
 /** A rung of the de-featuring ladder by its number; 0 is everything. */
 export type Rung = number;
 
+/** How far down a message has come. */
+export interface LadderPlace {
+  readonly rung: Rung;
+  /** Leaves of a mail, by their numbers, that stopped earlier tries: they are not looked into. */
+  readonly blamed: readonly number[];
+  /** Children that died of it. */
+  readonly deaths: number;
+  /** How often the whole process died while it was tried on this rung. */
+  readonly interruptions: number;
+}
+
+export const TOP: LadderPlace = { rung: 0, blamed: [], deaths: 0, interruptions: 0 };
+
 export interface Address {
   readonly name: string;
   readonly address: string;
@@ -19,8 +32,10 @@ export interface Address {
 
 /** A part of a mail that is not its body text. Bytes are read on demand from the raw message. */
 export interface Part {
-  /** 1, 2, 3 … in the order of the message. */
+  /** 1, 2, 3 … in the order of the message, those set aside counted; what is wrapped in another part comes after them. */
   readonly n: number;
+  /** As IMAP numbers it: `2.1`; within another part that part's path, a slash, and its own. */
+  readonly path: string;
   readonly name: string | null;
   readonly type: string;
   readonly size: number;
@@ -28,7 +43,38 @@ export interface Part {
   readonly sha256: string;
   readonly inline: boolean;
   readonly contentId: string | null;
+  /** The header and the text of a mail that is a part of this one. Its own parts are listed with the others. */
+  readonly message?: NestedMessage;
 }
+
+export interface NestedMessage {
+  readonly subject: string | null;
+  readonly from: readonly Address[];
+  readonly to: readonly Address[];
+  readonly cc: readonly Address[];
+  readonly date: string | null;
+  readonly messageId: string | null;
+  readonly text: string | null;
+}
+
+/** Something of a message that a view leaves out. It is whole in the raw message. */
+export interface SetAside {
+  /** A part's path, a JSON pointer, or what it is: `html`, `body`. */
+  readonly where: string;
+  /** Of a part that has a number. */
+  readonly n: number | null;
+  readonly name: string | null;
+  readonly type: string | null;
+  /** Bytes as they stand in the message, with their transfer encoding. */
+  readonly size: number;
+  /** Hex, of the same bytes. */
+  readonly sha256: string;
+  /** A sentence. */
+  readonly why: string;
+}
+
+/** What rules can ask for and a rung may leave unread. */
+export type ViewField = 'headers' | 'text' | 'html' | 'parts' | 'data';
 
 /**
  * What a rung makes of a message. The same for every kind: events and webhooks have `data`, mail has the rest.
@@ -51,7 +97,15 @@ export interface View {
   readonly html: string | null;
   readonly parts: readonly Part[];
   readonly defects: readonly Defect[];
-  /** The JSON of an event's `data` or a webhook's body; undefined where there is none. May hold LosslessNumbers. */
+  readonly setAside: readonly SetAside[];
+  /** Fields of which something was not read: that they lack something proves nothing. */
+  readonly unread: readonly ViewField[];
+  /** Leaves of a mail that were not looked into for what they did before; parts are numbered without what they wrap. */
+  readonly blamed: readonly number[];
+  /**
+   * The JSON of an event's `data` or a webhook's body; of a mail with calendars or delivery reports `{calendars, reports}`.
+   * Undefined where there is none. May hold LosslessNumbers.
+   */
   readonly data?: unknown;
 }
 
@@ -71,4 +125,7 @@ export const EMPTY_VIEW: View = {
   html: null,
   parts: [],
   defects: [],
+  setAside: [],
+  unread: [],
+  blamed: [],
 };

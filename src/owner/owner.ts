@@ -6,14 +6,22 @@ import type { Clock } from '../message/clock.js';
 import type { SendResult } from '../message/delivery.js';
 import { createAtOnce, type Made } from './at-once.js';
 import { createBell } from './bell.js';
+import type { Crashes } from './crashes.js';
 import { drawDecision } from './decisions.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget, keyIn, keyOf } from './dispatch.js';
 import { createHandover } from './handover.js';
 import { createHolding } from './holding.js';
 import type { LeaseSettings, LeaseStore } from './leases.js';
 import { drawExtra, drawStream, itemsOf } from './planning.js';
-import { FencedOut, type OwnerStore, type PlanOutcome, type Settled, type WaitingLine } from './ports.js';
-import { attemptsOf, createSlots, type Reading, readBatch, takeNext } from './reading.js';
+import {
+  FencedOut,
+  type OwnerStore,
+  type PlanOutcome,
+  type Quarantined,
+  type Settled,
+  type WaitingLine,
+} from './ports.js';
+import { attemptsOf, type BegunAttempt, createSlots, type Reading, readBatch, takeNext } from './reading.js';
 import { recount } from './recount.js';
 import {
   type Canonical,
@@ -56,6 +64,7 @@ export interface OwnerDeps {
   readonly store: OwnerStore;
   readonly leases: LeaseStore;
   readonly content: ContentPort;
+  readonly crashes: Crashes;
   readonly directory: () => OwnerDirectory;
   readonly senderOf: SenderOf;
   readonly render: Render;
@@ -76,6 +85,8 @@ export interface OwnerObserver {
   paused(target: Target, code: string, reason: string): void;
   settled(target: Target, results: readonly SendResult['result'][]): void;
   attempts(outcome: 'processed' | 'failed' | 'parked', count: number): void;
+  /** No rung could read a message: it is in quarantine. */
+  quarantined(entry: Quarantined): void;
   /** Channels were given back: others may take them. */
   given(): void;
   /** Messages were accepted here that another process is to read. */
@@ -147,6 +158,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   const suspectDeps: SuspectDeps = {
     store,
     content: deps.content,
+    crashes: deps.crashes,
     directory: deps.directory,
     canonical: deps.canonical,
   };
@@ -286,10 +298,11 @@ export function createOwner(deps: OwnerDeps): Owner {
       ];
       if (made.length > 0 || closing.length > 0) {
         for (const { plan } of made) inRound.keys.add(channelKey(plan.held.tenant, plan.held.channel));
-        await store.writePlans(
+        const quarantined = await store.writePlans(
           made.map(({ plan }) => plan),
           closing,
         );
+        for (const each of quarantined) deps.observe.quarantined(each);
       }
       afterRound(made, closing, late, directory);
       if (!stopping) await atOnce.room({ deliveries: settings.maxUnconfirmed, bytes: settings.maxUnconfirmedBytes });
@@ -326,19 +339,21 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function streamPlans(directory: OwnerDirectory): Promise<Made[]> {
     const batches = await takeRound();
     if (batches.length === 0) return [];
-    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state.held, taken));
+    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state.held, taken, deps.content, deps.crashes));
     const ids = await store.beginAttempts(wanted);
     return Promise.all(
       batches.map(async ({ state, taken }) => {
         const mine = wanted
           .map((attempt, i) => ({ ...attempt, id: ids[i] as number }))
           .filter((a) => a.held === state.held);
-        const singles = new Map(mine.filter((a) => !a.batch).map((a) => [a.first, a.id]));
+        const singles = new Map<number, BegunAttempt>();
+        for (const { first, id, crashHash, place } of mine) if (crashHash) singles.set(first, { id, crashHash, place });
         const readings = await readBatch({
           state,
           taken,
           attempts: singles,
           content: deps.content,
+          crashes: deps.crashes,
           slot: slots,
           parkAfterMs: settings.parkAfterMs,
           clock,
@@ -392,21 +407,21 @@ export function createOwner(deps: OwnerDeps): Owner {
     }
     const { sequence } = reading.message;
     tryingOf(state).add(sequence);
-    const { attemptId, rung, message } = reading;
-    toFollow.push(() => follow(state, { message, rung, running, attemptId }));
+    const { attemptId, place, message } = reading;
+    toFollow.push(() => follow(state, { message, place, running, attemptId }));
   }
 
   function follow(
     state: ChannelState,
-    tried: Pick<Extract<Reading, { read: 'parked' }>, 'rung' | 'message' | 'attemptId'> & {
-      readonly running: Promise<ParseOutcome>;
+    tried: Pick<Extract<Reading, { read: 'parked' }>, 'place' | 'message' | 'attemptId'> & {
+      readonly running: Promise<ParseOutcome | 'not_tried'>;
     },
   ): void {
     const { message } = tried;
     const { sequence } = message;
     const followed: Promise<void> = guarded('late try', async () => {
       const outcome = await tried.running;
-      const parked = { sequence, rung: tried.rung, version: 1, interruptions: 0 };
+      const parked = { sequence, place: tried.place, version: 1, byHand: false };
       const ended = { message, parked, outcome, attempt: tried.attemptId };
       const done = await concludeSuspect(suspectDeps, state, ended);
       if (done) resolved.push(done);

@@ -1,6 +1,7 @@
 import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run } from '../delivery/plan.js';
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
+import type { LadderPlace } from '../message/view.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
 import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
@@ -92,7 +93,7 @@ function consequenceOf(outcome: Outcome, tenant: number, directory: OwnerDirecto
 /** Messages that rules simply routed have no row of their own; every other one has, and so has a late one. */
 function standingOf(decided: Decided, how: { readonly late: boolean; readonly version: number }): NewStanding | null {
   if (decided.mode === 'deliver' && !how.late) return null;
-  const base = { sequence: decided.sequence, version: how.version, reason: decided.why, rung: null };
+  const base = { sequence: decided.sequence, version: how.version, reason: decided.why, place: null };
   switch (decided.mode) {
     case 'deliver':
       return { ...base, state: 'routed' };
@@ -101,7 +102,7 @@ function standingOf(decided: Decided, how: { readonly late: boolean; readonly ve
     case 'wait':
       return { ...base, state: 'waiting' };
     case 'park':
-      return { ...base, state: 'parked', rung: decided.rung };
+      return { ...base, state: 'parked' };
     case 'quarantine':
       return { ...base, state: 'quarantined' };
     case 'cancel':
@@ -116,10 +117,10 @@ function standingOf(decided: Decided, how: { readonly late: boolean; readonly ve
 const NOT_DECIDED: Decider = { by: 'rules', set: 0, rules: [] };
 
 /** A message set aside: it takes its place in the stream's plan, and its deliveries come later. */
-function parkedItem(sequence: number, rung: number, why: string): Item {
+function parkedItem(sequence: number, place: LadderPlace, why: string): Item {
   const decided: Decided = {
     sequence,
-    rung,
+    rung: place.rung,
     mode: 'park',
     decider: NOT_DECIDED,
     targets: [],
@@ -127,7 +128,8 @@ function parkedItem(sequence: number, rung: number, why: string): Item {
     replay: false,
     why,
   };
-  return { decided, standing: standingOf(decided, { late: false, version: 1 }), ready: null };
+  const standing = standingOf(decided, { late: false, version: 1 });
+  return { decided, standing: standing && { ...standing, place }, ready: null };
 }
 
 /** A message no rung could read. */
@@ -150,7 +152,7 @@ export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory,
   const known = new Map<Outcome, Consequence>();
   return readings.map((reading) => {
     const { message } = reading;
-    if (reading.read === 'parked') return parkedItem(message.sequence, reading.rung, reading.reason);
+    if (reading.read === 'parked') return parkedItem(message.sequence, reading.place, reading.reason);
     const ready = readyOf(message, reading.view, directory, canonical, reading.json);
     return decideByRules(ready, directory, { late: false, version: 1 }, known);
   });

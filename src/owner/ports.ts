@@ -1,7 +1,7 @@
 import type { Decider, Run } from '../delivery/plan.js';
 import type { SendResult } from '../message/delivery.js';
 import type { StoredMessage } from '../message/message.js';
-import type { Rung, View } from '../message/view.js';
+import type { LadderPlace, Rung, View } from '../message/view.js';
 
 /** A channel this process holds, and the term it holds it by: every write names both and fails when they are no longer so. */
 export interface Held {
@@ -35,8 +35,8 @@ export interface ReaderState {
   readonly lines: Map<number, number>;
   /** Deliveries that wait, by target id: those lines are blocked for sending at once. */
   readonly pending: Map<number, number>;
-  /** Messages whose try an earlier owner left open, with its rung: they are parked and tried alone. */
-  readonly interrupted: Map<number, Rung>;
+  /** Messages whose try an earlier owner left open, and where they were tried: they are parked and tried alone. */
+  readonly interrupted: Map<number, LadderPlace>;
   /** A batch of events was interrupted: its members are tried one by one up to this sequence. */
   readonly aloneUpTo: number;
 }
@@ -83,7 +83,8 @@ export interface NewStanding {
   /** Version of the decision that led there; the rules' is 1. */
   readonly version: number;
   readonly reason: string | null;
-  readonly rung: Rung | null;
+  /** Of what is parked: where it is to be tried. */
+  readonly place: LadderPlace | null;
 }
 
 export interface NewView {
@@ -91,9 +92,34 @@ export interface NewView {
   readonly view: View;
 }
 
+/** A try that is about to begin. */
+export interface NewAttempt {
+  readonly held: Held;
+  readonly first: number;
+  readonly last: number;
+  readonly rung: Rung;
+  readonly blamed: readonly number[];
+  /** The stage that begins. */
+  readonly stage: string;
+  readonly try: number;
+  /** Of a mail. */
+  readonly crashHash: Buffer | null;
+  /** Milliseconds it may take; null where nothing holds it up. */
+  readonly tryMs: number | null;
+}
+
+/** What a mail's like has come to: the same bytes under other headers. */
+export interface Crash {
+  readonly tenant: number;
+  readonly hash: Buffer;
+  readonly place: LadderPlace;
+  readonly reason: string;
+}
+
 export interface EndedAttempt {
   readonly id: number;
-  readonly outcome: 'processed' | 'failed' | 'interrupted';
+  /** `not_tried`: its like failed while it waited. */
+  readonly outcome: 'processed' | 'failed' | 'interrupted' | 'not_tried';
   readonly reason: string | null;
 }
 
@@ -171,10 +197,20 @@ export interface WaitingLine {
 
 export interface ParkedMessage {
   readonly sequence: number;
-  readonly rung: Rung;
   readonly version: number;
-  /** How often a try on this rung was cut off by the death of the whole process. */
-  readonly interruptions: number;
+  readonly place: LadderPlace;
+  /** A person chose the rung, which counts more than what became of its likes. */
+  readonly byHand: boolean;
+}
+
+/** A message that no rung could read, as it stands in quarantine now. */
+export interface Quarantined {
+  readonly tenant: number;
+  /** Of its entry. */
+  readonly number: number;
+  readonly crashHash: Buffer | null;
+  /** None of its likes was there before. */
+  readonly first: boolean;
 }
 
 /** A message with its stored view, where it has one. */
@@ -207,12 +243,10 @@ export interface OwnerStore {
   readWithViews(tenant: number, channel: number, sequences: readonly number[]): Promise<MessageWithView[]>;
   /** Last sequence by channel, for the channels held. */
   lastSequences(held: readonly Held[]): Promise<Map<string, number>>;
-  beginAttempts(
-    attempts: readonly { held: Held; first: number; last: number; rung: Rung; stage: string; try: number }[],
-  ): Promise<number[]>;
+  beginAttempts(attempts: readonly NewAttempt[]): Promise<number[]>;
   endAttempts(held: Held, attempts: readonly EndedAttempt[]): Promise<void>;
-  /** Writes plans and the outcomes of earlier ones, in one transaction. */
-  writePlans(plans: readonly NewPlan[], outcomes: readonly PlanOutcome[]): Promise<void>;
+  /** Writes plans and the outcomes of earlier ones, in one transaction. Answers what they put into quarantine. */
+  writePlans(plans: readonly NewPlan[], outcomes: readonly PlanOutcome[]): Promise<readonly Quarantined[]>;
   /** Deliveries of a target that may be tried now, in line order, at most so many. */
   due(
     target: { readonly tenant: number; readonly id: number; readonly inLine: boolean },
@@ -232,5 +266,6 @@ export interface OwnerStore {
   parked(held: readonly Held[], max: number): Promise<{ tenant: number; channel: number; sequence: number }[]>;
   /** One of them as it stands now; null when it is no longer parked. */
   parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;
-  park(held: Held, sequence: number, rung: Rung, reason: string): Promise<void>;
+  /** Has it tried at another place from now on. */
+  park(held: Held, parked: Omit<ParkedMessage, 'version'>, reason: string): Promise<void>;
 }

@@ -2,9 +2,10 @@ import type { ParsedJson } from '../message/arrival.js';
 import type { Clock } from '../message/clock.js';
 import { grouped } from '../message/grouped.js';
 import type { StoredMessage } from '../message/message.js';
-import type { Rung, View } from '../message/view.js';
+import { type LadderPlace, TOP, type View } from '../message/view.js';
+import { type Crashes, furtherDown } from './crashes.js';
 import type { Handover } from './handover.js';
-import type { EndedAttempt, Held, OwnerStore, SequenceRange } from './ports.js';
+import type { EndedAttempt, Held, NewAttempt, OwnerStore, SequenceRange } from './ports.js';
 import { type ChannelState, type ContentPort, channelKey, type ParseOutcome } from './state.js';
 
 /** How much one round takes. */
@@ -84,15 +85,15 @@ export type Reading =
       readonly json?: ParsedJson | undefined;
       readonly attempt: EndedAttempt | null;
     }
-  /** Set aside while its channel goes on: at which rung it is to be tried, alone. */
+  /** Set aside while its channel goes on: where it is to be tried, alone. */
   | {
       readonly message: StoredMessage;
       readonly read: 'parked';
-      readonly rung: Rung;
+      readonly place: LadderPlace;
       readonly reason: string;
       readonly attempt: EndedAttempt | null;
       /** Still being tried: its outcome comes later. */
-      readonly running: Promise<ParseOutcome> | null;
+      readonly running: Promise<ParseOutcome | 'not_tried'> | null;
       readonly attemptId: number | null;
     };
 
@@ -100,24 +101,21 @@ export type Reading =
 export async function readBatch(deps: {
   readonly state: ChannelState;
   readonly taken: readonly StoredMessage[];
-  /** Attempt ids of the mails, by sequence. */
-  readonly attempts: ReadonlyMap<number, number>;
+  /** Of the mails, by sequence. */
+  readonly attempts: ReadonlyMap<number, BegunAttempt>;
   readonly content: ContentPort;
+  readonly crashes: Crashes;
   readonly slot: Slots;
   readonly parkAfterMs: number;
   readonly clock: Clock;
 }): Promise<Reading[]> {
   return Promise.all(
     deps.taken.map((message) => {
-      const rung = deps.state.interrupted.get(message.sequence);
-      if (rung !== undefined) {
-        const reason = 'its last try was cut off by the end of the process';
-        return { message, read: 'parked', rung, reason, attempt: null, running: null, attemptId: null } as const;
-      }
-      if (message.kind !== 'mail') {
-        return readInPlace(message, deps.content);
-      }
-      return readMail(deps, message);
+      const place = deps.state.interrupted.get(message.sequence);
+      if (place !== undefined)
+        return parked(message, place, 'its last try was cut off by the end of the process', null);
+      const attempt = deps.attempts.get(message.sequence);
+      return attempt === undefined ? readInPlace(message, deps.content) : readMail(deps, message, attempt);
     }),
   );
 }
@@ -127,38 +125,89 @@ function readInPlace(message: StoredMessage, content: ContentPort): Reading {
   return { message, read: 'yes', view: content.inPlace(message, json, 0), json, attempt: null };
 }
 
-async function readMail(deps: Parameters<typeof readBatch>[0], message: StoredMessage): Promise<Reading> {
-  const attemptId = deps.attempts.get(message.sequence) ?? null;
+/** A try of a mail that is written down. */
+export interface BegunAttempt {
+  readonly id: number;
+  readonly crashHash: Buffer;
+  readonly place: LadderPlace;
+}
+
+async function readMail(
+  deps: Parameters<typeof readBatch>[0],
+  message: StoredMessage,
+  attempt: BegunAttempt,
+): Promise<Reading> {
+  const { id, crashHash, place } = attempt;
+  if (deps.content.isPoison('mail', place.rung)) return notTried(message, attempt, place);
   const done = await deps.slot.run(async () => {
-    const running = deps.content.parse(message.raw, 0);
+    const running = tryAfterTwin(deps, message, attempt);
     return { running, first: await firstWithin(running, deps.parkAfterMs) };
   });
   if (done.first === null) {
     const reason = `reading it takes more than ${deps.parkAfterMs} ms`;
-    return { message, read: 'parked', rung: 0, reason, attempt: null, running: done.running, attemptId };
+    return { message, read: 'parked', place, reason, attempt: null, running: done.running, attemptId: id };
   }
-  return concluded(message, done.first, attemptId, deps.content);
+  if (done.first === 'not_tried') return notTried(message, attempt, deps.crashes.placeOf(message.tenant, crashHash));
+  return concluded(message, done.first, attempt);
 }
 
-function concluded(
-  message: StoredMessage,
-  outcome: ParseOutcome,
-  attemptId: number | null,
-  content: ContentPort,
-): Reading {
-  if (outcome.ok) {
-    const attempt = attemptId === null ? null : ({ id: attemptId, outcome: 'processed', reason: null } as const);
-    return { message, read: 'yes', view: outcome.view, attempt };
-  }
-  const attempt = failedAttempt(attemptId, outcome);
-  // The last rung is left to the suspects' own reader: it decides what is poison.
-  const rung = outcome.ours ? 0 : (content.lower(0) ?? 0);
-  return { message, read: 'parked', rung, reason: outcome.reason, attempt, running: null, attemptId: null };
+/** While its like is being tried, a mail waits; when that has failed, it is not tried here at all. */
+async function tryAfterTwin(
+  { content, crashes }: Pick<Parameters<typeof readBatch>[0], 'content' | 'crashes'>,
+  { tenant, raw }: StoredMessage,
+  { crashHash, place }: BegunAttempt,
+): Promise<ParseOutcome | 'not_tried'> {
+  for (let twin = crashes.twinEnded(tenant, crashHash); twin; twin = crashes.twinEnded(tenant, crashHash)) await twin;
+  if (isFurtherDown(furtherDown(place, crashes.placeOf(tenant, crashHash)), place)) return 'not_tried';
+  return parseMail({ content, crashes }, { tenant, raw }, { crashHash, place }, false);
 }
 
-export function failedAttempt(id: number | null, outcome: Extract<ParseOutcome, { ok: false }>): EndedAttempt | null {
-  if (id === null) return null;
-  return { id, outcome: 'failed', reason: `${outcome.stage}: ${outcome.reason}` };
+/** Reads a mail, and remembers for its likes where it has come down to when that fails. */
+export function parseMail(
+  { content, crashes }: { readonly content: ContentPort; readonly crashes: Crashes },
+  { tenant, raw }: Pick<StoredMessage, 'tenant' | 'raw'>,
+  { crashHash, place }: Pick<BegunAttempt, 'crashHash' | 'place'>,
+  suspect: boolean,
+): Promise<ParseOutcome> {
+  const trying = content.parse(raw, place, suspect).then((outcome) => {
+    const fails = !outcome.ok && !outcome.ours;
+    if (fails && outcome.ofContent)
+      crashes.note({ tenant, hash: crashHash, place: outcome.next, reason: reasonOf(outcome) });
+    return outcome;
+  });
+  crashes.trying(
+    tenant,
+    crashHash,
+    trying.then(({ ok }) => ok),
+  );
+  return trying;
+}
+
+export function isFurtherDown(one: LadderPlace, other: LadderPlace): boolean {
+  return one.rung > other.rung || one.blamed.length > other.blamed.length;
+}
+
+function notTried(message: StoredMessage, { id }: BegunAttempt, place: LadderPlace): Reading {
+  const attempt = { id, outcome: 'not_tried', reason: null } as const;
+  return parked(message, place, 'a message with the same content failed before', attempt);
+}
+
+function parked(message: StoredMessage, place: LadderPlace, reason: string, attempt: EndedAttempt | null): Reading {
+  return { message, read: 'parked', place, reason, attempt, running: null, attemptId: null };
+}
+
+function concluded(message: StoredMessage, outcome: ParseOutcome, { id, place }: BegunAttempt): Reading {
+  if (outcome.ok)
+    return { message, read: 'yes', view: outcome.view, attempt: { id, outcome: 'processed', reason: null } };
+  return parked(message, outcome.ours ? place : outcome.next, outcome.reason, failedAttempt(id, outcome));
+}
+
+export function failedAttempt(id: number, outcome: Extract<ParseOutcome, { ok: false }>): EndedAttempt {
+  return { id, outcome: 'failed', reason: reasonOf(outcome) };
+}
+
+export function reasonOf({ stage, reason }: Extract<ParseOutcome, { ok: false }>): string {
+  return `${stage}: ${reason}`;
 }
 
 async function firstWithin<T>(promise: Promise<T>, ms: number): Promise<T | null> {
@@ -196,23 +245,31 @@ export function createSlots(count: number): Slots {
   };
 }
 
+export type BatchAttempt = NewAttempt & { readonly batch: boolean; readonly place: LadderPlace };
+
 /** The attempts that must be durable before a batch is read: one for its events together, one for each mail. */
 export function attemptsOf(
   held: Held,
   taken: readonly StoredMessage[],
-): { held: Held; first: number; last: number; rung: Rung; stage: string; try: number; batch: boolean }[] {
-  const attempts: ReturnType<typeof attemptsOf> = [];
+  content: Pick<ContentPort, 'crashHash' | 'tryMs'>,
+  crashes: Crashes,
+): BatchAttempt[] {
+  const attempts: BatchAttempt[] = [];
   const inPlace = taken.filter(({ kind }) => kind !== 'mail');
   const first = inPlace[0];
   const last = inPlace[inPlace.length - 1];
   if (first && last) {
     const range = { first: first.sequence, last: last.sequence };
-    attempts.push({ held, ...range, rung: 0, stage: 'read and route', try: 1, batch: true });
+    const event = { rung: 0, blamed: [], stage: 'read and route', try: 1, crashHash: null, tryMs: null };
+    attempts.push({ held, ...range, ...event, batch: true, place: TOP });
   }
-  for (const { kind, sequence } of taken) {
+  for (const { kind, sequence, tenant, raw } of taken) {
     if (kind !== 'mail') continue;
-    const range = { first: sequence, last: sequence };
-    attempts.push({ held, ...range, rung: 0, stage: 'parse', try: 1, batch: false });
+    const crashHash = content.crashHash(raw);
+    const place = crashes.placeOf(tenant, crashHash);
+    const { rung, blamed } = place;
+    const mail = { rung, blamed, stage: 'begun', try: 1, crashHash, tryMs: content.tryMs };
+    attempts.push({ held, first: sequence, last: sequence, ...mail, batch: false, place });
   }
   return attempts;
 }

@@ -1,11 +1,11 @@
 import type { Decider, Lines } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
-import type { ParsedJson } from '../message/arrival.js';
+import type { Kind, ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
 import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
-import type { Rung, View } from '../message/view.js';
+import type { LadderPlace, Rung, View } from '../message/view.js';
 import type { Held, ReaderState, WaitingLine } from './ports.js';
 
 /** A channel this process reads, and everything it must remember of it between two rounds. */
@@ -19,7 +19,7 @@ export interface ChannelState {
   readonly lines: Lines;
   /** Deliveries that wait, by target id: nothing overtakes them. */
   readonly pending: Map<number, number>;
-  readonly interrupted: Map<number, Rung>;
+  readonly interrupted: Map<number, LadderPlace>;
   readonly aloneUpTo: number;
   /** Last sequence known to be stored. */
   known: number;
@@ -127,15 +127,31 @@ export interface ContentPort {
   parsedOf(message: StoredMessage): ParsedJson | undefined;
   /** Events and webhooks. */
   inPlace(message: StoredMessage, parsed: ParsedJson | undefined, rung: Rung): View;
-  /** Mail; one at a time per slot. */
-  parse(raw: Uint8Array, rung: Rung): Promise<ParseOutcome>;
+  /** Mail; one at a time per slot. A suspect has failed before, and is read apart from fresh mail. */
+  parse(raw: Uint8Array, place: LadderPlace, suspect: boolean): Promise<ParseOutcome>;
   /** How many mails are read at a time. */
   readonly slots: number;
-  /** The next lower rung after a failure; null when there is none: poison. */
-  lower(rung: Rung): Rung | null;
+  /** Milliseconds that one try may take. */
+  readonly tryMs: number;
+  /** What two mails that kill the same parser in the same way have in common. */
+  crashHash(raw: Uint8Array): Buffer;
+  /** Where a message is tried next that the death of the whole process interrupted. */
+  afterInterruptions(kind: Kind, place: LadderPlace): LadderPlace;
+  /** Whether a rung is the last: nothing is read there. */
+  isPoison(kind: Kind, rung: Rung): boolean;
 }
 
 export type ParseOutcome =
   | { readonly ok: true; readonly view: View }
-  /** `ours`: the surroundings failed, not the message. */
-  | { readonly ok: false; readonly ours: boolean; readonly stage: string; readonly reason: string };
+  /** The surroundings failed, not the message. */
+  | { readonly ok: false; readonly ours: true; readonly stage: string; readonly reason: string }
+  /** `next`: where it is to be tried now. */
+  | {
+      readonly ok: false;
+      readonly ours: false;
+      readonly stage: string;
+      readonly reason: string;
+      readonly next: LadderPlace;
+      /** It failed by what its likes have, too (`crashHash`). */
+      readonly ofContent: boolean;
+    };

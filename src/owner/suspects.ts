@@ -1,11 +1,10 @@
 import type { StoredMessage } from '../message/message.js';
+import type { LadderPlace } from '../message/view.js';
+import { type Crashes, furtherDown } from './crashes.js';
 import { decideByRules, type Item, poisonItem, readyOf } from './planning.js';
 import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
-import { failedAttempt } from './reading.js';
+import { failedAttempt, isFurtherDown, parseMail, reasonOf } from './reading.js';
 import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome } from './state.js';
-
-/** How often the death of the whole process may cut off a try before it counts against the message. */
-const INTERRUPTIONS = 3;
 
 /** A parked message that may go on: an extra plan is to carry it. */
 export interface Resolved {
@@ -18,39 +17,55 @@ export interface Resolved {
 export interface SuspectDeps {
   readonly store: OwnerStore;
   readonly content: ContentPort;
+  readonly crashes: Crashes;
   readonly directory: () => OwnerDirectory;
   readonly canonical: Canonical;
 }
 
 /**
- * Tries one parked message, alone, on the rung it has come down to. Answers what an extra plan is to say of it;
- * null when it is to be tried again, lower or as before.
+ * Tries one parked message, alone, where it has come down to. Answers what an extra plan is to say of it; null when it
+ * is to be tried again, lower or as before.
  */
 export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequence: number): Promise<Resolved | null> {
-  const parked = await deps.store.parkedOne(state.held, sequence);
+  const { content, crashes, store } = deps;
+  const parked = await store.parkedOne(state.held, sequence);
   if (!parked) return null;
-  const [found] = await deps.store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
+  const [found] = await store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
   if (!found) return poison(state, parked, 'its content is no longer kept', []);
-  const rung = parked.interruptions >= INTERRUPTIONS ? deps.content.lower(parked.rung) : parked.rung;
-  if (rung === null) return poison(state, parked, 'the process ended three times while it was read', []);
-  const [attempt] = await deps.store.beginAttempts([
+  const { message } = found;
+  const crashHash = message.kind === 'mail' ? content.crashHash(message.raw) : null;
+  const known = crashHash === null || parked.byHand ? null : crashes.placeOf(message.tenant, crashHash);
+  const own = content.afterInterruptions(message.kind, parked.place);
+  const place = known === null ? own : furtherDown(own, known);
+  if (content.isPoison(message.kind, place.rung)) return poison(state, parked, whyPoison(parked, place), []);
+  const isMail = message.kind === 'mail';
+  const [attempt = null] = await store.beginAttempts([
     {
       held: state.held,
       first: parked.sequence,
       last: parked.sequence,
-      rung,
-      stage: found.message.kind === 'mail' ? 'parse' : 'read and route',
-      try: parked.interruptions + 1,
+      rung: place.rung,
+      blamed: place.blamed,
+      stage: isMail ? 'begun' : 'read and route',
+      try: place.interruptions + 1,
+      crashHash,
+      tryMs: isMail ? content.tryMs : null,
     },
   ]);
-  const { message } = found;
-  const outcome = await readAlone(deps.content, message, rung);
-  return concludeSuspect(deps, state, { message, parked: { ...parked, rung }, outcome, attempt: attempt ?? null });
+  const outcome: ParseOutcome =
+    crashHash === null
+      ? { ok: true, view: content.inPlace(message, undefined, place.rung) }
+      : await parseMail(deps, message, { crashHash, place }, true);
+  return concludeSuspect(deps, state, { message, parked: { ...parked, place }, outcome, attempt });
 }
 
-async function readAlone(content: ContentPort, message: StoredMessage, rung: number): Promise<ParseOutcome> {
-  if (message.kind === 'mail') return content.parse(message.raw, rung);
-  return { ok: true, view: content.inPlace(message, undefined, rung) };
+function whyPoison(parked: ParkedMessage, place: LadderPlace): string {
+  if (isFurtherDown(place, parked.place) && parked.place.interruptions === 0) {
+    return 'a message with the same content could not be read on any rung';
+  }
+  return parked.place.interruptions > 0
+    ? 'the process ended again and again while it was read'
+    : 'it could not be read on any rung';
 }
 
 /** What follows from the end of a suspect's try, also of one that had begun in the stream. */
@@ -60,31 +75,37 @@ export async function concludeSuspect(
   tried: {
     readonly message: StoredMessage;
     readonly parked: ParkedMessage;
-    readonly outcome: ParseOutcome;
+    readonly outcome: ParseOutcome | 'not_tried';
     readonly attempt: number | null;
   },
 ): Promise<Resolved | null> {
-  const { outcome, parked, message } = tried;
+  const { outcome, parked, message, attempt } = tried;
+  if (outcome === 'not_tried') {
+    if (attempt !== null) await deps.store.endAttempts(state.held, [{ id: attempt, outcome, reason: null }]);
+    return null;
+  }
   if (outcome.ok) {
     const ready = readyOf(message, outcome.view, deps.directory(), deps.canonical);
     const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
-    const attempts: EndedAttempt[] =
-      tried.attempt === null ? [] : [{ id: tried.attempt, outcome: 'processed', reason: null }];
+    const attempts: EndedAttempt[] = attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null }];
     return { state, item, attempts, poison: [] };
   }
-  const ended = failedAttempt(tried.attempt, outcome);
-  const lower = outcome.ours ? parked.rung : deps.content.lower(parked.rung);
-  if (lower === null) return poison(state, parked, `${outcome.stage}: ${outcome.reason}`, ended ? [ended] : []);
-  if (ended) await deps.store.endAttempts(state.held, [ended]);
-  await deps.store.park(state.held, parked.sequence, lower, `${outcome.stage}: ${outcome.reason}`);
+  const ended = attempt === null ? [] : [failedAttempt(attempt, outcome)];
+  const reason = reasonOf(outcome);
+  const place = outcome.ours ? parked.place : outcome.next;
+  if (deps.content.isPoison(message.kind, place.rung)) return poison(state, { ...parked, place }, reason, ended);
+  if (ended.length > 0) await deps.store.endAttempts(state.held, ended);
+  // Only a failure of its own ends what a person chose.
+  const byHand = outcome.ours && parked.byHand;
+  await deps.store.park(state.held, { sequence: parked.sequence, place, byHand }, reason);
   return null;
 }
 
 function poison(
   state: ChannelState,
-  parked: ParkedMessage,
+  { sequence, place }: ParkedMessage,
   reason: string,
   attempts: readonly EndedAttempt[],
 ): Resolved {
-  return { state, item: poisonItem(parked.sequence, parked.rung, reason), attempts, poison: [parked.sequence] };
+  return { state, item: poisonItem(sequence, place.rung, reason), attempts, poison: [sequence] };
 }

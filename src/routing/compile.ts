@@ -83,4 +83,12 @@ export class Reading {
     this.values[field] = value;
     return value;
   }
+
+  /** Whether something of what a field looks at was left out of the view: then what is not there proves nothing. */
+  isUnread(field: number): boolean {
+    const { unread } = this.message.view;
+    if (unread.length === 0) return false;
+    const { of } = this.fields[field] as Field;
+    return of !== undefined && unread.includes(of);
+  }
 }

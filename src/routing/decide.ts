@@ -27,6 +27,8 @@ function patternHolds(pattern: CompiledPattern, reading: Reading): boolean {
 function termHolds(term: CompiledTerm, reading: Reading): boolean {
   if ('anyOf' in term) return term.anyOf.some((pattern) => patternHolds(pattern, reading));
   const value = reading.value(term.field);
-  for (const { check } of term.tests) if (check(value) === true) return true;
+  for (const { check, byAbsence } of term.tests) {
+    if (check(value) === true && !(byAbsence && reading.isUnread(term.field))) return true;
+  }
   return false;
 }

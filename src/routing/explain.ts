@@ -5,7 +5,7 @@ import { type CompiledPattern, type CompiledRule, type CompiledRules, type Compi
 import { conclude } from './conclude.js';
 import type { Field } from './field.js';
 import type { Choice, Literal, Rule, RuleSet, Test } from './rule.js';
-import type { CompiledTest } from './test.js';
+import { type CompiledTest, Incomparable, NOT_CHECKED } from './test.js';
 
 /** Why rules decided of a message as they did; agrees with `decide` on the same rules and message. */
 export interface Explanation {
@@ -117,12 +117,19 @@ function explainTerm(term: CompiledTerm, fields: readonly Field[], reading: Read
   }
   const field = fields[term.field] as Field;
   const value = reading.value(term.field);
-  const clauses = term.tests.map((test) => explainClause(test, field, value));
+  const isUnread = reading.isUnread(term.field);
+  const clauses = term.tests.map((test) => explainClause(test, field, value, isUnread));
   return { holds: clauses.some((clause) => clause.result === 'true'), clauses, anyOf: [] };
 }
 
-function explainClause({ test, check, ofValue }: CompiledTest, field: Field, value: unknown): ClauseExplanation {
-  const holds = check(value);
+function explainClause(
+  { test, check, ofValue, byAbsence }: CompiledTest,
+  field: Field,
+  value: unknown,
+  isUnread: boolean,
+): ClauseExplanation {
+  const asked = check(value);
+  const holds = asked === true && byAbsence && isUnread ? new Incomparable(NOT_CHECKED) : asked;
   const error = typeof holds === 'boolean' ? null : holds.reason;
   return {
     path: field.path,

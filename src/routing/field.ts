@@ -1,6 +1,6 @@
 import { isLosslessNumber } from 'lossless-json';
 import type { CanonicalMessage } from '../message/message.js';
-import type { Address } from '../message/view.js';
+import type { Address, ViewField } from '../message/view.js';
 import { didYouMean } from './spelling.js';
 
 /**
@@ -16,6 +16,8 @@ export interface Field {
   readonly type: FieldType;
   /** The only values there are, where they are few. */
   readonly values?: readonly string[];
+  /** What of a message's content it looks at; absent for what does not come from the content. */
+  readonly of?: ViewField;
   /** The value, a list of at least one value, or undefined where there is none. Takes no time until it is called. */
   read(message: CanonicalMessage): unknown;
 }
@@ -31,7 +33,7 @@ const MAX_CHARACTERS = 1024 * 1024;
 
 type Read = (message: CanonicalMessage) => unknown;
 
-const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string[]; read: Read }>> = {
+const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string[]; of?: ViewField; read: Read }>> = {
   kind: { type: 'text', values: ['mail', 'event', 'webhook', 'amqp'], read: (message) => message.kind },
   source: { type: 'text', read: (message) => message.source },
   account: { type: 'text', read: (message) => message.account },
@@ -41,20 +43,24 @@ const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string
   received: { type: 'text', read: (message) => message.received },
   peer: { type: 'text', read: (message) => message.peer },
   externalId: { type: 'text', read: (message) => message.externalId ?? undefined },
-  subject: { type: 'text', read: (message) => message.view.subject ?? undefined },
-  from: { type: 'address', read: (message) => addresses(message.view.from) },
-  to: { type: 'address', read: (message) => addresses(message.view.to) },
-  cc: { type: 'address', read: (message) => addresses(message.view.cc) },
-  text: { type: 'text', read: (message) => visible(message.view.text ?? undefined) },
-  messageId: { type: 'text', read: (message) => message.view.messageId ?? undefined },
+  subject: { type: 'text', of: 'headers', read: (message) => message.view.subject ?? undefined },
+  from: { type: 'address', of: 'headers', read: (message) => addresses(message.view.from) },
+  to: { type: 'address', of: 'headers', read: (message) => addresses(message.view.to) },
+  cc: { type: 'address', of: 'headers', read: (message) => addresses(message.view.cc) },
+  text: { type: 'text', of: 'text', read: (message) => visible(message.view.text ?? undefined) },
+  messageId: { type: 'text', of: 'headers', read: (message) => message.view.messageId ?? undefined },
   rung: { type: 'number', read: (message) => message.view.rung },
   defects: { type: 'text', read: (message) => list(message.view.defects.map((defect) => defect.code)) },
-  parts: { type: 'any', read: (message) => list(message.view.parts) },
-  'parts.name': { type: 'text', read: (message) => list(message.view.parts.map((part) => part.name).filter(present)) },
-  'parts.type': { type: 'text', read: (message) => list(message.view.parts.map((part) => part.type)) },
-  'parts.size': { type: 'number', read: (message) => list(message.view.parts.map((part) => part.size)) },
+  parts: { type: 'any', of: 'parts', read: (message) => list(message.view.parts) },
+  'parts.name': {
+    type: 'text',
+    of: 'parts',
+    read: (message) => list(message.view.parts.map((part) => part.name).filter(present)),
+  },
+  'parts.type': { type: 'text', of: 'parts', read: (message) => list(message.view.parts.map((part) => part.type)) },
+  'parts.size': { type: 'number', of: 'parts', read: (message) => list(message.view.parts.map((part) => part.size)) },
   envelope: { type: 'any', read: (message) => leaves(message.envelope, []) },
-  data: { type: 'any', read: (message) => leaves(message.view.data, []) },
+  data: { type: 'any', of: 'data', read: (message) => leaves(message.view.data, []) },
 };
 
 /** Fields whose path goes on with a name of the sender's. */
@@ -76,7 +82,7 @@ export function resolveField(path: string): Field | UnknownField {
     case 'envelope':
       return { path, type: 'any', read: (message) => leaves(message.envelope, names) };
     case 'data':
-      return { path, type: 'any', read: (message) => leaves(message.view.data, names) };
+      return { path, type: 'any', of: 'data', read: (message) => leaves(message.view.data, names) };
     default:
       return unknownField(path);
   }
@@ -97,7 +103,7 @@ function headerField(name: string): Field | UnknownField {
       didYouMean: `headers.untrusted-${lower}`,
     };
   }
-  return { path: `headers.${lower}`, type: 'text', read: (message) => headerValues(message, lower) };
+  return { path: `headers.${lower}`, type: 'text', of: 'headers', read: (message) => headerValues(message, lower) };
 }
 
 function unknownField(path: string): UnknownField {

@@ -21,23 +21,33 @@ export interface CompiledTest {
   readonly check: (value: unknown) => Holds;
   /** What is asked of each value alone; null for `exists`, which asks nothing of it. */
   readonly ofValue: ValueCheck | null;
+  /** It holds because something is not there: where not all was read, that can't be said. */
+  readonly byAbsence: boolean;
 }
+
+/** What a test by absence comes to where not all was read: never that nothing is there. */
+export const NOT_CHECKED = 'not checked: this was left out of the view of the message';
 
 export function compileTest(test: Test, type: FieldType): CompiledTest {
   switch (test.op) {
     case 'exists':
-      return { test, check: (value) => (value !== undefined) === test.exists, ofValue: null };
+      return {
+        test,
+        check: (value) => (value !== undefined) === test.exists,
+        ofValue: null,
+        byAbsence: !test.exists,
+      };
     case 'anything-but': {
       const ofValue = checkComparable(test.of, type);
-      return { test, check: noValue(ofValue), ofValue };
+      return { test, check: noValue(ofValue), ofValue, byAbsence: true };
     }
     case 'numeric': {
       const ofValue = checkNumeric(test.bounds);
-      return { test, check: someValue(ofValue), ofValue };
+      return { test, check: someValue(ofValue), ofValue, byAbsence: false };
     }
     default: {
       const ofValue = checkComparable(test, type);
-      return { test, check: someValue(ofValue), ofValue };
+      return { test, check: someValue(ofValue), ofValue, byAbsence: false };
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import { deliveriesOf, type Run } from '../delivery/plan.js';
 import { grouped } from '../message/grouped.js';
+import { TOP } from '../message/view.js';
 import { newDelivery } from '../owner/planning.js';
 import type { BegunChannel, Held } from '../owner/ports.js';
 import { channelKey } from '../owner/state.js';
@@ -46,7 +47,9 @@ export async function beginChannels(
         chain: reader.chain,
         lines: new Map((lines.get(key) ?? []).map((line) => [line.target, line.last_number])),
         pending: new Map((pending.get(key) ?? []).map((line) => [line.target, line.count])),
-        interrupted: new Map(again.map((one) => [one.first_sequence, one.rung])),
+        interrupted: new Map(
+          again.map(({ first_sequence, rung, blamed }) => [first_sequence, { ...TOP, rung, blamed }]),
+        ),
         aloneUpTo: Math.max(0, ...open.map((one) => one.last_sequence)),
       },
     };
@@ -128,11 +131,11 @@ async function takeOverAttempts(client: PoolClient, places: readonly string[], p
     [...places, process],
   );
   const { rows } = await client.query<
-    Place & { first_sequence: number; last_sequence: number; rung: number; again: boolean }
+    Place & { first_sequence: number; last_sequence: number; rung: number; blamed: number[]; again: boolean }
   >(
     `update attempt a set ended_at = now(), outcome = 'interrupted', reason = 'the process that tried it ended'
      from ${WANTED} where a.tenant = w.tenant and a.channel = w.channel and a.ended_at is null and a.process <> $3
-     returning a.tenant, a.channel, a.first_sequence, a.last_sequence, a.rung, exists (select from attempt b
+     returning a.tenant, a.channel, a.first_sequence, a.last_sequence, a.rung, a.blamed, exists (select from attempt b
        where b.tenant = a.tenant and b.channel = a.channel and b.first_sequence <= a.first_sequence
          and b.last_sequence >= a.last_sequence and b.outcome = 'interrupted') as again`,
     [...places, process],

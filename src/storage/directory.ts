@@ -10,6 +10,7 @@ import {
   sourceDefinitionSchema,
   type WebhookSource,
 } from '../channel/source.js';
+import { compileSchema, type SchemaCheck } from '../content/schema.js';
 import { type Target, targetDefinitionSchema } from '../delivery/target.js';
 import type { CanonicalMessage } from '../message/message.js';
 import type { Tenant } from '../message/tenant.js';
@@ -133,6 +134,7 @@ export class Snapshot implements SourceDirectory {
   readonly #amqp: Source<AmqpSource>[] = [];
   readonly #sources = new Map<number, Source[]>();
   readonly #sourceNames = new Map<string, string>();
+  readonly #schemas = new Map<string, SchemaCheck>();
   readonly #targets: readonly Target[];
   readonly #targetsById = new Map<string, Target>();
   readonly #targetsByName = new Map<string, Target>();
@@ -151,7 +153,12 @@ export class Snapshot implements SourceDirectory {
     }
     for (const { tenant, id, name } of content.sourceNames) this.#sourceNames.set(`${tenant}/${id}`, name);
     for (const { tenant, id, name } of content.targetNames) this.#targetNames.set(`${tenant}/${id}`, name);
-    for (const source of content.sources) this.#addSource(source, postmaster);
+    for (const source of content.sources) {
+      this.#addSource(source, postmaster);
+      const { definition, tenant, id } = source;
+      const schema = definition.kind === 'mail' ? undefined : definition.schema;
+      if (schema !== undefined) this.#schemas.set(`${tenant.id}/${id}`, compileSchema(schema));
+    }
     this.#targets = content.targets;
     for (const target of content.targets) {
       this.#targetsById.set(`${target.tenant.id}/${target.id}`, target);
@@ -198,6 +205,11 @@ export class Snapshot implements SourceDirectory {
 
   sources(tenant: number): readonly Source[] {
     return this.#sources.get(tenant) ?? [];
+  }
+
+  /** What the data of a source must be; null where it does not say. */
+  schema(tenant: number, source: number): SchemaCheck | null {
+    return this.#schemas.get(`${tenant}/${source}`) ?? null;
   }
 
   /** Also of one that was removed. */

@@ -2,7 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Decider, Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
-import { EMPTY_VIEW, type View } from '../message/view.js';
+import { EMPTY_VIEW, type LadderPlace, type View } from '../message/view.js';
 import {
   DecisionMoved,
   type DueDecision,
@@ -14,6 +14,7 @@ import {
   type OwnerStore,
   type ParkedMessage,
   type PlanOutcome,
+  type Quarantined,
   type Settled,
   type WaitingLine,
 } from '../owner/ports.js';
@@ -128,9 +129,14 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     async beginAttempts(attempts) {
       if (attempts.length === 0) return [];
       const { rows } = await pool.query<{ id: number }>(
-        `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process)
-         select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[],
-           $7::smallint[], array_fill($8::uuid, array[$9::int])) returning id`,
+        `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, blamed,
+           crash_hash, deadline)
+         select i.tenant, i.channel, i.first, i.last, i.rung, i.stage, i.try, $8, i.blamed::int[],
+           decode(i.crash_hash, 'hex'), now() + i.try_ms * interval '1 ms'
+         from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[],
+           $7::smallint[], $9::text[], $10::text[], $11::int[])
+           with ordinality as i(tenant, channel, first, last, rung, stage, try, blamed, crash_hash, try_ms, n)
+         order by i.n returning id`,
         [
           arrayOf(attempts.map((a) => a.held.tenant)),
           arrayOf(attempts.map((a) => a.held.channel)),
@@ -140,7 +146,9 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
           textArray(attempts.map((a) => a.stage)),
           arrayOf(attempts.map((a) => a.try)),
           process,
-          attempts.length,
+          textArray(attempts.map((a) => arrayOf(a.blamed))),
+          textArray(attempts.map((a) => a.crashHash?.toString('hex') ?? null)),
+          textArray(attempts.map((a) => (a.tryMs === null ? null : String(a.tryMs)))),
         ],
       );
       return rows.map((row) => row.id);
@@ -209,21 +217,27 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows;
     },
     async parkedOne(held, sequence) {
-      const { rows } = await pool.query<ParkedMessage>(
-        `select s.sequence, s.rung, s.version, (select count(*) from attempt a where a.tenant = s.tenant
-           and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
-           and a.rung = s.rung and a.outcome = 'interrupted') as interruptions
+      const { rows } = await pool.query<Omit<ParkedMessage, 'place'> & LadderPlace>(
+        // What went wrong on a rung before a person chose it no longer counts.
+        `select s.sequence, s.version, s.rung, s.blamed, s.deaths, s.by_hand as "byHand",
+           (select count(*) from attempt a where a.tenant = s.tenant
+             and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
+             and a.rung = s.rung and a.outcome = 'interrupted' and (not s.by_hand or a.started_at >= s.since))
+             as interruptions
          from standing s where s.tenant = $1 and s.channel = $2 and s.sequence = $3 and s.state = 'parked'`,
         [held.tenant, held.channel, sequence],
       );
-      return rows[0] ?? null;
+      const [found] = rows;
+      if (!found) return null;
+      const { version, rung, blamed, deaths, byHand, interruptions } = found;
+      return { sequence, version, byHand, place: { rung, blamed, deaths, interruptions } };
     },
-    park: (held, sequence, rung, reason) =>
+    park: (held, { sequence, place, byHand }, reason) =>
       fenced(pool, process, [held], async (client) => {
         await client.query(
-          `update standing set rung = $4, reason = $5, ready_at = now()
+          `update standing set rung = $4, blamed = $5, deaths = $6, reason = $7, by_hand = $8, ready_at = now()
            where tenant = $1 and channel = $2 and sequence = $3 and state = 'parked'`,
-          [held.tenant, held.channel, sequence, rung, reason],
+          [held.tenant, held.channel, sequence, place.rung, place.blamed, place.deaths, reason, byHand],
         );
       }),
   };
@@ -268,25 +282,27 @@ async function writePlans(
   epoch: number,
   plans: readonly NewPlan[],
   outcomes: readonly PlanOutcome[],
-): Promise<void> {
+): Promise<Quarantined[]> {
   const held = distinctLeases([...plans.map((plan) => plan.held), ...outcomes.map((outcome) => outcome.held)]);
   const core = {
     name: 'write_plans',
     text: WRITE_PLANS,
     values: planParameters(process, held, epoch, plans, outcomes),
   };
-  await asFencedOut(held, async () => {
+  return asFencedOut(held, async () => {
     if (plans.every(isBare) && outcomes.every((outcome) => outcome.unsent.length === 0)) {
       await pool.query(core);
-      return;
+      return [];
     }
-    await inTransaction(pool, async (client) => {
+    return inTransaction(pool, async (client) => {
       await client.query(core);
       await insertDeliveries(client, [
         ...outcomes.map(({ held, plan, unsent }) => ({ ...held, plan, epoch, deliveries: unsent })),
         ...plans.map(({ held, number, pending }) => ({ ...held, plan: number, epoch, deliveries: pending })),
       ]);
-      for (const plan of plans) await writeRest(client, plan);
+      const quarantined: Quarantined[] = [];
+      for (const plan of plans) quarantined.push(...(await writeRest(client, plan)));
+      return quarantined;
     });
   });
 }
@@ -351,18 +367,20 @@ function distinctLeases(held: readonly Held[]): Held[] {
   return [...byChannel.values()].sort((a, b) => a.tenant - b.tenant || a.channel - b.channel);
 }
 
-async function writeRest(client: PoolClient, plan: NewPlan): Promise<void> {
+async function writeRest(client: PoolClient, plan: NewPlan): Promise<Quarantined[]> {
   const { tenant, channel } = plan.held;
   if (plan.standings.length > 0) {
     const { standings } = plan;
     await client.query(
-      `insert into standing (tenant, channel, sequence, state, version, reason, rung, ready_at)
-       select $1, $2, i.sequence, i.state, i.version, i.reason, i.rung, case when i.state = 'parked' then now() end
-       from unnest($3::bigint[], $4::text[], $5::int[], $6::text[], $7::smallint[])
-         as i(sequence, state, version, reason, rung)
+      `insert into standing (tenant, channel, sequence, state, version, reason, rung, blamed, deaths, ready_at)
+       select $1, $2, i.sequence, i.state, i.version, i.reason, i.rung, i.blamed::int[], i.deaths,
+         case when i.state = 'parked' then now() end
+       from unnest($3::bigint[], $4::text[], $5::int[], $6::text[], $7::smallint[], $8::text[], $9::smallint[])
+         as i(sequence, state, version, reason, rung, blamed, deaths)
        on conflict (tenant, channel, sequence) do update set state = excluded.state,
          version = greatest(standing.version, excluded.version), since = now(), reason = excluded.reason,
-         rung = excluded.rung, ready_at = excluded.ready_at, snoozed_until = null`,
+         rung = excluded.rung, blamed = excluded.blamed, deaths = excluded.deaths, by_hand = false,
+         ready_at = excluded.ready_at, snoozed_until = null`,
       [
         tenant,
         channel,
@@ -370,7 +388,9 @@ async function writeRest(client: PoolClient, plan: NewPlan): Promise<void> {
         textArray(standings.map((each) => each.state)),
         arrayOf(standings.map((each) => each.version)),
         textArray(standings.map((each) => each.reason)),
-        textArray(standings.map((each) => (each.rung === null ? null : String(each.rung)))),
+        textArray(standings.map((each) => (each.place === null ? null : String(each.place.rung)))),
+        textArray(standings.map((each) => arrayOf(each.place?.blamed ?? []))),
+        arrayOf(standings.map((each) => each.place?.deaths ?? 0)),
       ],
     );
   }
@@ -429,24 +449,35 @@ async function writeRest(client: PoolClient, plan: NewPlan): Promise<void> {
       ],
     );
   }
-  for (const sequence of plan.poison) await quarantinePoison(client, plan.held, sequence);
+  const quarantined: Quarantined[] = [];
+  for (const sequence of plan.poison) quarantined.push(...(await quarantinePoison(client, plan.held, sequence)));
+  return quarantined;
 }
 
-/** A message no rung could read, whole, under a number of its own. */
-async function quarantinePoison(client: PoolClient, held: Held, sequence: number): Promise<void> {
-  await client.query(
-    `with number as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined)
-     insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, type, external_id,
-       value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
-     select m.tenant, n.quarantined, 'poison', m.channel, m.sequence, m.source, m.kind, m.account, m.type, m.external_id,
-       m.value, m.event_time, m.arrived_at, m.peer, m.meta, int2send(m.channel) || int8send(m.sequence), m.sha256, m.sha256,
-       m.raw, m.arrived_at
-     from message m, number n
-     where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
-     on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
-       state = 'held', last_at = excluded.last_at`,
+/** A message no rung could read, whole, under a number of its own. None where its content is no longer kept. */
+async function quarantinePoison(client: PoolClient, held: Held, sequence: number): Promise<Quarantined[]> {
+  const { rows } = await client.query<Quarantined>(
+    `with number as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined),
+     crash as (select (select crash_hash from attempt where tenant = $1 and channel = $2 and first_sequence = $3
+       and crash_hash is not null order by id desc limit 1) as hash),
+     entry as (
+       insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, type, external_id,
+         value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, crash_hash, last_at)
+       select m.tenant, n.quarantined, 'poison', m.channel, m.sequence, m.source, m.kind, m.account, m.type, m.external_id,
+         m.value, m.event_time, m.arrived_at, m.peer, m.meta, int2send(m.channel) || int8send(m.sequence), m.sha256,
+         m.sha256, m.raw, c.hash, m.arrived_at
+       from message m, number n, crash c
+       where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
+       on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
+         state = 'held', decided_at = null, last_at = excluded.last_at,
+         crash_hash = coalesce(excluded.crash_hash, quarantine.crash_hash)
+       returning tenant, number, crash_hash, count)
+     -- What was there is seen as it was before this statement.
+     select e.tenant, e.number, e.crash_hash as "crashHash", e.count = 1 and not exists (select from quarantine q
+       where q.tenant = $1 and q.crash_hash = e.crash_hash) as first from entry e`,
     [held.tenant, held.channel, sequence],
   );
+  return rows;
 }
 
 async function endAttempts(client: PoolClient, attempts: readonly EndedAttempt[]): Promise<void> {

@@ -3,7 +3,7 @@ import { createRelease } from '../../src/app/release.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { type Accept, Unavailable, type Verdict } from '../../src/message/verdict.js';
-import { discard } from '../../src/storage/quarantine.js';
+import { decideQuarantined } from '../../src/storage/quarantine.js';
 import { quarantined } from '../routes/seed.js';
 import { insertTenant } from '../support/arrivals.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -35,7 +35,7 @@ function release(accept: (arrival: Arrival) => Promise<Verdict>) {
   return createRelease({ pool: database.pool, accept: all, now: () => 0 })(tenant, number, 'anna');
 }
 
-const discarded = () => discard(database.pool, tenant.id, number, 'ben', null);
+const discarded = () => decideQuarantined(database.pool, tenant.id, number, 'ben', { action: 'discard', reason: null });
 
 describe('the release of an entry', () => {
   it('makes a message of it, and then it is nobody’s to discard', async () => {

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { poolOf } from './pool.js';
+import type { Content, Failure, ParseResult } from '../../src/content/content.js';
+import { EVERYTHING } from '../../src/content/features.js';
+import { DEFAULT_LADDER, type RungName } from '../../src/content/index.js';
+import { afterFailure, levelOf } from '../../src/content/ladder.js';
+import { TOP } from '../../src/message/view.js';
+import { parseOn, poolOf, rungOf } from './pool.js';
 
 const HEAD = 'From: anna@example.com\r\nDate: Tue, 1 Jul 2025 10:00:00 +0000\r\nMIME-Version: 1.0\r\n';
 const MEGABYTE = 1024 * 1024;
@@ -51,36 +56,63 @@ const READ = new Set([
   'one line of 30 MB',
 ]);
 
+/** Where the ladder sends a mail that failed on the first rung. */
+function readNext(content: Content, raw: Buffer, failed: Failure): Promise<ParseResult> {
+  const { failure, stage, leaf } = failed;
+  if (failure === 'unavailable') throw new Error(failed.reason);
+  const { rung, blamed } = afterFailure(TOP, failure, { stage, leaf }, DEFAULT_LADDER);
+  return parseOn(content, DEFAULT_LADDER[rung] as RungName, raw, { blamed });
+}
+
 describe('mails made to stop parsers', () => {
   it('each end within the limits, in a view or a clean failure, and all have a view on the next rung', async () => {
     const content = await poolOf({ children: 2 });
     for (const [name, raw] of BOMBS) {
       const copy = Buffer.from(raw);
-      const result = await content.parse({ raw, rung: 0 });
+      const result = await parseOn(content, 'full', raw);
       if (!result.ok) {
         expect(READ.has(name), name).toBe(false);
         expect(['refused', 'killed_time', 'killed_memory', 'output_too_large'], name).toContain(result.failure);
-        expect(await content.parse({ raw, rung: 1 }), name).toMatchObject({ ok: true, view: { rung: 1, text: null } });
+        expect(await readNext(content, raw, result), name).toMatchObject({ ok: true });
       }
+      expect(await parseOn(content, 'headers', raw), name).toMatchObject({
+        ok: true,
+        view: { rung: rungOf('headers'), text: null },
+      });
       expect(raw.equals(copy), name).toBe(true);
     }
-    expect(await content.parse({ raw: Buffer.from(`${HEAD}\r\nhi`), rung: 0 })).toMatchObject({ ok: true });
+    expect(await parseOn(content, 'full', Buffer.from(`${HEAD}\r\nhi`))).toMatchObject({ ok: true });
   });
 
   it('are refused for what they are', async () => {
     const content = await poolOf();
     const named = new Map(BOMBS);
-    const parts = await content.parse({ raw: named.get('1,001 attachments') as Buffer, rung: 0 });
+    const parts = await parseOn(content, 'full', named.get('1,001 attachments') as Buffer);
     expect(parts).toMatchObject({ failure: 'refused', stage: 'structure', reason: 'it has more than 1000 parts' });
-    const levels = await content.parse({ raw: named.get('900 levels') as Buffer, rung: 0 });
+    const levels = await parseOn(content, 'full', named.get('900 levels') as Buffer);
     expect(levels).toMatchObject({ failure: 'refused', reason: 'its parts are nested deeper than 64' });
+  });
+
+  it('that were refused are read where attachments are only named, and the rest is set aside', async () => {
+    const content = await poolOf();
+    const named = new Map(BOMBS);
+    const parts = await parseOn(content, 'files', named.get('1,001 attachments') as Buffer);
+    const view = parts.ok ? parts.view : null;
+    expect(view?.unread.toSorted()).toEqual(['data', 'html', 'parts', 'text']);
+    expect(view?.setAside).toHaveLength(1_001);
+    expect(view?.setAside.at(-1)).toMatchObject({ where: 'rest', n: null });
+    const levels = await parseOn(content, 'files', named.get('900 levels') as Buffer);
+    expect(levels).toMatchObject({
+      ok: true,
+      view: { rung: rungOf('files'), setAside: [{ type: 'multipart/mixed' }] },
+    });
   });
 
   it('come to a view on the last rung whatever they are', async () => {
     const content = await poolOf();
-    expect(await content.parse({ raw: Buffer.from([0, 1, 2]), rung: 2 })).toMatchObject({
+    expect(await parseOn(content, 'poison', Buffer.from([0, 1, 2]))).toMatchObject({
       ok: true,
-      view: { rung: 2, headers: [], defects: [{ code: 'all_set_aside' }] },
+      view: { rung: rungOf('poison'), headers: [], defects: [{ code: 'all_set_aside' }] },
     });
   });
 });
@@ -102,6 +134,30 @@ describe('people’s requests', () => {
     expect(safe.ok && safe.html?.slice(0, 32)).toBe('<img src="data:image/png;base64,');
   });
 
+  it('get the part that a view calls by its number, whatever rung that is of', async () => {
+    const content = await poolOf();
+    const nested = '--x\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: image/gif\r\n\r\n';
+    const raw = Buffer.from(
+      `${HEAD}Content-Type: multipart/mixed; boundary=x\r\n\r\n${nested}one\r\n${nested}two\r\n--x--\r\n`,
+    );
+    const read = await parseOn(content, 'blamed', raw, { blamed: [1] });
+    const second = read.ok ? read.view.parts.find(({ path }) => path === '2/1') : undefined;
+    const part = await content.part({
+      raw,
+      n: second?.n as number,
+      level: levelOf(DEFAULT_LADDER, { rung: rungOf('blamed'), blamed: [1] }),
+    });
+    expect(part.ok && part.bytes.toString()).toBe('two');
+  });
+
+  it('get parts of a mail that has more of them than are read', async () => {
+    const content = await poolOf();
+    const raw = new Map(BOMBS).get('1,001 attachments') as Buffer;
+    const level = levelOf(DEFAULT_LADDER, { rung: rungOf('files'), blamed: [] });
+    const part = await content.part({ raw, n: 1, level });
+    expect(part.ok && part.bytes.toString()).toBe('hi');
+  });
+
   it('get parts and safe HTML from the children', async () => {
     const content = await poolOf();
     const raw = Buffer.from(
@@ -110,10 +166,10 @@ describe('people’s requests', () => {
         '--x\r\nContent-Type: image/png; name=a.png\r\n\r\nbytes\r\n--x--\r\n',
     );
     expect(await content.safeHtml({ raw })).toEqual({ ok: true, html: '<p>hi<img /></p>', blocked: 1 });
-    const part = await content.part({ raw, n: 1 });
+    const part = await content.part({ raw, n: 1, level: EVERYTHING });
     expect(part).toMatchObject({ ok: true, part: { n: 1, name: 'a.png', type: 'image/png', size: 5 } });
     expect(part.ok && part.bytes.toString()).toBe('bytes');
-    expect(await content.part({ raw, n: 2 })).toMatchObject({ ok: false, failure: 'refused' });
+    expect(await content.part({ raw, n: 2, level: EVERYTHING })).toMatchObject({ ok: false, failure: 'refused' });
     expect(await content.safeHtml({ raw: Buffer.from(`${HEAD}\r\ntext`) })).toEqual({
       ok: true,
       html: null,

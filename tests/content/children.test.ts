@@ -3,17 +3,28 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startContent } from '../../src/content/children.js';
-import { type Content, ContentClosed, ContentUnavailable, type ParseResult } from '../../src/content/content.js';
+import {
+  type ChildState,
+  type Content,
+  ContentClosed,
+  ContentUnavailable,
+  type ParseResult,
+} from '../../src/content/content.js';
 import type { Clock } from '../../src/message/clock.js';
 import { realClock, settableClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { until } from '../support/until.js';
-import { HOSTILE, poolOf } from './pool.js';
+import { HOSTILE, parseOn, poolOf, rungOf } from './pool.js';
 
 const MEGABYTE = 1024 * 1024;
 
-function tell(content: Content, words: string, deadlineMs?: number): Promise<ParseResult> {
-  return content.parse({ raw: Buffer.from(words), rung: 0, ...(deadlineMs === undefined ? null : { deadlineMs }) });
+function tell(content: Content, words: string): Promise<ParseResult> {
+  return parseOn(content, 'full', Buffer.from(words));
+}
+
+/** What has failed before. */
+function tellAsSuspect(content: Content, words: string): Promise<ParseResult> {
+  return parseOn(content, 'full', Buffer.from(words), { suspect: true });
 }
 
 function isAlive(pid: number): boolean {
@@ -36,21 +47,26 @@ function exists(pid: number): boolean {
 }
 
 function pidsOf(content: Content): number[] {
-  return content.children().map(({ pid }) => pid as number);
+  return content.children().flatMap(({ pid, isolated }) => (isolated ? [] : [pid as number]));
+}
+
+/** The place that suspects alone get. */
+function isolated(content: Content): { readonly state: ChildState; readonly pid: number | null } | undefined {
+  return content.children().find((place) => place.isolated);
 }
 
 describe('a message that kills its child', () => {
   it.each([
     ['exit structure', 'crashed', 'structure', null],
-    ['segfault attachments 3', 'crashed', 'attachments', 3],
+    ['segfault file 3', 'crashed', 'file', 3],
     ['throwLater body', 'crashed', 'body', null],
     ['babble answer', 'crashed', 'answer', null],
     ['flood answer', 'output_too_large', 'answer', null],
-    ['abort text', 'killed_memory', 'text', null],
-  ] as const)('%s: is a failure of that message, with the stage it had begun', async (words, failure, stage, part) => {
+    ['abort html_text', 'killed_memory', 'html_text', null],
+  ] as const)('%s: is a failure of that message, with the stage it had begun', async (words, failure, stage, leaf) => {
     const content = await poolOf({ entry: HOSTILE });
     const [before] = pidsOf(content);
-    expect(await tell(content, words)).toMatchObject({ ok: false, failure, stage, part });
+    expect(await tell(content, words)).toMatchObject({ ok: false, failure, stage, leaf });
     expect(await tell(content, 'nothing')).toMatchObject({ ok: true, view: { deed: 'nothing' } });
     expect(pidsOf(content)[0]).not.toBe(before);
   });
@@ -61,11 +77,30 @@ describe('a message that kills its child', () => {
     expect(await tell(content, 'never body')).toMatchObject({ failure: 'killed_time', stage: 'body' });
   });
 
-  it('has the time its caller gives it', async () => {
-    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 60_000 } });
-    expect(await tell(content, 'loop body', 100)).toMatchObject({
+  it('is ended for the processor time it takes, on however slow a clock', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 100 }, clock: settableClock() });
+    expect(await tell(content, 'loop body 2')).toEqual({
+      ok: false,
       failure: 'killed_time',
-      reason: 'not done after 100 ms',
+      stage: 'body',
+      leaf: 2,
+      reason: 'not done after 100 ms of processor time',
+    });
+  });
+
+  it('has ten times as long where it only waits', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 100 } });
+    const before = performance.now();
+    expect(await tell(content, 'never body')).toMatchObject({ failure: 'killed_time' });
+    expect(performance.now() - before).toBeGreaterThan(900);
+  });
+
+  it('may take as much again on a lower rung', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 300 } });
+    const raw = Buffer.from('Subject: hi\r\n\r\nloop body');
+    expect(await parseOn(content, 'headers', raw)).toMatchObject({
+      ok: true,
+      view: { rung: rungOf('headers'), subject: 'hi', text: null },
     });
   });
 
@@ -95,9 +130,9 @@ describe('a message that harms nobody', () => {
   it('fails without a death when its parser throws', async () => {
     const content = await poolOf({ entry: HOSTILE });
     const before = pidsOf(content);
-    expect(await tell(content, 'throw text')).toMatchObject({
+    expect(await tell(content, 'throw checks')).toMatchObject({
       failure: 'crashed',
-      stage: 'text',
+      stage: 'checks',
       reason: 'RangeError: no such thing',
     });
     expect(pidsOf(content)).toEqual(before);
@@ -122,10 +157,13 @@ describe('a message that harms nobody', () => {
     const content = await poolOf({ limits: { memoryBytes: 140 * MEGABYTE } });
     const before = pidsOf(content);
     const raw = Buffer.from('Subject: hi\r\n\r\nhello');
-    for (let i = 0; i < 5; i++) expect(await content.parse({ raw, rung: 0 })).toMatchObject({ ok: true });
+    for (let i = 0; i < 5; i++) expect(await parseOn(content, 'full', raw)).toMatchObject({ ok: true });
     expect(pidsOf(content)).toEqual(before);
   });
 });
+
+const RESTING = { state: 'resting', pid: null, isolated: false };
+const ASLEEP = { state: 'asleep', pid: null, isolated: true };
 
 describe('places of dead children', () => {
   it('are filled at once after a first death, and later and later after more in a row', async () => {
@@ -140,11 +178,11 @@ describe('places of dead children', () => {
     expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
     expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
     const waiting = tell(content, 'nothing');
-    expect(content.children()).toEqual([{ state: 'resting', pid: null }]);
+    expect(content.children()).toEqual([RESTING, ASLEEP]);
     clock.advance(99);
     const before = looks;
     await until(() => looks > before + 2, 'the pool to look at its places');
-    expect(content.children()).toEqual([{ state: 'resting', pid: null }]);
+    expect(content.children()).toEqual([RESTING, ASLEEP]);
     clock.advance(1);
     expect(await waiting).toMatchObject({ ok: true });
     // What was read in between sets the count back.
@@ -192,6 +230,79 @@ describe('the queue', () => {
   });
 });
 
+describe('suspects', () => {
+  it('have a child of their own, which is there only when there are any', async () => {
+    const content = await poolOf({ entry: HOSTILE });
+    expect(content.children()).toHaveLength(2);
+    expect(isolated(content)).toEqual(ASLEEP);
+    const [fresh] = pidsOf(content);
+    const result = await tellAsSuspect(content, 'nothing');
+    expect(result).toMatchObject({ ok: true, view: { pid: isolated(content)?.pid } });
+    expect(isolated(content)?.pid).not.toBe(fresh);
+    expect(pidsOf(content)).toEqual([fresh]);
+  });
+
+  it('hold up no fresh mail, nor a person', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 1_000 } });
+    const order: string[] = [];
+    const suspects = Promise.all([tellAsSuspect(content, 'loop body'), tellAsSuspect(content, 'nothing')]);
+    const ends = suspects.then(() => order.push('suspects'));
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+    expect(await content.safeHtml({ raw: Buffer.from('<p>hi') })).toMatchObject({ ok: true });
+    order.push('fresh');
+    await ends;
+    expect(order).toEqual(['fresh', 'suspects']);
+    expect(await suspects).toMatchObject([{ failure: 'killed_time' }, { ok: true }]);
+  });
+
+  it('are not held up by fresh mail, and are read one after another', async () => {
+    // A clock that stands still ends nothing that waits.
+    const content = await poolOf({ entry: HOSTILE, clock: settableClock() });
+    const busy = tell(content, 'never body');
+    const results = await Promise.all([1, 2, 3].map(() => tellAsSuspect(content, 'nothing')));
+    const pids = results.map((result) => result.ok && (result.view as unknown as { pid: number }).pid);
+    expect(new Set(pids).size).toBe(1);
+    expect(content.children()[0]?.state).toBe('busy');
+    await Promise.all([expect(busy).rejects.toThrow(ContentClosed), content.close()]);
+  });
+
+  it('wait in a queue of their own', async () => {
+    const content = await poolOf({ entry: HOSTILE, limits: { queue: 1, timeMs: 300 } });
+    const first = tellAsSuspect(content, 'loop body');
+    expect(await tellAsSuspect(content, 'nothing')).toMatchObject({ failure: 'unavailable', stage: 'queued' });
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+    expect(await first).toMatchObject({ failure: 'killed_time' });
+  });
+
+  it('that kill their child leave its place asleep, until the next one', async () => {
+    const content = await poolOf({ entry: HOSTILE });
+    for (let i = 0; i < 3; i++) {
+      expect(await tellAsSuspect(content, 'exit body 2')).toMatchObject({ failure: 'crashed', stage: 'body', leaf: 2 });
+      expect(isolated(content)).toEqual(ASLEEP);
+    }
+    expect(await tellAsSuspect(content, 'nothing')).toMatchObject({ ok: true });
+  });
+
+  it('that die do not make the places of others rest', async () => {
+    const content = await poolOf({ entry: HOSTILE, clock: settableClock() });
+    for (let i = 0; i < 3; i++) await tellAsSuspect(content, 'exit body');
+    expect(await tell(content, 'exit body')).toMatchObject({ failure: 'crashed' });
+    expect(content.children()[0]?.state).toBe('starting');
+  });
+
+  it('have their child ended when there were none for a while', async () => {
+    const clock = settableClock();
+    const content = await poolOf({ entry: HOSTILE, clock });
+    await tellAsSuspect(content, 'nothing');
+    const pid = isolated(content)?.pid as number;
+    clock.advance(30_000);
+    expect(await tellAsSuspect(content, 'nothing')).toMatchObject({ ok: true, view: { pid } });
+    clock.advance(30_001);
+    await until(() => isolated(content)?.state === 'asleep', 'the child to end');
+    expect(exists(pid)).toBe(false);
+  });
+});
+
 describe('close', () => {
   it('ends every child, idle, busy and starting, leaves no zombie, and rejects what is under way', async () => {
     const content = await poolOf({ entry: HOSTILE, children: 3 });
@@ -203,7 +314,7 @@ describe('close', () => {
     await expect(busy).rejects.toThrow(ContentClosed);
     await closed;
     expect(pids.filter(exists)).toEqual([]);
-    expect(content.children().map(({ state }) => state)).toEqual(['ended', 'ended', 'ended']);
+    expect(content.children().map(({ state }) => state)).toEqual(['ended', 'ended', 'ended', 'ended']);
     await expect(tell(content, 'nothing')).rejects.toThrow(ContentClosed);
     await expect(content.close()).resolves.toBeUndefined();
   });

@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { type EventMessage, eventView } from '../../src/content/event.js';
+import { EVENT_LADDER, type EventMessage, eventView } from '../../src/content/event.js';
 import { readJson } from '../../src/content/json/read.js';
 import type { ParsedJson } from '../../src/message/arrival.js';
 
@@ -19,6 +20,7 @@ function parsedOf({ raw }: EventMessage): ParsedJson {
   return read.json;
 }
 
+const rungOf = (name: (typeof EVENT_LADDER)[number]) => EVENT_LADDER.indexOf(name);
 const codes = (message: EventMessage) => eventView(message).defects.map(({ code }) => code);
 
 describe('the view of an event', () => {
@@ -92,9 +94,11 @@ describe('the view of a webhook delivery', () => {
   it.each([
     ['{"a":', 'json_malformed'],
     ['['.repeat(100_000), 'nesting_too_deep'],
-  ] as const)('is of rung 1 with a defect for a body that is no JSON', (raw, code) => {
+  ] as const)('has only its envelope, with a defect, for a body that is no JSON', (raw, code) => {
     const view = eventView(hook(raw, 'application/json'));
-    expect(view).toMatchObject({ rung: 1, defects: [{ code, severity: 'error' }] });
+    expect(view).toMatchObject({ rung: rungOf('envelope'), defects: [{ code, severity: 'error' }] });
+    expect(view.setAside).toMatchObject([{ where: 'body', n: null, size: raw.length }]);
+    expect(view.unread).toEqual(['text', 'data']);
     expect(view.data).toBeUndefined();
   });
 });
@@ -114,15 +118,42 @@ describe('the view of an AMQP message', () => {
   it('has its text, or nothing but bytes, where it claims nothing', () => {
     expect(eventView(queued('hello'))).toMatchObject({ rung: 0, text: 'hello', defects: [] });
     expect(eventView(queued(Buffer.from([0xff])))).toMatchObject({ rung: 0, defects: [{ code: 'binary_data' }] });
-    expect(eventView(queued('hello', 'application/json'))).toMatchObject({ rung: 1 });
+    expect(eventView(queued('hello', 'application/json'))).toMatchObject({ rung: rungOf('envelope') });
   });
 });
 
 describe('lower rungs', () => {
-  it('set the body aside, and say so', () => {
-    expect(eventView(event('{"data":1}'), undefined, 1)).toMatchObject({
-      rung: 1,
-      defects: [{ code: 'body_set_aside' }],
-    });
+  const message = event('{"data":1}');
+
+  it('are five', () => {
+    expect(EVENT_LADDER).toEqual(['full', 'schema', 'envelope', 'opaque', 'poison']);
+  });
+
+  it.each([
+    ['envelope', 'body_set_aside'],
+    ['opaque', 'envelope_only'],
+    ['poison', 'envelope_only'],
+  ] as const)('set the body aside, and say so: %s', (name, code) => {
+    for (const parsed of [undefined, parsedOf(message)]) {
+      const view = eventView(message, parsed, rungOf(name));
+      expect(view).toMatchObject({ rung: rungOf(name), text: null, unread: ['text', 'data'] });
+      expect(view.defects).toMatchObject([{ code, severity: 'error', where: 'body' }]);
+      expect(view.data).toBeUndefined();
+    }
+  });
+
+  it('say which they are', () => {
+    for (const [rung] of EVENT_LADDER.entries()) expect(eventView(message, undefined, rung).rung).toBe(rung);
+  });
+
+  it('name what they set aside by its size and hash', () => {
+    const { setAside } = eventView(message, undefined, rungOf('envelope'));
+    const sha256 = createHash('sha256').update(message.raw).digest('hex');
+    expect(setAside).toMatchObject([{ where: 'body', n: null, name: null, type: null, size: 10, sha256 }]);
+    expect(setAside[0]?.why).not.toBe('');
+  });
+
+  it('hold nothing that was set aside where all is read', () => {
+    expect(eventView(message)).toMatchObject({ setAside: [], unread: [] });
   });
 });

@@ -1,16 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { makeSafe } from '../../src/content/html.js';
-import type { ParsedAttachment } from '../../src/content/mail.js';
+import type { PartBytes } from '../../src/content/reader.js';
 
 const MEGABYTE = 1024 * 1024;
 
-function picture(type: string, bytes: Buffer): ParsedAttachment {
-  return { type, name: null, size: bytes.length, sha256: '', inline: true, contentId: 'logo@example.com', bytes };
+function picture(type: string, bytes: Buffer): PartBytes {
+  const said = { n: 1, path: '2', name: null, inline: true, contentId: 'logo@example.com' };
+  return { part: { ...said, type, size: bytes.length, sha256: '' }, bytes };
 }
 
 const PNG = picture('image/png', Buffer.from('png'));
-const safe = (html: string, pictures = new Map<string, ParsedAttachment>()) => makeSafe(html, pictures, MEGABYTE);
+const safe = (html: string, pictures = new Map<string, PartBytes>()) => makeSafe(html, pictures, MEGABYTE);
 
 describe('HTML made safe', () => {
   it.each([

@@ -1,11 +1,18 @@
 import { expect, it } from 'vitest';
 import { brokenBase64 } from '../../src/content/base64.js';
 import { checkBody, checkHead } from '../../src/content/checks.js';
+import { crashHash } from '../../src/content/crash-hash.js';
 import { DefectList } from '../../src/content/defects.js';
 import { readFields } from '../../src/content/fields.js';
+import { firstText } from '../../src/content/first-text.js';
 import { readHead } from '../../src/content/head.js';
 import { MAIL_LIMITS } from '../../src/content/limits.js';
+import { reflow } from '../../src/content/reflow.js';
+import { readReport } from '../../src/content/report.js';
+import { roleOf } from '../../src/content/roles.js';
 import { scanStructure } from '../../src/content/scan.js';
+import { unwrapTnef } from '../../src/content/tnef.js';
+import { decodedLeaf } from '../../src/content/transfer.js';
 
 /*
  * Our own reader takes time in proportion to its input, whatever that is made of. Limits are off here: with them no
@@ -22,7 +29,17 @@ function readAll(raw: Buffer): void {
   checkHead(head, defects);
   readFields(head, defects);
   const structure = scanStructure(raw, head, NO_LIMITS);
-  checkBody(raw, head, structure, brokenBase64(raw, structure), defects);
+  const broken = brokenBase64(raw, structure);
+  checkBody(raw, head, structure, broken, defects);
+  firstText({ raw, head, structure, broken }, NO_LIMITS, defects);
+  for (const leaf of structure.leaves) {
+    const bytes = decodedLeaf(raw, leaf, broken.has(leaf));
+    const role = roleOf(leaf);
+    if (role === 'tnef') unwrapTnef(bytes, NO_LIMITS.parts);
+    else if (role === 'report') readReport(leaf.type, bytes, NO_LIMITS);
+    else if (leaf.flowed) reflow(bytes.toString('latin1'), leaf.delSp);
+  }
+  crashHash(raw);
 }
 
 /** The least processor time of some runs, in microseconds: others share the machine. */
@@ -38,6 +55,11 @@ function leastTime(raw: Buffer): number {
 }
 
 const MIXED = 'Content-Type: multipart/mixed; boundary=x\r\n\r\n';
+const QUOTED = 'Content-Transfer-Encoding: quoted-printable\r\n\r\n';
+const BASE64 = 'Content-Transfer-Encoding: base64\r\n\r\n';
+const FLOWED = 'Content-Type: text/plain; format=flowed; delsp=yes\r\n\r\n';
+const REPORT = 'Content-Type: message/delivery-status\r\n\r\n';
+const TNEF = 'Content-Type: application/ms-tnef\r\n\r\n\x78\x9f\x3e\x22\x01\0';
 
 it.each([
   ['parentheses in an address list', 'To: ', '('],
@@ -59,8 +81,25 @@ it.each([
   ['parts', MIXED, '--x\r\n\r\na\r\n'],
   ['empty lines', 'X: y\r\n\r\n', '\r\n'],
   ['one long line', 'X: y\r\n\r\n', 'a'],
+  ['signs that encode nothing', QUOTED, '='],
+  ['signs before blanks', QUOTED, '= '],
+  ['blanks after one sign', `${QUOTED}=`, ' '],
+  ['blanks at the ends of lines', QUOTED, ' \r\n'],
+  ['soft line breaks', QUOTED, '=\r\n'],
+  ['base64 that is none', BASE64, '*'],
+  ['padding', BASE64, '='],
+  ['base64 and padding', BASE64, 'aGk='],
+  ['paragraphs that never end', FLOWED, 'a \r\n'],
+  ['quotes within quotes', FLOWED, '>'],
+  ['quotes of changing depth', FLOWED, '> \r\n>> \r\n'],
+  ['signatures', FLOWED, '-- \r\n'],
+  ['groups of a report', REPORT, 'a:b\r\n\r\n'],
+  ['fields of a report', REPORT, 'a:b\r\n'],
+  ['empty lines of a report', REPORT, '\r\n'],
+  ['attributes of nothing', TNEF, '\x01\x02\x90\x06\0\0\0\0\0\0\0'],
+  ['fields that say how the body is made', '', 'Content-A: b\r\n'],
 ])('%s', (_, start, unit) => {
-  const mailOf = (size: number) => Buffer.from(start + unit.repeat(size / unit.length));
+  const mailOf = (size: number) => Buffer.from(start + unit.repeat(size / unit.length), 'latin1');
   readAll(mailOf(SMALL));
   // A millisecond of grace: the clock of processor time is coarse.
   expect(leastTime(mailOf(GROWTH * SMALL))).toBeLessThan(ALLOWED * leastTime(mailOf(SMALL)) + 1_000);

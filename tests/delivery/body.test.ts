@@ -47,7 +47,7 @@ describe('the canonical message', () => {
     expect(contentType).toBe('application/vnd.waybill.message+json');
     const read = JSON.parse(text(body));
     expect(Object.keys(read)).toEqual(
-      'id type received envelope headers text html parts data rung defects decision'.split(' '),
+      'id type received envelope headers text html parts data rung defects setAside decision'.split(' '),
     );
     expect(read).toMatchObject({
       id: '7-10234',
@@ -61,6 +61,7 @@ describe('the canonical message', () => {
   test('of a mail, its parts as links', () => {
     const part = {
       n: 1,
+      path: '2',
       name: 'Grüße.pdf',
       type: 'application/pdf',
       size: 70_000,
@@ -69,6 +70,15 @@ describe('the canonical message', () => {
       contentId: null,
     };
     const defect = { code: 'charset_unknown', severity: 'warning', where: 'part 2', action: 'read as latin1' } as const;
+    const setAside = {
+      where: '3',
+      n: 2,
+      name: 'b.zip',
+      type: 'application/zip',
+      size: 9,
+      sha256: 'cd'.repeat(32),
+      why: 'an earlier try stopped in it',
+    };
     const mail = source(
       {
         kind: 'mail',
@@ -78,11 +88,12 @@ describe('the canonical message', () => {
         time: null,
         envelope: { from: '', to: 'a@example.com' },
       },
-      { headers: [['subject', 'Hi']], text: 'Hello', parts: [part], defects: [defect], rung: 1 },
+      { headers: [['subject', 'Hi']], text: 'Hello', parts: [part], defects: [defect], rung: 1, setAside: [setAside] },
     );
     const read = JSON.parse(text(renderBody(message, mail).body));
     expect(read.parts).toEqual([{ ...part, href: 'https://waybill.example.com/v1/messages/7-10234/parts/1' }]);
     expect(read).toMatchObject({ headers: [['subject', 'Hi']], text: 'Hello', rung: 1, defects: [defect] });
+    expect(read.setAside).toEqual([setAside]);
     expect(read).not.toHaveProperty('data');
     schema.parse(read);
   });
@@ -90,6 +101,7 @@ describe('the canonical message', () => {
   test('holds small parts where the target asks for that', () => {
     const part = (n: number, size: number) => ({
       n,
+      path: String(n),
       name: null,
       type: 'text/csv',
       size,
@@ -110,6 +122,27 @@ describe('the canonical message', () => {
     ).toEqual(['bytes of 1', undefined, undefined]);
     schema.parse(read);
     expect(text(renderBody(message, mail).body)).not.toContain('"content":');
+  });
+
+  test('of a mail, what the mails within it say, and the calendars and reports', () => {
+    const nobody = { from: [], to: [], cc: [], date: null, messageId: null };
+    const part = {
+      n: 1,
+      path: '2',
+      name: null,
+      type: 'message/rfc822',
+      size: 9,
+      sha256: '00'.repeat(32),
+      inline: false,
+      contentId: null,
+      message: { ...nobody, subject: 'inner', text: 'hi' },
+    };
+    const data = { calendars: [{ method: 'REQUEST', items: [] }], reports: [] };
+    const mail = source({ kind: 'mail' }, { parts: [part], data });
+    const read = JSON.parse(text(renderBody(message, mail).body));
+    expect(read.parts[0].message).toEqual(part.message);
+    expect(read.data).toEqual(data);
+    schema.parse(read);
   });
 
   test('keeps every digit', () => {
@@ -137,6 +170,12 @@ describe('other choices', () => {
 
   test('what has no data goes as it came', () => {
     const { contentType, body } = renderBody({ body: 'data', inlineParts: false }, source({ kind: 'mail' }));
+    expect([contentType, text(body)]).toEqual(['message/rfc822', 'raw bytes']);
+  });
+
+  test('a mail goes as it came though it holds calendars, which are not all of it', () => {
+    const mail = source({ kind: 'mail' }, { data: { calendars: [], reports: [] } });
+    const { contentType, body } = renderBody({ body: 'data', inlineParts: false }, mail);
     expect([contentType, text(body)]).toEqual(['message/rfc822', 'raw bytes']);
   });
 

@@ -3,13 +3,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Accepter, createAccepter } from '../../src/channel/accept.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
+import { crashHash } from '../../src/content/crash-hash.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Outgoing, SendResult } from '../../src/message/delivery.js';
 import type { Tenant } from '../../src/message/tenant.js';
-import { EMPTY_VIEW } from '../../src/message/view.js';
+import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
+import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
-import type { OwnerStore } from '../../src/owner/ports.js';
+import type { Crash, OwnerStore } from '../../src/owner/ports.js';
 import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
@@ -64,10 +66,31 @@ interface Process {
 interface Script {
   /** What a target answers to a delivery; without it everything is delivered. */
   readonly answer?: (target: string, outgoing: Outgoing) => SendResult | Promise<SendResult>;
-  readonly parse?: (raw: Uint8Array, rung: number) => Promise<ParseOutcome>;
+  readonly parse?: ContentPort['parse'];
+  /** What is known of mails from before. */
+  readonly crashes?: readonly Crash[];
   readonly route?: (account: string) => string[];
   /** Stands before the store. */
   readonly store?: (store: OwnerStore) => OwnerStore;
+}
+
+/** The last rung of this test's ladder of three. */
+const POISON = 2;
+
+function lower(place: LadderPlace): LadderPlace {
+  return { ...place, rung: place.rung + 1, interruptions: 0 };
+}
+
+/** A try that its message failed. */
+function failed(place: LadderPlace, reason = 'killed'): ParseOutcome {
+  return {
+    ok: false,
+    ours: false,
+    stage: 'body',
+    reason,
+    next: { ...lower(place), deaths: place.deaths + 1 },
+    ofContent: true,
+  };
 }
 
 const DELIVERED: SendResult = { result: 'delivered', answer: null };
@@ -96,7 +119,10 @@ async function startProcess(script: Script = {}): Promise<Process> {
     parsedOf: () => undefined,
     inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()) }),
     parse: script.parse ?? (async () => ({ ok: true, view: EMPTY_VIEW })),
-    lower: (rung) => (rung < 1 ? rung + 1 : null),
+    tryMs: 1_000,
+    crashHash,
+    afterInterruptions: (_kind, place) => (place.interruptions > 2 ? lower(place) : place),
+    isPoison: (_kind, rung) => rung >= POISON,
   };
   const owner = createOwner({
     process: id,
@@ -107,6 +133,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     store: (script.store ?? ((store) => store))(createOwnerStore(database.pool, id, 1)),
     leases: createLeaseStore(database.pool, id, 1),
     content,
+    crashes: createCrashes(script.crashes ?? [], () => undefined),
     directory: () => directory,
     senderOf: (target) => ({
       async send(batch) {
@@ -173,6 +200,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       },
       settled: () => undefined,
       attempts: () => undefined,
+      quarantined: () => undefined,
       given: () => undefined,
       foreign: () => undefined,
     },
@@ -391,10 +419,10 @@ describe('the owner', () => {
 
   it('parks a mail whose parser dies, goes on with the next, and delivers it late and lower', async () => {
     const process = await startProcess({
-      parse: async (raw, rung) =>
-        Buffer.from(raw).includes('bomb') && rung === 0
-          ? { ok: false, ours: false, stage: 'body', reason: 'killed' }
-          : { ok: true, view: { ...EMPTY_VIEW, rung } },
+      parse: async (raw, place) =>
+        Buffer.from(raw).includes('bomb') && place.rung === 0
+          ? failed(place)
+          : { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } },
     });
     await process.accepter.accept([mail('one'), mail('two', 'bomb'), mail('three')]);
     await until(() => process.sent.length === 3, 'all three');
@@ -430,9 +458,63 @@ describe('the owner', () => {
     expect(process.sent[1]).toMatchObject({ sequence: 1, late: true, number: 2 });
   });
 
+  it('tries a bomb once, however many copies of it come, and the others where it came down to', async () => {
+    const tried: [string, number][] = [];
+    const process = await startProcess({
+      parse: async (raw, place) => {
+        tried.push([Buffer.from(raw).toString().split('\r\n')[0] as string, place.rung]);
+        return place.rung === 0 ? failed(place) : { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } };
+      },
+    });
+    await process.accepter.accept(['one', 'two', 'three', 'four'].map((id) => mail(id, 'bomb')));
+    await until(() => process.sent.length === 4, 'all four');
+    expect(tried.filter(([, rung]) => rung === 0)).toHaveLength(1);
+    expect(process.sent.every(({ rung, late }) => rung === 1 && late)).toBe(true);
+    await process.accepter.accept([mail('five', 'bomb')]);
+    await until(() => process.sent.length === 5, 'one that comes later');
+    expect(tried.filter(([, rung]) => rung === 0)).toHaveLength(1);
+    const { rows } = await database.pool.query(
+      "select count(distinct first_sequence)::int as mails, count(*)::int as tries from attempt where outcome = 'failed'",
+    );
+    expect(rows).toEqual([{ mails: 1, tries: 1 }]);
+  });
+
+  it('begins with a mail where its like came down to in an earlier process', async () => {
+    const rungs: number[] = [];
+    const bomb = mail('one', 'bomb');
+    const place: LadderPlace = { rung: 1, blamed: [], deaths: 1, interruptions: 0 };
+    const process = await startProcess({
+      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw), place, reason: 'body: killed' }],
+      parse: async (_raw, { rung }) => {
+        rungs.push(rung);
+        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+      },
+    });
+    await process.accepter.accept([bomb, mail('two')]);
+    await until(() => process.sent.length === 2, 'both');
+    expect(rungs.toSorted()).toEqual([0, 1]);
+    expect(process.sent.find(({ sequence }) => sequence === 1)).toMatchObject({ rung: 1 });
+  });
+
+  it('quarantines at once what its like came to be poison by', async () => {
+    const bomb = mail('one', 'bomb');
+    const place: LadderPlace = { rung: POISON, blamed: [], deaths: 2, interruptions: 0 };
+    const process = await startProcess({
+      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw), place, reason: 'body: killed' }],
+      parse: async () => {
+        throw new Error('it must not be tried');
+      },
+    });
+    await process.accepter.accept([bomb]);
+    await until(
+      async () => (await database.pool.query('select from quarantine')).rowCount === 1,
+      'it to be quarantined',
+    );
+  });
+
   it('quarantines whole what fails on every rung', async () => {
     const process = await startProcess({
-      parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'killed' }),
+      parse: async (_raw, place) => failed(place),
     });
     await process.accepter.accept([mail('one')]);
     const held = await until(
@@ -467,7 +549,7 @@ describe('the owner', () => {
     await accepting.accepter.close();
     const rungs: number[] = [];
     const next = await startProcess({
-      parse: async (_raw, rung) => {
+      parse: async (_raw, { rung }) => {
         rungs.push(rung);
         return { ok: true, view: { ...EMPTY_VIEW, rung } };
       },
@@ -584,7 +666,7 @@ describe('the owner', () => {
   it('lets a channel that can not go on hold up no other', async () => {
     const process = await startProcess({
       // The database holds no NUL, so the plan that says this can not be written.
-      parse: async () => ({ ok: false, ours: false, stage: 'body', reason: 'a\0b' }),
+      parse: async (_raw, place) => failed(place, 'a\0b'),
     });
     const inOther = Array.from({ length: 40 }, (_, i) =>
       eventArrival(tenant, { id: `o${i}`, account: `account ${i}` }),
@@ -767,10 +849,10 @@ describe('several owners', () => {
   it('try a parked message again whose round failed', async () => {
     let fail = false;
     const process = await startProcess({
-      parse: async (_, rung) => {
-        if (rung === 0) return { ok: false, ours: false, stage: 'body', reason: 'killed' };
+      parse: async (_, place) => {
+        if (place.rung === 0) return failed(place);
         fail = true;
-        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+        return { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } };
       },
       store: (store) => ({
         ...store,

@@ -231,6 +231,7 @@ export const messages: fc.Arbitrary<CanonicalMessage> = fc.record({
     parts: fc.array(
       fc.record({
         n: fc.nat(),
+        path: fc.constant('1'),
         name: fc.option(word),
         type: word,
         size: fc.nat(2000),
@@ -241,6 +242,9 @@ export const messages: fc.Arbitrary<CanonicalMessage> = fc.record({
       { maxLength: 2 },
     ),
     defects: fc.constant(EMPTY_VIEW.defects),
+    setAside: fc.constant(EMPTY_VIEW.setAside),
+    blamed: fc.constant(EMPTY_VIEW.blamed),
+    unread: fc.subarray(['headers', 'text', 'html', 'parts', 'data'] as const),
     data: json,
   }),
 });

@@ -114,6 +114,7 @@ describe('fields', () => {
   const address = (text: string) => ({ name: 'Somebody', address: text });
   const part = {
     n: 1,
+    path: '2',
     name: 'scan.pdf',
     type: 'application/pdf',
     size: 2048,
@@ -214,6 +215,29 @@ describe('fields', () => {
     expect(matches('{ headers.X-TAGS: b }', queued)).toBe(true);
     expect(matches('{ headers.x-missing: { exists: false } }', queued)).toBe(true);
     expect(matches('{ envelope.routingKey: { prefix: orders. } }', queued)).toBe(true);
+  });
+
+  it('that were not all read prove by what is there, and never by what is not', () => {
+    const view = { ...EMPTY_VIEW, rung: 6, text: 'hello', unread: ['parts', 'html'] as const };
+    const part = {
+      n: 1,
+      path: '2',
+      name: 'a.pdf',
+      type: 'application/pdf',
+      size: 1,
+      sha256: '',
+      inline: false,
+      contentId: null,
+    };
+    const some = message({ kind: 'mail', view: { ...view, parts: [part] } });
+    const none = message({ kind: 'mail', view });
+    expect(matches('{ parts: { exists: false } }', none)).toBe(false);
+    expect(matches('{ parts.type: { anything-but: application/x-msdownload } }', some)).toBe(false);
+    expect(matches('{ parts.type: application/pdf }', some)).toBe(true);
+    expect(matches('{ parts: { exists: true } }', some)).toBe(true);
+    // What was read whole is as sure as ever.
+    expect(matches('{ text: { anything-but: { prefix: buy } }, subject: { exists: false } }', none)).toBe(true);
+    expect(matches('{ parts: { exists: false } }', message({ kind: 'mail' }))).toBe(true);
   });
 
   it('are not read unless a rule asks, and then once', () => {

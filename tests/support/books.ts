@@ -8,6 +8,7 @@ import type { Arrival } from '../../src/message/arrival.js';
 import type { SendResult } from '../../src/message/delivery.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
+import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner } from '../../src/owner/owner.js';
 import type { OwnerDirectory } from '../../src/owner/state.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
@@ -87,12 +88,16 @@ async function startKeeper(site: Site): Promise<Keeper> {
     epoch: 1,
     store: createOwnerStore(pool, process, 1),
     leases: createLeaseStore(pool, process, 1),
+    crashes: createCrashes([], () => undefined),
     content: {
       slots: 1,
       parsedOf: () => undefined,
       inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString() || 'null') }),
       parse: async (raw) => ({ ok: true, view: { ...EMPTY_VIEW, text: Buffer.from(raw).toString() } }),
-      lower: () => null,
+      tryMs: 3_000,
+      crashHash: () => Buffer.alloc(32),
+      afterInterruptions: (_kind, place) => place,
+      isPoison: () => false,
     },
     directory: () => directoryOf(tenant, targets),
     senderOf: (target) =>
@@ -140,6 +145,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       paused: nothing,
       settled: nothing,
       attempts: nothing,
+      quarantined: nothing,
       given: nothing,
       foreign: nothing,
     },

@@ -82,6 +82,8 @@ export interface CallOptions {
   readonly json?: unknown;
   readonly body?: string | Uint8Array<ArrayBuffer>;
   readonly headers?: Readonly<Record<string, string>>;
+  /** How long it may take; for ever by default. */
+  readonly withinMs?: number;
 }
 
 export interface Answer {
@@ -262,7 +264,7 @@ async function endProcess(child: ChildProcess): Promise<void> {
 }
 
 async function call(url: string, method: string, options: CallOptions): Promise<Answer> {
-  const { token, json, body, headers } = options;
+  const { token, json, body, headers, withinMs } = options;
   const sent = json === undefined ? body : JSON.stringify(json);
   const answer = await fetch(url, {
     method,
@@ -273,6 +275,7 @@ async function call(url: string, method: string, options: CallOptions): Promise<
       ...headers,
     },
     ...(sent !== undefined && { body: sent }),
+    ...(withinMs !== undefined && { signal: AbortSignal.timeout(withinMs) }),
   });
   const bytes = Buffer.from(await answer.arrayBuffer());
   return {

@@ -369,8 +369,13 @@ create table standing (
   since timestamptz not null default now(),
   snoozed_until timestamptz,
   reason text,
-  -- A parked or requeued message: the rung to try it on next, and when.
+  -- A parked or requeued message: the rung to try it on next, the leaves that are blamed for earlier tries, the children
+  -- that died of it, and when.
   rung smallint,
+  blamed int[] not null default '{}',
+  deaths smallint not null default 0,
+  -- A person chose the rung: it is tried there whatever became of its likes.
+  by_hand boolean not null default false,
   ready_at timestamptz,
   primary key (tenant, channel, sequence)
 );
@@ -413,12 +418,33 @@ create table attempt (
   process uuid not null,
   child text,
   started_at timestamptz not null default now(),
+  -- Leaves that are left out for what they did before.
+  blamed int[] not null default '{}',
+  -- Of a mail: what of it can kill a parser, and when the try is ended.
+  crash_hash bytea,
+  deadline timestamptz,
   ended_at timestamptz,
-  outcome text check (outcome in ('processed', 'failed', 'interrupted')),
+  -- not_tried: its like failed while it waited for a child.
+  outcome text check (outcome in ('processed', 'failed', 'interrupted', 'not_tried')),
   reason text
 );
 create index attempt_message on attempt (tenant, channel, first_sequence);
 create index attempt_open on attempt (tenant, channel) where ended_at is null;
+
+-- Mails that failed, by what of them can kill a parser: where their likes are tried from now on.
+create table crash (
+  tenant int not null,
+  hash bytea not null,
+  rung smallint not null,
+  blamed int[] not null,
+  deaths smallint not null,
+  -- How the last one failed.
+  reason text not null,
+  first_at timestamptz not null default now(),
+  last_at timestamptz not null default now(),
+  primary key (tenant, hash)
+);
+create index crash_newest on crash (last_at);
 
 create table quarantine (
   tenant int not null references tenant,
@@ -443,18 +469,24 @@ create table quarantine (
   digest bytea not null,
   sha256 bytea not null,
   raw bytea not null,
+  -- Of a poison mail: what of it can kill a parser, as in attempt.
+  crash_hash bytea,
   -- How often the same came.
   count int not null default 1,
   last_at timestamptz not null,
   state text not null default 'held' check (state in ('held', 'released', 'discarded')),
   -- As in message.
   erased_at timestamptz,
+  -- When it was released or discarded: a retention counts from there.
+  decided_at timestamptz,
   -- Since when its content may have been sequenced; from then on it can be released (again), and not be discarded.
   release_begun_at timestamptz,
   primary key (tenant, number),
   unique (tenant, cause, fingerprint, digest)
 );
 create index quarantine_held on quarantine (tenant, number) where state = 'held';
+create index quarantine_decided on quarantine (decided_at) where decided_at is not null;
+create index quarantine_crash on quarantine (tenant, crash_hash, number) where crash_hash is not null;
 
 create table refusal (
   id bigint generated always as identity primary key,

@@ -1,0 +1,46 @@
+import type { Pool } from 'pg';
+import type { Crash } from '../owner/ports.js';
+
+interface Row {
+  readonly tenant: number;
+  readonly hash: Buffer;
+  readonly rung: number;
+  readonly blamed: number[];
+  readonly deaths: number;
+  readonly reason: string;
+}
+
+/** The likes of mails that failed before, of every tenant, the latest first, at most so many. */
+export async function knownCrashes(pool: Pool, max: number): Promise<Crash[]> {
+  const { rows } = await pool.query<Row>(
+    'select tenant, hash, rung, blamed, deaths, reason from crash order by last_at desc limit $1',
+    [max],
+  );
+  return rows.map(({ tenant, hash, rung, blamed, deaths, reason }) => {
+    return { tenant, hash, reason, place: { rung, blamed, deaths, interruptions: 0 } };
+  });
+}
+
+/** How long a like that does not come again is remembered. */
+const REMEMBERED_DAYS = 90;
+/** Rows forgotten in one statement. */
+const FORGOTTEN_AT_ONCE = 10_000;
+
+/** Forgets those whose likes have not failed for long, of every tenant; the more there are, the more often it must be called. */
+export async function sweepCrashes(pool: Pool): Promise<number> {
+  const { rowCount } = await pool.query(
+    `delete from crash where (tenant, hash) in (select tenant, hash from crash
+       where last_at < now() - make_interval(days => ${REMEMBERED_DAYS}) order by last_at limit ${FORGOTTEN_AT_ONCE})`,
+  );
+  return rowCount ?? 0;
+}
+
+/** Writes one down; of two processes that do, the one that came further down the ladder is right. */
+export async function keepCrash(pool: Pool, { tenant, hash, place, reason }: Crash): Promise<void> {
+  await pool.query(
+    `insert into crash (tenant, hash, rung, blamed, deaths, reason) values ($1, $2, $3, $4, $5, $6)
+     on conflict (tenant, hash) do update set rung = greatest(crash.rung, excluded.rung), blamed = excluded.blamed,
+       deaths = greatest(crash.deaths, excluded.deaths), reason = excluded.reason, last_at = now()`,
+    [tenant, hash, place.rung, place.blamed, place.deaths, reason],
+  );
+}
