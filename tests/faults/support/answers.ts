@@ -54,6 +54,8 @@ export class Answers {
   readonly mails = new Map<string, Set<string>>();
   /** Message id by webhook id. */
   readonly hooks = new Map<string, string>();
+  /** Mails and webhooks that were said to be new. */
+  readonly #new = new Set<string>();
   /** Ids of messages that the broker took into the queue of the other tenant. */
   readonly orders = new Set<string>();
   /** What people decided, by message id. */
@@ -109,13 +111,10 @@ export class Answers {
     const ids = new Set([...queued, ...already]);
     if (ids.size !== recipients) this.#broken(`a mail to ${recipients} was answered by ${answer}`);
     const digest = sha256(raw);
-    const known = this.mails.get(digest);
-    if (!known) {
-      this.mails.set(digest, ids);
-      return;
-    }
+    const known = this.mails.get(digest) ?? ids;
+    this.mails.set(digest, known);
     for (const id of ids) if (!known.has(id)) this.#broken(`a mail is ${[...known]} and ${[...ids]}`);
-    for (const id of queued) this.#broken(`a mail was said to be new twice, as ${id}`);
+    for (const id of queued) this.#noteNew(`mail ${id}`);
   }
 
   noteHook(id: string, result: LineResult): void {
@@ -127,8 +126,14 @@ export class Answers {
     }
     const known = this.hooks.get(id);
     if (known !== undefined && known !== message) this.#broken(`webhook ${id} is ${known} and ${message}`);
-    if (known !== undefined && result.verdict === 'sequenced') this.#broken(`webhook ${id} was said to be new twice`);
+    if (result.verdict === 'sequenced') this.#noteNew(`webhook ${id}`);
     this.hooks.set(id, message);
+  }
+
+  /** Once is right, even after others heard that it is a duplicate: the answer of a process that was stopped comes late. */
+  #noteNew(what: string): void {
+    if (this.#new.has(what)) this.#broken(`${what} was said to be new twice`);
+    this.#new.add(what);
   }
 
   noteRefused(status: number, body: string): void {

@@ -210,6 +210,7 @@ export class Clients {
       const answer = await waybill.call('POST', '/v1/events', {
         body,
         headers: { 'content-type': 'application/x-ndjson' },
+        withinMs: PATIENCE_MS,
       });
       if (![200, 202, 409, 422].includes(answer.status)) return this.#refused(answer.status, answer.bytes);
       return (answer.json as { results: LineResult[] }).results;
@@ -263,6 +264,7 @@ export class Clients {
           customer: customerOf(id),
         },
         headers: { 'webhook-id': id },
+        withinMs: PATIENCE_MS,
       });
       return answer.status < 300 ? (answer.json as LineResult) : this.#refused(answer.status, answer.bytes);
     });
@@ -314,6 +316,7 @@ export class Clients {
         ?.call('POST', `/v1/messages/${found.id}/${action}`, {
           json: { version: found.version, ...what },
           headers: { 'idempotency-key': `${this.name}-${found.id}` },
+          withinMs: PATIENCE_MS,
         })
         .catch(() => undefined);
       if (answer && answer.status < 500) {
@@ -328,7 +331,7 @@ export class Clients {
   async #waiting(): Promise<{ id: string; version: number } | undefined> {
     const listed = await this.doors
       .web()
-      ?.call('GET', '/v1/messages?state=waiting&limit=20')
+      ?.call('GET', '/v1/messages?state=waiting&limit=20', { withinMs: PATIENCE_MS })
       .catch(() => undefined);
     if (listed?.status !== 200) return undefined;
     const { items } = listed.json as { items: { id: string; version: number }[] };
@@ -336,8 +339,11 @@ export class Clients {
   }
 }
 
-/** A process that was stopped by a signal answers nothing for a while; one that is gone says so at once. */
-const PATIENCE_MS = 30_000;
+/**
+ * A process that was stopped by a signal answers nothing for a while; one that is gone says so at once. As short as a load
+ * balancer's: with half a minute all clients could wait for the one that is stopped, one time in ten.
+ */
+const PATIENCE_MS = 6_000;
 /** How long a client insists before it is the run that fails. */
 const INSIST_MS = 120_000;
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { onTestFinished, test } from 'vitest';
 import { seeded } from '../../support/seeded.js';
 import type { Findings } from './audit.js';
+import { inDatabase } from './database.js';
 import { LONG, ONLY, SEED } from './options.js';
 import { type Stage, type StageOptions, setStage } from './stage.js';
 
@@ -71,6 +72,19 @@ class BooksWrong extends Error {
   }
 }
 
+/** What each connection to the database is at, and whom it waits for; a server that is gone says why. */
+async function activityOf(databaseUrl: string): Promise<string> {
+  const asked = `select pid, pg_blocking_pids(pid) as "blockedBy", state, wait_event_type, wait_event, application_name,
+    now() - xact_start as "inTransaction", now() - state_change as "since", left(query, 200) as query
+    from pg_stat_activity where datname = current_database() order by xact_start`;
+  try {
+    const rows = await inDatabase(databaseUrl, async (client) => (await client.query(asked)).rows);
+    return `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`;
+  } catch (error) {
+    return `${error}\n`;
+  }
+}
+
 /** What the processes said and the consumers got, kept where the run tells. */
 async function keepEvidence({ name }: Scenario, seed: number, stage: Stage): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), `waybill-fault-${name.replace(/\W+/g, '-')}-${seed}-`));
@@ -83,6 +97,7 @@ async function keepEvidence({ name }: Scenario, seed: number, stage: Stage): Pro
     await writeFile(join(directory, `${target.replace('/', '-')}.receipts`), `${lines.join('\n')}\n`);
   }
   await writeFile(join(directory, 'story.log'), `${stage.story.join('\n')}\n`);
+  await writeFile(join(directory, 'activity.log'), await activityOf(stage.databaseUrl));
   console.error(
     `${name} failed with seed ${seed}.\n  Again: npm run test:faults -- --seed ${seed} --scenario '${name}'\n  Logs: ${directory}`,
   );
