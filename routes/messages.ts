@@ -183,7 +183,7 @@ export function messageRoutes(deps: MessageDeps): Route[] {
 }
 
 /** JSON with every digit of the numbers that a message brought. */
-function json(body: unknown): Reply {
+export function json(body: unknown): Reply {
   return { status: 200, type: 'application/json', body: stringify(body) ?? 'null' };
 }
 

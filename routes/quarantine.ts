@@ -1,38 +1,34 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
-import { messageId, type Place, quarantineId } from '../src/message/id.js';
-import type { Tenant } from '../src/message/tenant.js';
-import { writeAudit } from '../src/storage/audit.js';
+import { quarantineId } from '../src/message/id.js';
 import {
   CAUSES,
-  discard,
   findQuarantined,
   listQuarantine,
   type QuarantineEntry,
-  type QuarantineNotDone,
   quarantinedBytes,
-  releasable,
-  requeue,
 } from '../src/storage/quarantine.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, pageOf, quarantineParams, text, timeOut, timeSchema } from './fields.js';
-import { rawReply } from './messages.js';
-import type { Notices } from './notices.js';
+import { json, rawReply } from './messages.js';
 import { caller, contentErased, notFound } from './problem.js';
-import { type ApiRequest, Problem, type Route } from './route.js';
+import { decide, decideAll, type QuarantineDeps, release } from './quarantine-decide.js';
+import {
+  attemptsOf,
+  contentAttemptEntry,
+  contentAttemptSchema,
+  rungInfoSchema,
+  rungInPath,
+  rungSchema,
+  rungsOf,
+  rungViewEntry,
+  rungViewSchema,
+  viewOn,
+} from './quarantine-views.js';
+import type { ApiRequest, Route } from './route.js';
 
-export interface QuarantineDeps {
-  readonly pool: Pool;
-  readonly notices: Notices;
-  readonly wake: (tenant: number, channel: number) => void;
-  readonly now: () => number;
-  /**
-   * Sequences what an entry holds that is not poison, as a new message of its channel, and marks the entry released,
-   * in one transaction. `not_held`: somebody was faster. Rejects with Busy or Unavailable.
-   */
-  readonly release: (tenant: Tenant, number: number, who: string) => Promise<Place | 'not_held'>;
-}
+export type { QuarantineDeps } from './quarantine-decide.js';
 
 const entrySchema = z.object({
   id: z.string().meta({ description: '`q-12`' }),
@@ -40,6 +36,10 @@ const entrySchema = z.object({
   state: z.enum(['held', 'released', 'discarded']),
   reason: z.string().nullable().meta({ description: 'What can’t be read, where the cause is `undecodable`' }),
   of: z.string().nullable().meta({ description: 'The message it contradicts; of a poison one, itself' }),
+  crash: z
+    .string()
+    .nullable()
+    .meta({ description: 'Of a poison mail: its likes, which fail as it does, have the same' }),
   source: z.string(),
   kind: z.enum(['mail', 'event', 'webhook', 'amqp']),
   account: z.string(),
@@ -59,20 +59,40 @@ function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof en
   return { ...one, id: quarantineId(number), received: one.received.toISOString(), lastAt: one.lastAt.toISOString() };
 }
 
+const entryDetailSchema = entrySchema.extend({
+  rungs: z.array(rungInfoSchema).meta({ description: 'On which it can be read again, from the top' }),
+});
+
+/** SHA-256 as hex. */
+export const crashSchema = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .meta({ description: '`crash` of an entry' });
+
 const listQuery = z.strictObject({
   state: z.enum(['held', 'released', 'discarded']).default('held'),
   cause: z.enum(CAUSES).optional(),
+  crash: crashSchema.optional(),
   limit: limitSchema,
   cursor: cursorSchema.optional(),
 });
 export type QuarantineQuery = z.infer<typeof listQuery>;
 
-const discardBody = z.strictObject({ reason: text(2000).optional() });
-const delayBody = z.strictObject({ until: timeSchema });
-const LONGEST_DELAY_MS = 30 * 24 * 3_600_000;
+const reasonSchema = text(2000).optional().meta({ description: 'Kept with the audit' });
+const requeueBody = z.strictObject({ rung: rungSchema.optional(), reason: reasonSchema });
+const delayBody = requeueBody.extend({ until: timeSchema });
+const discardBody = z.strictObject({ reason: reasonSchema });
+const bulkBody = z.discriminatedUnion('action', [
+  requeueBody.extend({ action: z.literal('requeue'), crash: crashSchema }),
+  delayBody.extend({ action: z.literal('delay'), crash: crashSchema }),
+  discardBody.extend({ action: z.literal('discard'), crash: crashSchema }),
+  z.strictObject({ action: z.literal('release'), crash: crashSchema }),
+]);
 
 const doneSchema = z.object({ id: z.string(), state: z.enum(['released', 'discarded']) });
+const releasedSchema = doneSchema.extend({ message: z.string() });
 const conflict = { description: 'It is no longer held (`decision_changed`), or that can’t be done with its cause' };
+const erased = { description: 'Its account was erased (`content_erased`)' };
 
 export function quarantineRoutes(deps: QuarantineDeps): Route[] {
   const { pool } = deps;
@@ -95,11 +115,12 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
       permission: 'quarantine.read',
       summary: 'One entry',
       params: quarantineParams,
-      replies: { 200: { description: 'The entry', schema: entrySchema } },
+      replies: { 200: { description: 'The entry', schema: entryDetailSchema } },
       handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
         const entry = await findQuarantined(pool, caller(principal).tenant.id, params.id);
         if (!entry) throw notFound('entry of the quarantine');
-        return { status: 200, body: quarantineEntry(entry) };
+        const rungs = rungsOf(deps, entry.kind).map(({ number, ...one }) => ({ rung: number, ...one }));
+        return { status: 200, body: { ...quarantineEntry(entry), rungs } };
       },
     },
     {
@@ -110,7 +131,7 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
       params: quarantineParams,
       replies: {
         200: { description: 'The bytes', type: 'application/octet-stream' },
-        410: { description: 'Its account was erased (`content_erased`)' },
+        410: erased,
       },
       handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
         const found = await quarantinedBytes(pool, caller(principal).tenant.id, params.id);
@@ -120,26 +141,62 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
       },
     },
     {
+      method: 'get',
+      path: '/v1/quarantine/:id/attempts',
+      permission: 'quarantine.read',
+      summary: 'The latest tries of reading a poison message; of other entries there are none',
+      params: quarantineParams,
+      replies: { 200: { description: 'The tries', schema: z.object({ items: z.array(contentAttemptSchema) }) } },
+      handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
+        const attempts = await attemptsOf(deps, caller(principal), params.id);
+        return { status: 200, body: { items: attempts.map(contentAttemptEntry) } };
+      },
+    },
+    {
+      method: 'get',
+      path: '/v1/quarantine/:id/views/:rung',
+      permission: 'quarantine.read',
+      summary: 'What a rung makes of it, read now in a process of its own; one at a time (429 `view_running`)',
+      params: quarantineParams.extend({ rung: rungInPath }),
+      replies: { 200: { description: 'The view, or why there is none', schema: rungViewSchema }, 410: erased },
+      handler: async ({ principal, params }: ApiRequest<{ id: number; rung: string }>) => {
+        const wanted = /^\d/.test(params.rung) ? Number(params.rung) : params.rung;
+        return json(rungViewEntry(await viewOn(deps, caller(principal), params.id, wanted)));
+      },
+    },
+    {
       method: 'post',
       path: '/v1/quarantine/:id/release',
       permission: 'quarantine.decide',
-      summary: 'Let a conflict or an expired one into its channel after all, as a message of its own',
+      summary:
+        'Let it go on as it is: a conflict or an expired one as a message of its own, poison with its envelope alone',
       params: quarantineParams,
-      replies: { 200: { description: 'Sequenced', schema: doneSchema.extend({ message: z.string() }) }, 409: conflict },
+      replies: {
+        200: { description: 'Sequenced', schema: releasedSchema },
+        202: { description: 'Poison: it goes on', schema: releasedSchema },
+        409: conflict,
+      },
       handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
-        const place = await release(deps, caller(principal), params.id);
-        return { status: 200, body: { id: quarantineId(params.id), state: 'released', message: messageId(place) } };
+        const { message, how } = await release(deps, caller(principal), params.id);
+        const status = how === 'sequenced' ? 200 : 202;
+        return { status, body: { id: quarantineId(params.id), state: 'released', message } };
       },
     },
     {
       method: 'post',
       path: '/v1/quarantine/:id/requeue',
       permission: 'quarantine.decide',
-      summary: 'Try to read a poison message once more',
+      summary: 'Read a poison message once more, on a rung or from the top, whatever became of its likes',
       params: quarantineParams,
+      body: 'json',
+      bodySchema: requeueBody,
       replies: { 202: { description: 'Will be tried', schema: doneSchema }, 409: conflict },
-      handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
-        await tryAgain(deps, caller(principal), params.id, null);
+      handler: async ({
+        principal,
+        params,
+        body,
+      }: ApiRequest<{ id: number }, unknown, z.infer<typeof requeueBody>>) => {
+        await decide(deps, caller(principal), params.id, { action: 'requeue', ...body });
         return { status: 202, body: { id: quarantineId(params.id), state: 'released' } };
       },
     },
@@ -147,17 +204,13 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
       method: 'post',
       path: '/v1/quarantine/:id/delay',
       permission: 'quarantine.decide',
-      summary: 'Try to read a poison message once more, later',
+      summary: 'Read a poison message once more, later',
       params: quarantineParams,
       body: 'json',
       bodySchema: delayBody,
       replies: { 202: { description: 'Will be tried', schema: doneSchema }, 409: conflict },
       handler: async ({ principal, params, body }: ApiRequest<{ id: number }, unknown, z.infer<typeof delayBody>>) => {
-        const now = deps.now();
-        if (body.until.getTime() <= now || body.until.getTime() > now + LONGEST_DELAY_MS) {
-          throw new Problem(422, 'until_invalid', '`until` must be in the future, and within 30 days.');
-        }
-        await tryAgain(deps, caller(principal), params.id, body.until);
+        await decide(deps, caller(principal), params.id, { action: 'delay', ...body });
         return { status: 202, body: { id: quarantineId(params.id), state: 'released' } };
       },
     },
@@ -175,88 +228,34 @@ export function quarantineRoutes(deps: QuarantineDeps): Route[] {
         params,
         body,
       }: ApiRequest<{ id: number }, unknown, z.infer<typeof discardBody>>) => {
-        await throwAway(deps, caller(principal), params.id, body.reason ?? null);
+        await decide(deps, caller(principal), params.id, { action: 'discard', ...body });
         return { status: 200, body: { id: quarantineId(params.id), state: 'discarded' } };
+      },
+    },
+    {
+      method: 'post',
+      path: '/v1/quarantine/bulk',
+      permission: 'quarantine.decide',
+      summary: 'Decide about all held entries of one crash hash; asked again it does what is left',
+      body: 'json',
+      bodySchema: bulkBody,
+      replies: {
+        200: {
+          description: 'Done; skipped are those that somebody else decided about meanwhile',
+          schema: z.object({ done: z.int(), skipped: z.int() }),
+        },
+      },
+      handler: async ({ principal, body }: ApiRequest<unknown, unknown, z.infer<typeof bulkBody>>) => {
+        const { crash, ...asked } = body;
+        return { status: 200, body: await decideAll(deps, caller(principal), crash, asked) };
       },
     },
   ];
 }
 
 /** A page of the quarantine, as `GET /v1/quarantine` gives it. */
-export async function quarantinePage(
-  pool: Pool,
-  { tenant }: Principal,
-  { state, cause, limit, cursor }: QuarantineQuery,
-) {
+export async function quarantinePage(pool: Pool, { tenant }: Principal, { limit, cursor, ...filter }: QuarantineQuery) {
   const below = cursor === undefined ? null : readCursor('quarantine', cursor, z.int());
-  const { entries, next } = await listQuarantine(pool, tenant.id, { state, cause }, limit, below);
+  const { entries, next } = await listQuarantine(pool, tenant.id, filter, limit, below);
   return { entries, next: next === null ? null : writeCursor('quarantine', next) };
-}
-
-/** Lets an entry into its channel. Throws Problem: 404, 409. */
-export async function release(deps: QuarantineDeps, { tenant, who }: Principal, number: number): Promise<Place> {
-  const not = await releasable(deps.pool, tenant.id, number);
-  if (not) throw notDone(not, 'requeue or delay');
-  const place = await deps.release(tenant, number, who);
-  if (place === 'not_held') throw changed('released or discarded');
-  await audited(deps, tenant.id, who, 'quarantine.release', number);
-  deps.notices.publish(tenant.id, [messageId(place)]);
-  return place;
-}
-
-/** Has a poison message read again. Throws Problem: 404, 409. */
-export async function tryAgain(
-  deps: QuarantineDeps,
-  { tenant, who }: Principal,
-  number: number,
-  from: Date | null,
-): Promise<void> {
-  const done = await requeue(deps.pool, tenant.id, number, from);
-  if (done.result !== 'done') throw notDone(done, 'release');
-  await audited(deps, tenant.id, who, from ? 'quarantine.delay' : 'quarantine.requeue', number);
-  if (done.channel !== null) deps.wake(tenant.id, done.channel);
-}
-
-/** Throws an entry away. Throws Problem: 404, 409. */
-export async function throwAway(
-  deps: QuarantineDeps,
-  { tenant, who }: Principal,
-  number: number,
-  reason: string | null,
-): Promise<void> {
-  const done = await discard(deps.pool, tenant.id, number, who, reason);
-  if (done.result !== 'done') throw notDone(done, 'release');
-  await audited(deps, tenant.id, who, 'quarantine.discard', number);
-}
-
-function audited({ pool }: QuarantineDeps, tenant: number, who: string, action: string, number: number): Promise<void> {
-  return writeAudit(pool, { tenant, who, action, object: quarantineId(number) });
-}
-
-/** `instead`: what can be done with an entry of the other causes. */
-function notDone(not: QuarantineNotDone, instead: string): Problem {
-  switch (not.result) {
-    case 'unknown':
-      return notFound('entry of the quarantine');
-    case 'changed':
-      return changed(not.state);
-    case 'being_released':
-      return new Problem(
-        409,
-        'being_released',
-        'Not done: its release has begun, and it may be a message by now. Release it again: that tells, and sends nothing twice.',
-      );
-    case 'wrong_cause':
-      return new Problem(409, 'wrong_cause', `That can't be done with a ${not.cause} entry: ${instead} it.`, {
-        cause: not.cause,
-      });
-    default: {
-      const never: never = not;
-      return never;
-    }
-  }
-}
-
-function changed(state: string): Problem {
-  return new Problem(409, 'decision_changed', `Not done: somebody was faster, and it is ${state} by now.`, { state });
 }

@@ -190,6 +190,14 @@ async function showMessage(
       href: `/v1/messages/${id}/parts/${part.n}`,
     })),
     defects: read.view?.defects,
+    setAside: read.view?.setAside.slice(0, SET_ASIDE_SHOWN).map((one) => ({
+      name: one.name ?? one.where,
+      type: one.type,
+      size: size(one.size),
+      why: one.why,
+      href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
+    })),
+    setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
     timeline: timelineOf(read, story, names, now),
     rules: rules && showRules(rules),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
@@ -202,6 +210,9 @@ async function showMessage(
     done: query.done && { did: DID[query.done], held: query.done === 'assign' || query.done === 'replay' },
   });
 }
+
+/** Of a mail with a thousand parts that were left out. */
+const SET_ASIDE_SHOWN = 100;
 
 const DID: Readonly<Record<Action, string>> = {
   assign: 'Assigned.',

@@ -1,38 +1,47 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
-import { messageId, quarantineId } from '../../src/message/id.js';
-import {
-  CAUSES,
-  type Cause,
-  findQuarantined,
-  type QuarantineEntry,
-  quarantinedBytes,
-} from '../../src/storage/quarantine.js';
+import { CAUSES } from '../../src/storage/quarantine.js';
 import { cursorSchema, quarantineParams } from '../fields.js';
-import { asProblem, caller, notFound } from '../problem.js';
-import { quarantinePage, release, throwAway, tryAgain } from '../quarantine.js';
-import type { ApiRequest, Problem, Reply, Route } from '../route.js';
+import { asProblem, caller } from '../problem.js';
+import { crashSchema, quarantinePage } from '../quarantine.js';
+import { type Asked, decide, decideAll, release } from '../quarantine-decide.js';
+import { rungsOf } from '../quarantine-views.js';
+import type { ApiRequest, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, given, readForm, reasonField } from './form.js';
+import { summaryOf } from './quarantine-words.js';
+import { showEntry } from './quarantined.js';
 import { type Site, seeOther } from './show.js';
-import { type Badge, kindLabel, size, when } from './words.js';
+import { count } from './words.js';
 
 const PAGE = 50;
 const STATES = ['held', 'released', 'discarded'] as const;
+const ACTIONS = ['release', 'requeue', 'discard'] as const;
+type Action = (typeof ACTIONS)[number];
+
+const numberField = given(z.coerce.number().int().min(0).max(1_000_000));
 
 const listQuery = z.object({
   state: given(z.enum(STATES)),
   cause: given(z.enum(CAUSES)),
+  crash: given(crashSchema),
   cursor: given(cursorSchema),
-  done: given(z.enum(['discard', 'requeue'])),
+  done: given(z.enum(ACTIONS)),
+  of: numberField,
 });
 type ListQuery = z.infer<typeof listQuery>;
+const entryQuery = z.object({ rung: numberField });
 type Named = { readonly id: number };
 
-const decisionForm = z.object({ reason: reasonField });
-
-const ACTIONS = ['release', 'requeue', 'discard'] as const;
-type Action = (typeof ACTIONS)[number];
+/** `hours`: so much later; without it at once. */
+const decisionForm = z.object({
+  reason: reasonField,
+  rung: given(z.coerce.number().int().min(0).max(1000)),
+  hours: given(z.coerce.number().int().min(1).max(720)),
+});
+type DecisionForm = z.infer<typeof decisionForm>;
+const bulkForm = decisionForm.extend({ crash: crashSchema, action: z.enum(ACTIONS) });
+type BulkForm = z.infer<typeof bulkForm>;
 
 /** What was taken out of the stream, and what can be done with it. */
 export function quarantinePages(deps: PageDeps, site: Site): Route[] {
@@ -50,10 +59,12 @@ export function quarantinePages(deps: PageDeps, site: Site): Route[] {
       method: 'get',
       path: '/quarantine/:id',
       permission: 'quarantine.read',
-      summary: 'One entry',
+      summary: 'One entry, and what a rung makes of it',
       params: quarantineParams,
+      query: entryQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
-      handler: ({ principal, params }: ApiRequest<Named>) => showEntry(deps, site, caller(principal), params.id, null),
+      handler: ({ principal, params, query }: ApiRequest<Named, z.infer<typeof entryQuery>>) =>
+        showEntry(deps, site, caller(principal), params.id, query.rung, null),
     },
     ...ACTIONS.map(
       (action): Route => ({
@@ -65,46 +76,56 @@ export function quarantinePages(deps: PageDeps, site: Site): Route[] {
         body: 'form',
         replies: { 303: { description: 'Done' }, 409: { description: 'Somebody else was faster' } },
         handler: ({ principal, params, body }: ApiRequest<Named>) =>
-          decide(deps, site, caller(principal), params.id, action, readForm(decisionForm, body).reason ?? null),
+          decideOne(deps, site, caller(principal), params.id, action, readForm(decisionForm, body)),
       }),
     ),
+    {
+      method: 'post',
+      path: '/quarantine/bulk',
+      permission: 'quarantine.decide',
+      summary: 'Decide about all held entries of one crash hash',
+      body: 'form',
+      replies: { 303: { description: 'Done' } },
+      handler: ({ principal, body }: ApiRequest) => decideBulk(deps, caller(principal), readForm(bulkForm, body)),
+    },
   ];
 }
 
-async function decide(
+async function decideOne(
   deps: PageDeps,
   site: Site,
   by: Principal,
   number: number,
   action: Action,
-  reason: string | null,
+  form: DecisionForm,
 ): Promise<Reply> {
   try {
-    return seeOther(await carryOut(deps, by, number, action, reason));
+    if (action === 'release') return seeOther(`/messages/${(await release(deps, by, number)).message}`);
+    await decide(deps, by, number, askedOf(action, form, deps.now()));
+    return seeOther(address('/quarantine', { done: action }));
   } catch (error) {
     const problem = asProblem(error);
     if (problem.status !== 409) throw error;
-    return showEntry(deps, site, by, number, problem);
+    return showEntry(deps, site, by, number, undefined, problem);
   }
 }
 
-/** Answers where to go then. */
-async function carryOut(
-  deps: PageDeps,
-  by: Principal,
-  number: number,
-  action: Action,
-  reason: string | null,
-): Promise<string> {
+async function decideBulk(deps: PageDeps, by: Principal, { crash, action, ...form }: BulkForm): Promise<Reply> {
+  const { done } = await decideAll(deps, by, crash, askedOf(action, form, deps.now()));
+  return seeOther(address('/quarantine', { crash, done: action, of: String(done) }));
+}
+
+const HOUR_MS = 3_600_000;
+
+function askedOf(action: Action, { reason, rung, hours }: DecisionForm, now: number): Asked {
   switch (action) {
-    case 'release':
-      return `/messages/${messageId(await release(deps, by, number))}`;
-    case 'requeue':
-      await tryAgain(deps, by, number, null);
-      return address('/quarantine', { done: action });
     case 'discard':
-      await throwAway(deps, by, number, reason);
-      return address('/quarantine', { done: action });
+      return { action, reason };
+    case 'release':
+      return { action };
+    case 'requeue':
+      if (hours === undefined) return { action, rung, reason };
+      return { action: 'delay', rung, reason, until: new Date(now + hours * HOUR_MS) };
     default: {
       const never: never = action;
       throw new Error(`no such action: ${String(never)}`);
@@ -112,26 +133,18 @@ async function carryOut(
   }
 }
 
-const DID = { discard: 'Discarded.', requeue: 'It is being read once more.' } as const;
-
-const WHY: Readonly<Record<Cause, string>> = {
-  conflict: 'It has the identity of another message and other content.',
-  expired: 'The time it says it happened at is outside of what can be de-duplicated.',
-  undecodable: 'No message could be made of it.',
-  poison: 'It could not be read on any rung.',
-};
-
-const BADGES: Readonly<Record<QuarantineEntry['state'], Badge>> = {
-  held: { label: 'held', tone: 'wait' },
-  released: { label: 'released', tone: 'ok' },
-  discarded: { label: 'discarded', tone: 'plain' },
+const DID: Readonly<Record<Action, string>> = {
+  discard: 'Discarded',
+  requeue: 'Will be read once more',
+  release: 'Released',
 };
 
 async function showList(deps: PageDeps, site: Site, by: Principal, query: ListQuery): Promise<Reply> {
-  const { state = 'held', cause, cursor, done } = query;
-  const { entries, next } = await quarantinePage(deps.pool, by, { state, cause, cursor, limit: PAGE });
+  const { state = 'held', cause, crash, cursor, done } = query;
+  const { entries, next } = await quarantinePage(deps.pool, by, { state, cause, crash, cursor, limit: PAGE });
   const now = deps.now();
-  const filters = { state: query.state, cause };
+  const filters = { state: query.state, cause, crash };
+  const decides = state === 'held' && entries.length > 0 && by.permissions.has('quarantine.decide');
   return site.show({ template: 'quarantine', title: 'Quarantine', part: 'quarantine' }, by, {
     rows: entries.map((entry) => summaryOf(entry, now)),
     states: STATES.map((one) => ({
@@ -141,65 +154,18 @@ async function showList(deps: PageDeps, site: Site, by: Principal, query: ListQu
     })),
     causes: CAUSES.map((name) => ({ name, selected: name === cause })),
     state: query.state,
+    crash: crash && {
+      hash: crash,
+      short: crash.slice(0, 12),
+      without: address('/quarantine', { ...filters, crash: undefined }),
+    },
+    bulk: crash !== undefined && decides && { rungs: rungsOf(deps, 'mail') },
     newest: cursor !== undefined && address('/quarantine', filters),
     older: next !== null && address('/quarantine', { ...filters, cursor: next }),
     held: state === 'held',
-    narrowed: cause !== undefined,
-    done: done && { did: DID[done] },
-  });
-}
-
-function summaryOf(entry: QuarantineEntry, now: number) {
-  return {
-    id: quarantineId(entry.number),
-    href: `/quarantine/${quarantineId(entry.number)}`,
-    kind: kindLabel(entry.kind),
-    cause: entry.cause,
-    why: entry.reason ?? WHY[entry.cause],
-    badge: BADGES[entry.state],
-    of: entry.of,
-    heading: entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`,
-    account: entry.account,
-    source: entry.source,
-    type: entry.type,
-    value: entry.value,
-    externalId: entry.externalId,
-    happened: entry.time,
-    peer: entry.peer,
-    count: entry.count,
-    several: entry.count > 1,
-    size: size(entry.size),
-    received: when(entry.received, now),
-    last: when(entry.lastAt, now),
-  };
-}
-
-/** Of the bytes as much as anybody reads on a page. */
-const PREVIEW = 16 * 1024;
-
-async function showEntry(
-  deps: PageDeps,
-  site: Site,
-  by: Principal,
-  number: number,
-  failed: Problem | null,
-): Promise<Reply> {
-  const entry = await findQuarantined(deps.pool, by.tenant.id, number);
-  const bytes = await quarantinedBytes(deps.pool, by.tenant.id, number);
-  if (!entry || !bytes) throw notFound('entry of the quarantine');
-  const held = entry.state === 'held' && by.permissions.has('quarantine.decide');
-  const id = quarantineId(number);
-  const page = { template: 'quarantined', title: id, part: 'quarantine', status: failed?.status ?? 200 } as const;
-  return site.show(page, by, {
-    ...summaryOf(entry, deps.now()),
-    ofHref: entry.of && `/messages/${entry.of}`,
-    poison: entry.cause === 'poison',
-    mayRelease: held && entry.cause !== 'poison',
-    mayRequeue: held && entry.cause === 'poison',
-    mayDiscard: held,
-    failed: failed?.detail,
-    preview: bytes.erased ? 'Its account was erased.' : bytes.raw.toString('utf8', 0, PREVIEW),
-    cut: bytes.raw.length > PREVIEW && size(PREVIEW),
-    rawHref: !bytes.erased && `/v1/quarantine/${id}/raw`,
+    narrowed: cause !== undefined || crash !== undefined,
+    done: done && {
+      did: query.of === undefined ? `${DID[done]}.` : `${DID[done]}: ${count(query.of, 'entry', 'entries')}.`,
+    },
   });
 }

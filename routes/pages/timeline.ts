@@ -57,8 +57,13 @@ function accepted({ message, standing }: ReadMessage, now: number): Dated {
 }
 
 function contentTry({ started, ended, rung, stage, outcome, reason, try: n }: ContentAttempt, now: number): Dated {
-  const tones = { processed: 'plain', failed: 'bad', interrupted: 'wait' } as const;
-  const words = { processed: 'Read', failed: 'Reading failed', interrupted: 'Reading was interrupted' } as const;
+  const tones = { processed: 'plain', failed: 'bad', interrupted: 'wait', not_tried: 'wait' } as const;
+  const words = {
+    processed: 'Read',
+    failed: 'Reading failed',
+    interrupted: 'Reading was interrupted',
+    not_tried: 'Not read: its like failed while it waited',
+  } as const;
   return dated(ended ?? started, now, {
     title: outcome === null ? 'Is being read' : words[outcome],
     tone: outcome === null ? 'wait' : tones[outcome],

@@ -58,7 +58,10 @@ export function startAmqpSources(deps: {
       const reason = deps.forbidden();
       if (reason !== null) throw new Unavailable(reason);
       await keep(entries);
-      for (const { tenant, source } of entries) metrics.undecodable.inc({ tenant: tenant.name, source: source.name });
+      for (const { tenant, source } of entries) {
+        metrics.undecodable.inc({ tenant: tenant.name, source: source.name });
+        metrics.quarantined.inc({ tenant: tenant.name, cause: 'undecodable' });
+      }
     },
     storing: async () =>
       deps.forbidden() === null &&

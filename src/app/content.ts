@@ -50,12 +50,13 @@ function afterEventInterruptions(place: LadderPlace): LadderPlace {
 const OF_HEADER: ReadonlySet<Stage | 'queued'> = new Set(['begun', 'headers', 'checks']);
 
 function outcomeOf(result: ParseResult, place: LadderPlace, ladder: Ladder): ParseOutcome {
-  if (result.ok) return { ok: true, view: result.view };
+  const child = result.child === null ? null : `pid ${result.child}`;
+  if (result.ok) return { ok: true, view: result.view, child };
   const { failure, stage: begun, leaf } = result;
   const stage = leaf === null ? begun : `${begun} of part ${leaf}`;
   // May quote content, and the database can't hold a NUL.
   const reason = `${failure}: ${result.reason.replaceAll('\0', '\ufffd')}`;
   if (failure === 'unavailable') return { ok: false, ours: true, stage, reason };
   const next = afterFailure(place, failure, { stage: begun, leaf }, ladder);
-  return { ok: false, ours: false, stage, reason, next, ofContent: !OF_HEADER.has(begun) };
+  return { ok: false, ours: false, stage, reason, next, ofContent: !OF_HEADER.has(begun), child };
 }

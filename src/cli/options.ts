@@ -34,4 +34,14 @@ export function timeOrAgo(now: () => number): (text: string) => string {
   };
 }
 
+/** A time as RFC 3339, or in how long: `30m`, `12h`, `7d`. As RFC 3339. */
+export function timeOrIn(now: () => number): (text: string) => string {
+  return (text) => {
+    const ahead = /^(\d{1,6})([smhd])$/.exec(text);
+    if (ahead) return new Date(now() + Number(ahead[1]) * (UNIT_MS[ahead[2] ?? ''] ?? 0)).toISOString();
+    if (/^\d{4}-\d\d-\d\dT/.test(text) && !Number.isNaN(Date.parse(text))) return text;
+    throw new InvalidArgumentError('It must be a time such as 2026-01-31T12:00:00Z, or in how long: 30m, 12h, 7d.');
+  };
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };

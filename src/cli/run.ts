@@ -9,6 +9,7 @@ import { addDeliveries } from './commands/deliveries.js';
 import { addErase } from './commands/erase.js';
 import { addExplain } from './commands/explain.js';
 import { addPull } from './commands/pull.js';
+import { addQuarantine } from './commands/quarantine.js';
 import { addRestore } from './commands/restore.js';
 import { addSendEvent } from './commands/send-event.js';
 import { addSendHook } from './commands/send-hook.js';
@@ -77,6 +78,7 @@ function addCommands(program: Command, context: Context): void {
   addExplain(program, context);
   addTargets(program, context);
   addDeliveries(program, context);
+  addQuarantine(program, context);
   addUser(program, context);
   addToken(program, context);
   addTenant(program, context);

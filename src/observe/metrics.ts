@@ -24,6 +24,7 @@ export interface Metrics {
   readonly acceptSeconds: Histogram;
   readonly refused: Counter<'ingress' | 'code'>;
   readonly undecodable: Counter<'tenant' | 'source'>;
+  readonly quarantined: Counter<'tenant' | 'cause'>;
   readonly attempts: Counter<'outcome'>;
   readonly deliveries: Counter<'tenant' | 'target' | 'result'>;
   readonly paused: Counter<'tenant' | 'target' | 'code'>;
@@ -62,6 +63,12 @@ export function createMetrics(readings: Readings): Metrics {
       labelNames: ['tenant', 'source'],
       registers,
     }),
+    quarantined: new Counter({
+      name: 'waybill_quarantined_total',
+      help: 'What went to the quarantine, by cause; the same again is counted again.',
+      labelNames: ['tenant', 'cause'],
+      registers,
+    }),
     attempts: new Counter({
       name: 'waybill_attempts_total',
       help: 'Tries to read content, by how they ended.',
@@ -88,7 +95,7 @@ export function createMetrics(readings: Readings): Metrics {
     }),
     retention: new Counter({
       name: 'waybill_retention_total',
-      help: 'What retention did: generations whose content was dropped, open messages moved on before, and faults found in what was dropped.',
+      help: 'What retention did: generations whose content was dropped, open messages moved on before, faults found in what was dropped, and entries of the quarantine dropped.',
       labelNames: ['what'],
       registers,
     }),

@@ -309,7 +309,8 @@ async function eraseQuarantined({ pool, tenant, account, source, pseudonym }: Jo
        erased as (
          update quarantine q set raw = '', meta = null, external_id = null, peer = '${ERASED}', account = $5,
            reason = case when q.reason is not null then '${ERASED}' end, erased_at = now(),
-           state = case when q.state = 'held' then 'discarded' else q.state end
+           state = case when q.state = 'held' then 'discarded' else q.state end,
+           decided_at = coalesce(q.decided_at, now())
          from page p where q.tenant = $1 and q.number = p.number and p.account = $3 and ($4::int is null or p.source = $4)
          returning q.number)
        select (select max(number) from page) as reached, (select count(*) from erased) as erased`,

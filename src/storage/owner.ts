@@ -483,12 +483,13 @@ async function quarantinePoison(client: PoolClient, held: Held, sequence: number
 async function endAttempts(client: PoolClient, attempts: readonly EndedAttempt[]): Promise<void> {
   if (attempts.length === 0) return;
   await client.query(
-    `update attempt a set ended_at = now(), outcome = i.outcome, reason = i.reason
-     from unnest($1::bigint[], $2::text[], $3::text[]) as i(id, outcome, reason) where a.id = i.id`,
+    `update attempt a set ended_at = now(), outcome = i.outcome, reason = i.reason, child = i.child
+     from unnest($1::bigint[], $2::text[], $3::text[], $4::text[]) as i(id, outcome, reason, child) where a.id = i.id`,
     [
       arrayOf(attempts.map((attempt) => attempt.id)),
       textArray(attempts.map((attempt) => attempt.outcome)),
       textArray(attempts.map((attempt) => attempt.reason)),
+      textArray(attempts.map((attempt) => attempt.child)),
     ],
   );
 }

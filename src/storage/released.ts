@@ -24,7 +24,8 @@ export async function beginRelease(pool: Pool, tenant: number, number: number): 
 export function markReleased(pool: Pool, tenant: number, number: number, who: string): Promise<void> {
   return inTransaction(pool, async (client) => {
     const { rowCount } = await client.query(
-      "update quarantine set state = 'released' where tenant = $1 and number = $2 and state = 'held'",
+      `update quarantine set state = 'released', decided_at = now()
+        where tenant = $1 and number = $2 and state = 'held'`,
       [tenant, number],
     );
     if (rowCount === 1) {

@@ -17,8 +17,14 @@ export interface ContentAttempt {
   readonly try: number;
   readonly started: Date;
   readonly ended: Date | null;
-  readonly outcome: 'processed' | 'failed' | 'interrupted' | null;
+  /** `not_tried`: its like failed while it waited for a child. */
+  readonly outcome: 'processed' | 'failed' | 'interrupted' | 'not_tried' | null;
   readonly reason: string | null;
+  /** Leaves that were left out for what they did before. */
+  readonly blamed: readonly number[];
+  /** Which process tried it, by its id, and in which child. */
+  readonly process: string;
+  readonly child: string | null;
 }
 
 /** Everything that is written down about a message beside itself. */
@@ -48,12 +54,19 @@ export async function storyOf(pool: Pool, tenant: number, place: Place): Promise
 /** No try covers more sequences than this. */
 const LARGEST_BATCH = 10_000;
 
-async function contentAttempts(pool: Pool, tenant: number, { channel, sequence }: Place): Promise<ContentAttempt[]> {
+/** The latest tries of a message, in order. */
+export async function contentAttempts(
+  pool: Pool,
+  tenant: number,
+  { channel, sequence }: Place,
+): Promise<ContentAttempt[]> {
   const { rows } = await pool.query<ContentAttempt>(
-    `select rung, stage, try, started_at as started, ended_at as ended, outcome, reason from attempt
-      where tenant = $1 and channel = $2 and first_sequence between $3 - ${LARGEST_BATCH} and $3
-        and last_sequence >= $3
-      order by id limit 200`,
+    `select rung, stage, try, started, ended, outcome, reason, blamed, process, child from (
+       select id, rung, stage, try, started_at as started, ended_at as ended, outcome, reason, blamed, process, child
+       from attempt where tenant = $1 and channel = $2 and first_sequence between $3 - ${LARGEST_BATCH} and $3
+         and last_sequence >= $3
+       order by id desc limit 200) a
+     order by id`,
     [tenant, channel, sequence],
   );
   return rows;

@@ -33,6 +33,14 @@ describe('wrong usage ends with 2', () => {
     [['token', 'create', 'ci', '--permission', 'everything'], 'there are events.send, hooks.send,'],
     [['targets', 'recover', 'erp', '--since', 'yesterday'], 'It must be a time such as'],
     [['pull', 'archive', '--keep', '--follow'], 'cannot be used with option'],
+    [['quarantine', 'requeue'], 'Say which: ids such as q-12, or --crash.'],
+    [['quarantine', 'discard', 'q-1', '--crash', 'ab'.repeat(32)], 'Give either ids or --crash.'],
+    [['quarantine', 'release', '--crash', 'q-1'], 'It must be the 64 hexadecimal digits'],
+    [['quarantine', 'requeue', 'q-1', '--rung', 'No 3'], 'It must be a rung, such as files or 6.'],
+    [['quarantine', 'delay', 'q-1'], "required option '--until <time>' not specified"],
+    [['quarantine', 'delay', 'q-1', '--until', 'tomorrow'], 'or in how long: 30m, 12h, 7d.'],
+    [['quarantine', '--state', 'lost'], 'Allowed choices are held, released, discarded.'],
+    [['quarantine', 'show'], "missing required argument 'id'"],
   ])('%j', async (argv, said) => {
     const { code, stdout, stderr } = await cli(server, argv, { env: { WAYBILL_TOKEN: '' } });
     expect(stderr).toContain(said);
@@ -67,6 +75,7 @@ it('help ends with 0 and goes to stdout', async () => {
     'explain',
     'targets',
     'deliveries',
+    'quarantine',
     'user',
     'token',
     'tenant',

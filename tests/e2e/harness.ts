@@ -14,11 +14,13 @@ import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
 import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
+import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
+import { EVERYTHING } from '../../src/content/features.js';
 import { makeSafe } from '../../src/content/html.js';
+import { DEFAULT_LADDER } from '../../src/content/index.js';
 import { MAIL_LIMITS } from '../../src/content/limits.js';
-import { read, readHtml, readPart } from '../../src/content/rungs/full.js';
-import type { RungTools } from '../../src/content/rungs/rung.js';
+import { type MailTools, readHtml, readMail, readPart } from '../../src/content/reader.js';
 import { messageId, type Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { createPerson, createSignIn } from '../../src/storage/access.js';
@@ -79,17 +81,27 @@ export async function startSite(): Promise<TestSite> {
     settings: { pollMs: 20 },
     contentOf: async (message) => eventView(message, undefined, 0),
     partOf: async (message, _, n) => {
-      const found = await readPart(Buffer.from(message.raw), n, RUNG);
+      const found = await readPart(Buffer.from(message.raw), n, TOOLS);
       return found ? { name: found.part.name, type: found.part.type, bytes: found.bytes } : undefined;
     },
     safeHtml: async (message) => {
-      const { html, pictures } = await readHtml(Buffer.from(message.raw), RUNG);
+      const { html, pictures } = await readHtml(Buffer.from(message.raw), TOOLS);
       return html === null ? null : makeSafe(html, pictures, 1_000_000);
     },
     wake: () => undefined,
     configurationChanged: async () => undefined,
     filters: async () => [],
     release: async () => 'not_held',
+    rungs: createRungViews(
+      {
+        async parse({ raw, rung, level }) {
+          const view = await readMail(Buffer.from(raw), { ...TOOLS, level });
+          return { ok: true, view: { ...view, rung }, tookMs: 0, child: null };
+        },
+      },
+      DEFAULT_LADDER,
+      () => null,
+    ),
     health: async () => ({ accepting: true, degraded: [] }),
     templates: `${ROOT}templates`,
     assets: `${ROOT}public`,
@@ -134,7 +146,7 @@ export async function startSite(): Promise<TestSite> {
     notices,
     linkFor,
     addMail: async (raw, account = 'invoices@example.com') => {
-      const view = await read(Buffer.from(raw), RUNG);
+      const view = await readMail(Buffer.from(raw), TOOLS);
       const place = await addMessage(pool, tenant, {
         source: sources.mail,
         kind: 'mail',
@@ -178,7 +190,7 @@ async function closeAll(server: WaybillServer, stopping: AbortController, db: Te
   await db.drop();
 }
 
-const RUNG: RungTools = { rung: 0, limits: MAIL_LIMITS, stage: () => undefined };
+const TOOLS: MailTools = { level: EVERYTHING, limits: MAIL_LIMITS, stage: () => undefined };
 
 /** Fails with what axe finds that is serious or critical. */
 export async function expectAccessible(page: Page): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
-import { addDelivery, addMessage, plan, quarantined } from '../routes/seed.js';
+import { addDelivery, addMessage, plan, quarantined, stand } from '../routes/seed.js';
 import { launchBrowser } from '../support/chromium.js';
 import { expectAccessible, startSite, type TestSite } from './harness.js';
 
@@ -122,6 +122,97 @@ test('an entry of the quarantine is looked at and discarded', async () => {
   expect(rows).toEqual([{ state: 'discarded' }]);
 });
 
+const BOMB = [
+  'From: "<b>Eve</b>" <eve@example.com>',
+  'Subject: =?utf-8?Q?<script>document.title=3D"taken"</script>?=',
+  'MIME-Version: 1.0',
+  'Content-Type: multipart/mixed; boundary=b',
+  '',
+  '--b',
+  'Content-Type: text/plain',
+  '',
+  'The text of it, <i>as written</i>.',
+  '--b',
+  'Content-Type: application/pdf; name="bill.pdf"',
+  'Content-Disposition: attachment',
+  '',
+  'x',
+  '--b--',
+  '',
+].join('\r\n');
+
+/** A mail that no rung could read, with the try that says why. */
+async function poison(crash: string): Promise<{ id: string; sequence: number }> {
+  const { pool, tenant, sources } = site;
+  const place = await addMessage(pool, tenant, { source: sources.mail, kind: 'mail', channel: 2, raw: BOMB });
+  await plan(pool, tenant, place, { mode: 'quarantine' });
+  await stand(pool, tenant, place, 'quarantined');
+  await pool.query(
+    `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, ended_at, outcome, reason)
+     values ($1, $2, $3, $3, 0, 'begun', 1, '7f6e4a52-0000-4000-8000-000000000003', now(), 'failed', 'file of part 2: crashed: <img src=x>')`,
+    [tenant.id, place.channel, place.sequence],
+  );
+  const number = await quarantined(pool, tenant, sources.mail, 'poison', place, { kind: 'mail', raw: BOMB, crash });
+  return { id: `q-${number}`, sequence: place.sequence };
+}
+
+async function standingOf(sequence: number) {
+  const { rows } = await site.pool.query(
+    `select state, rung, by_hand, ready_at > now() as later, reason from standing where channel = 2 and sequence = $1`,
+    [sequence],
+  );
+  return rows[0];
+}
+
+test('a poison mail is looked at rung by rung, and read again on one of them', async () => {
+  const { id, sequence } = await poison('ab'.repeat(32));
+  await open(`/quarantine/${id}`);
+  const tries = page.getByRole('group', { name: 'Tries of reading it' });
+  await tries.getByText('file of part 2: crashed: <img src=x>').waitFor();
+  await page.getByRole('link', { name: '6 files' }).focus();
+  await page.keyboard.press('Enter');
+  const view = page.getByRole('region', { name: 'On rung 6, files' });
+  await view.getByText('<script>document.title="taken"</script>').waitFor();
+  await view.getByText('The text of it, <i>as written</i>.').waitFor();
+  const diff = page.getByRole('region', { name: 'Different from rung 5, nested' });
+  expect(await diff.locator('del').allTextContents()).toContainEqual(expect.stringMatching(/^- 2 bill\.pdf/));
+  expect(await diff.locator('ins').allTextContents()).toContainEqual(expect.stringMatching(/^\+ 2 \(bill\.pdf/));
+  expect(await page.title()).not.toContain('taken');
+  expect(await page.locator('.reading img, .reading script').count()).toBe(0);
+  await page.getByRole('link', { name: '0 full' }).click();
+  await page.getByRole('heading', { name: 'Nothing is above it' }).waitFor();
+
+  await page.getByRole('combobox', { name: 'On rung' }).selectOption('6');
+  await page.getByRole('combobox', { name: 'When' }).selectOption('4');
+  await page.getByLabel('Because', { exact: true }).fill('the parser is mended');
+  await page.getByRole('button', { name: 'Read again' }).click();
+  await page.getByRole('status').filter({ hasText: 'Will be read once more.' }).waitFor();
+  const standing = { state: 'parked', rung: 6, by_hand: true, later: true, reason: 'the parser is mended' };
+  expect(await standingOf(sequence)).toEqual(standing);
+});
+
+test('a poison mail is released as it is', async () => {
+  const { id, sequence } = await poison('ac'.repeat(32));
+  await open(`/quarantine/${id}`);
+  await page.getByRole('button', { name: 'Release as it is' }).click();
+  await page.waitForURL(`**/messages/2-${sequence}`);
+  expect(await standingOf(sequence)).toMatchObject({ state: 'parked', rung: 10, by_hand: true });
+});
+
+test('all that fail as one another are decided about together', async () => {
+  const crash = 'ad'.repeat(32);
+  const [first, second, other] = [await poison(crash), await poison(crash), await poison('ae'.repeat(32))];
+  await open(`/quarantine/${first?.id}`);
+  await page.getByRole('link', { name: 'All like it' }).click();
+  await page.getByText('Only those that fail as one another').waitFor();
+  expect(await page.locator('.row').count()).toBe(2);
+  await page.getByRole('button', { name: 'Discard all' }).click();
+  await page.getByRole('status').filter({ hasText: 'Discarded: 2 entries.' }).waitFor();
+  expect((await standingOf(first?.sequence ?? 0)).state).toBe('closed');
+  expect((await standingOf(second?.sequence ?? 0)).state).toBe('closed');
+  expect((await standingOf(other?.sequence ?? 0)).state).toBe('quarantined');
+});
+
 test('people are added, get links, and are disabled', async () => {
   await open('/people');
   await page.getByLabel('Name').fill('dora');
@@ -191,6 +282,8 @@ describe('every page', () => {
       '/deliveries/1.crm.3-1',
       '/quarantine',
       `/quarantine/q-${held}`,
+      `/quarantine/${(await poison('af'.repeat(32))).id}?rung=6`,
+      `/quarantine?crash=${'af'.repeat(32)}`,
       '/overview',
       '/people',
       '/tokens',

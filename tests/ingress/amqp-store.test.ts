@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { contentOf, type Undecodable } from '../../src/channel/undecodable.js';
 import type { Tenant } from '../../src/message/tenant.js';
-import { discard, listQuarantine } from '../../src/storage/quarantine.js';
+import { decideQuarantined, listQuarantine } from '../../src/storage/quarantine.js';
 import { createHealthLog, sourceHealth } from '../../src/storage/source-health.js';
 import { createQuarantine } from '../../src/storage/undecodable.js';
 import { insertProcess, insertTenant, testSecret } from '../support/arrivals.js';
@@ -81,7 +81,7 @@ test('what no message could be made of is kept whole, and the same again raises 
   ]);
 
   // One that was thrown away stays so.
-  await discard(database.pool, of.tenant.id, 1, 'anna', null);
+  await decideQuarantined(database.pool, of.tenant.id, 1, 'anna', { action: 'discard', reason: null });
   await quarantine([entry(of, 'one')]);
   const again = await listQuarantine(database.pool, of.tenant.id, { state: 'discarded' }, 10, null);
   expect(again.entries).toMatchObject([{ number: 1, count: 3 }]);

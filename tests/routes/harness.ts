@@ -10,6 +10,9 @@ import { createServer, type WaybillServer } from '../../routes/server.js';
 import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
+import { createRungViews } from '../../src/app/rung-views.js';
+import type { ParseResult } from '../../src/content/content.js';
+import { DEFAULT_LADDER } from '../../src/content/index.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
@@ -52,6 +55,8 @@ export interface Api {
   health: Health;
   /** What the release port is to answer. */
   released: Place | 'not_held';
+  /** What reading a mail on a rung is to come to. */
+  parsed: (rung: number) => Promise<ParseResult>;
   /** `METHOD path-of-the-table` and status of everything that was answered. */
   readonly seen: Set<string>;
   call(method: string, path: string, ask?: Ask): Promise<Answer>;
@@ -69,7 +74,16 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   const other = await made(pool, 'other', 4);
   const admin = randomBytes(24).toString('base64url');
   const authentication = new Authentication({ pool, clock, random: randomBytes, admin: { token: admin, tenant } });
-  const state = { health: { accepting: true, degraded: [] } as Health, released: 'not_held' as Place | 'not_held' };
+  const state = {
+    health: { accepting: true, degraded: [] } as Health,
+    released: 'not_held' as Place | 'not_held',
+    parsed: async (rung: number): Promise<ParseResult> => ({
+      ok: true,
+      view: { ...EMPTY_VIEW, rung },
+      tookMs: 0,
+      child: 7,
+    }),
+  };
   const woken: string[] = [];
   const notices = new Notices();
   const metrics = new Registry();
@@ -98,6 +112,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     configurationChanged: async () => undefined,
     filters: async () => [],
     release: async () => state.released,
+    rungs: createRungViews({ parse: ({ rung }) => state.parsed(rung) }, DEFAULT_LADDER, () => null),
     health: async () => state.health,
     ...settings,
   };
@@ -177,6 +192,12 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     },
     set released(released) {
       state.released = released;
+    },
+    get parsed() {
+      return state.parsed;
+    },
+    set parsed(parsed) {
+      state.parsed = parsed;
     },
     async newTenant(name) {
       const tenant = await made(pool, name, 4);

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
 import type { Decider, Mode, Run } from '../../src/delivery/plan.js';
 import type { Place } from '../../src/message/id.js';
@@ -179,14 +179,26 @@ export async function quarantined(
   source: number,
   cause: 'conflict' | 'expired' | 'poison',
   of?: Place,
+  seed: { readonly kind?: 'mail' | 'event'; readonly raw?: string; readonly crash?: string } = {},
 ): Promise<number> {
   const { rows } = await pool.query<{ number: number }>(
     `with n as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined)
      insert into quarantine (tenant, number, cause, of_channel, of_sequence, source, kind, account, arrived_at, peer,
-       fingerprint, digest, sha256, raw, last_at)
-     select $1, quarantined, $2, $3, $4, $5, 'event', 'acme', now(), 'token ci', sha256($6), sha256($6), sha256($6), $6, now() from n
+       fingerprint, digest, sha256, raw, crash_hash, last_at)
+     select $1, quarantined, $2, $3, $4, $5, $7, 'acme', now(), 'token ci', sha256($8), sha256($6), sha256($6), $6,
+       decode($9, 'hex'), now() from n
      returning number`,
-    [tenant.id, cause, of?.channel ?? null, of?.sequence ?? null, source, Buffer.from(`{"n":${Math.random()}}`)],
+    [
+      tenant.id,
+      cause,
+      of?.channel ?? null,
+      of?.sequence ?? null,
+      source,
+      Buffer.from(seed.raw ?? `{"n":${Math.random()}}`),
+      seed.kind ?? 'event',
+      randomBytes(16),
+      seed.crash ?? null,
+    ],
   );
   return rows[0]?.number ?? 0;
 }

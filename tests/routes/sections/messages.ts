@@ -220,7 +220,16 @@ export function messages(get: () => Api): void {
     test('gives a part under a name that can break nothing', async () => {
       const api = get();
       const source = await addSource(api.pool, api.tenant, 'parts', 'mail');
-      const part = { n: 1, name: 'x', type: 'text/html', size: 4, sha256: '', inline: false, contentId: null };
+      const part = {
+        n: 1,
+        path: '1',
+        name: 'x',
+        type: 'text/html',
+        size: 4,
+        sha256: '',
+        inline: false,
+        contentId: null,
+      };
       const place = await addMessage(api.pool, api.tenant, {
         source,
         kind: 'mail',

@@ -25,6 +25,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'post /v1/targets/:name/pause': {},
   'post /v1/targets/:name/recover': { since: '2020-01-01T00:00:00Z' },
   'post /v1/quarantine/:id/discard': {},
+  'post /v1/quarantine/:id/requeue': {},
   'post /v1/quarantine/:id/delay': { until: new Date(Date.now() + 3_600_000).toISOString() },
   'put /v1/users/:name': { role: 'viewer' },
 };
@@ -187,7 +188,7 @@ async function fill(api: Api): Promise<Filled> {
   const { pool, tenant } = api;
   const source = await addSource(pool, tenant, 'shared', 'mail');
   const target = await addTarget(pool, tenant, 'shared');
-  const part = { n: 1, name: 'x', type: 'text/plain', size: 4, sha256: '', inline: false, contentId: null };
+  const part = { n: 1, path: '1', name: 'x', type: 'text/plain', size: 4, sha256: '', inline: false, contentId: null };
   const view = { ...EMPTY_VIEW, parts: [part] };
   const place = await addMessage(pool, tenant, { source, account: 'isolated-account', channel: 3, kind: 'mail', view });
   const number = await plan(pool, tenant, place, { targets: [[target, 1, 'later']] });
@@ -205,7 +206,12 @@ function pathTo(route: Route, { message, delivery, quarantine }: Filled): string
     : route.path.startsWith('/v1/quarantine')
       ? quarantine
       : message;
-  return route.path.replace(':id', id).replace(':name', 'shared').replace(':n', '1').replace(':version', '1');
+  return route.path
+    .replace(':id', id)
+    .replace(':name', 'shared')
+    .replace(':n', '1')
+    .replace(':version', '1')
+    .replace(':rung', '0');
 }
 
 async function everythingOf({ pool, tenant }: Api): Promise<string> {
