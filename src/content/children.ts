@@ -89,7 +89,7 @@ interface Job {
   readonly n: number;
   readonly timeMs: number;
   readonly maxAnswerBytes: number;
-  answered(answer: Answer, tookMs: number): void;
+  answered(answer: Answer, tookMs: number, child: number | null): void;
   failed(failure: Failure): void;
   closed(): void;
 }
@@ -100,6 +100,8 @@ const TICK_MS = 25;
 const START_MS = 30_000;
 /** After so many failed starts in a row, messages no longer wait for the next. */
 const MANY_FAILED_STARTS = 3;
+/** Of its memory: between two looks it may take as much again as that leaves. */
+const END_AT = 0.9;
 /** Of its memory: a child that holds more after its answer is replaced. Fresh, it holds two fifths. */
 const RETIRE_AT = 0.65;
 /** A try may take so many times its processor time until it is ended all the same. */
@@ -152,10 +154,11 @@ class Pool implements Content {
     return this.submit(
       suspect ? this.suspects : this.queue,
       { operation: 'parse', raw, level, n: rung, timeMs: this.limits.timeMs, maxAnswerBytes },
-      (answer, tookMs) => ({
+      (answer, tookMs, child) => ({
         ok: true,
         view: answer.json as View,
         tookMs,
+        child,
       }),
     );
   }
@@ -206,7 +209,7 @@ class Pool implements Content {
   private submit<T>(
     queue: Job[],
     request: Omit<Job, 'answered' | 'failed' | 'closed'>,
-    success: (answer: Answer, tookMs: number) => T,
+    success: (answer: Answer, tookMs: number, child: number | null) => T,
   ): Promise<T | Failure> {
     return new Promise((resolve, reject) => {
       if (this.closing !== null) {
@@ -219,7 +222,7 @@ class Pool implements Content {
       }
       queue.push({
         ...request,
-        answered: (answer, tookMs) => resolve(success(answer, tookMs)),
+        answered: (answer, tookMs, child) => resolve(success(answer, tookMs, child)),
         failed: resolve,
         closed: () => reject(new ContentClosed()),
       });
@@ -304,17 +307,17 @@ class Pool implements Content {
   private settle(job: Job, answer: Answer, child: WarmChild, tookMs: number): void {
     switch (answer.kind) {
       case 'done':
-        job.answered(answer, tookMs);
+        job.answered(answer, tookMs, child.pid);
         return;
       case 'refused':
-        job.failed(failure('refused', child.trace(), reasonIn(answer)));
+        job.failed(failure('refused', child, reasonIn(answer)));
         return;
       case 'failed':
         this.options.log.warn({ pid: child.pid, ...child.trace() }, 'a parser failed on a message');
-        job.failed(failure('crashed', child.trace(), reasonIn(answer)));
+        job.failed(failure('crashed', child, reasonIn(answer)));
         return;
       case 'too_large':
-        job.failed(failure('output_too_large', child.trace(), `its answer has more than ${job.maxAnswerBytes} bytes`));
+        job.failed(failure('output_too_large', child, `its answer has more than ${job.maxAnswerBytes} bytes`));
         return;
       case 'ready':
         return;
@@ -354,7 +357,7 @@ class Pool implements Content {
   private blame(job: Job, pid: number | null, kind: FailureKind, end: ChildEnd): void {
     const { trace, how } = end;
     this.options.log.warn({ pid, failure: kind, how, ...trace }, 'a content child died of a message');
-    job.failed(failure(kind, trace, this.reasonFor(kind, how, job)));
+    job.failed({ ...failureAt(kind, trace, this.reasonFor(kind, how, job)), child: pid });
   }
 
   private reasonFor(kind: FailureKind, how: string, job: Job): string {
@@ -436,7 +439,8 @@ class Pool implements Content {
     } else if (state.is === 'busy' && state.killed === null) {
       state.waitedMs += step;
       if (spentMs(state) > state.job.timeMs) this.endTry(place, 'killed_time');
-      else if ((state.child.residentBytes() ?? 0) > this.limits.memoryBytes) this.endTry(place, 'killed_memory');
+      else if ((state.child.residentBytes() ?? 0) > this.limits.memoryBytes * END_AT)
+        this.endTry(place, 'killed_memory');
     }
   }
 
@@ -470,12 +474,16 @@ function spentMs(state: Extract<PlaceState, { is: 'busy' }>): number {
   return Math.max(cpu - state.cpuBefore, state.waitedMs / MOST_WAITING);
 }
 
-function failure(kind: FailureKind, { stage, leaf }: Trace, reason: string): Failure {
-  return { ok: false, failure: kind, stage, leaf: leaf === 0 ? null : leaf, reason };
+function failure(kind: FailureKind, child: WarmChild, reason: string): Failure {
+  return { ...failureAt(kind, child.trace(), reason), child: child.pid };
+}
+
+function failureAt(kind: FailureKind, { stage, leaf }: Trace, reason: string): Failure {
+  return { ok: false, failure: kind, stage, leaf: leaf === 0 ? null : leaf, reason, child: null };
 }
 
 function unavailable(reason: string): Failure {
-  return { ok: false, failure: 'unavailable', stage: 'queued', leaf: null, reason };
+  return { ok: false, failure: 'unavailable', stage: 'queued', leaf: null, reason, child: null };
 }
 
 function reasonIn(answer: Answer): string {

@@ -64,9 +64,13 @@ export interface Failure {
   readonly leaf: number | null;
   /** A sentence for people. May quote content: not for logs. */
   readonly reason: string;
+  /** Process id of the child that had it. */
+  readonly child: number | null;
 }
 
-export type ParseResult = { readonly ok: true; readonly view: View; readonly tookMs: number } | Failure;
+export type ParseResult =
+  | { readonly ok: true; readonly view: View; readonly tookMs: number; readonly child: number | null }
+  | Failure;
 export type PartResult = { readonly ok: true; readonly part: Part; readonly bytes: Buffer } | Failure;
 export type HtmlResult =
   | {

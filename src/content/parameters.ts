@@ -1,5 +1,5 @@
 import { decoderFor, guessText } from './charset.js';
-import { hexAt } from './transfer.js';
+import { hexAt } from './hex.js';
 import { decodeWords } from './words.js';
 
 /** A field such as Content-Type: `text/plain; charset="utf-8"`. Names and value in lower case, parameters as written. */

@@ -121,6 +121,8 @@ export interface EndedAttempt {
   /** `not_tried`: its like failed while it waited. */
   readonly outcome: 'processed' | 'failed' | 'interrupted' | 'not_tried';
   readonly reason: string | null;
+  /** The child that tried it. */
+  readonly child: string | null;
 }
 
 /** What became of the deliveries a plan sent at once: all delivered but these, which wait from now on. */

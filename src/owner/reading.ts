@@ -157,6 +157,7 @@ async function tryAfterTwin(
   { tenant, raw }: StoredMessage,
   { crashHash, place }: BegunAttempt,
 ): Promise<ParseOutcome | 'not_tried'> {
+  // No turn of the event loop lies between the last look and its own try.
   for (let twin = crashes.twinEnded(tenant, crashHash); twin; twin = crashes.twinEnded(tenant, crashHash)) await twin;
   if (isFurtherDown(furtherDown(place, crashes.placeOf(tenant, crashHash)), place)) return 'not_tried';
   return parseMail({ content, crashes }, { tenant, raw }, { crashHash, place }, false);
@@ -188,7 +189,7 @@ export function isFurtherDown(one: LadderPlace, other: LadderPlace): boolean {
 }
 
 function notTried(message: StoredMessage, { id }: BegunAttempt, place: LadderPlace): Reading {
-  const attempt = { id, outcome: 'not_tried', reason: null } as const;
+  const attempt = { id, outcome: 'not_tried', reason: null, child: null } as const;
   return parked(message, place, 'a message with the same content failed before', attempt);
 }
 
@@ -198,12 +199,17 @@ function parked(message: StoredMessage, place: LadderPlace, reason: string, atte
 
 function concluded(message: StoredMessage, outcome: ParseOutcome, { id, place }: BegunAttempt): Reading {
   if (outcome.ok)
-    return { message, read: 'yes', view: outcome.view, attempt: { id, outcome: 'processed', reason: null } };
+    return {
+      message,
+      read: 'yes',
+      view: outcome.view,
+      attempt: { id, outcome: 'processed', reason: null, child: outcome.child },
+    };
   return parked(message, outcome.ours ? place : outcome.next, outcome.reason, failedAttempt(id, outcome));
 }
 
 export function failedAttempt(id: number, outcome: Extract<ParseOutcome, { ok: false }>): EndedAttempt {
-  return { id, outcome: 'failed', reason: reasonOf(outcome) };
+  return { id, outcome: 'failed', reason: reasonOf(outcome), child: outcome.ours ? null : outcome.child };
 }
 
 export function reasonOf({ stage, reason }: Extract<ParseOutcome, { ok: false }>): string {

@@ -142,7 +142,7 @@ export interface ContentPort {
 }
 
 export type ParseOutcome =
-  | { readonly ok: true; readonly view: View }
+  | { readonly ok: true; readonly view: View; readonly child: string | null }
   /** The surroundings failed, not the message. */
   | { readonly ok: false; readonly ours: true; readonly stage: string; readonly reason: string }
   /** `next`: where it is to be tried now. */
@@ -154,4 +154,6 @@ export type ParseOutcome =
       readonly next: LadderPlace;
       /** It failed by what its likes have, too (`crashHash`). */
       readonly ofContent: boolean;
+      /** The process that tried it. */
+      readonly child: string | null;
     };

@@ -34,6 +34,8 @@ export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequenc
   if (!found) return poison(state, parked, 'its content is no longer kept', []);
   const { message } = found;
   const crashHash = message.kind === 'mail' ? content.crashHash(message.raw) : null;
+  const twinOf = () => (crashHash === null ? null : crashes.twinEnded(message.tenant, crashHash));
+  for (let twin = twinOf(); twin; twin = twinOf()) await twin;
   const known = crashHash === null || parked.byHand ? null : crashes.placeOf(message.tenant, crashHash);
   const own = content.afterInterruptions(message.kind, parked.place);
   const place = known === null ? own : furtherDown(own, known);
@@ -54,7 +56,7 @@ export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequenc
   ]);
   const outcome: ParseOutcome =
     crashHash === null
-      ? { ok: true, view: content.inPlace(message, undefined, place.rung) }
+      ? { ok: true, view: content.inPlace(message, undefined, place.rung), child: null }
       : await parseMail(deps, message, { crashHash, place }, true);
   return concludeSuspect(deps, state, { message, parked: { ...parked, place }, outcome, attempt });
 }
@@ -81,13 +83,15 @@ export async function concludeSuspect(
 ): Promise<Resolved | null> {
   const { outcome, parked, message, attempt } = tried;
   if (outcome === 'not_tried') {
-    if (attempt !== null) await deps.store.endAttempts(state.held, [{ id: attempt, outcome, reason: null }]);
+    if (attempt !== null)
+      await deps.store.endAttempts(state.held, [{ id: attempt, outcome, reason: null, child: null }]);
     return null;
   }
   if (outcome.ok) {
     const ready = readyOf(message, outcome.view, deps.directory(), deps.canonical);
     const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
-    const attempts: EndedAttempt[] = attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null }];
+    const attempts: EndedAttempt[] =
+      attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null, child: outcome.child }];
     return { state, item, attempts, poison: [] };
   }
   const ended = attempt === null ? [] : [failedAttempt(attempt, outcome)];

@@ -5,7 +5,7 @@ import { DEFAULT_LADDER } from '../../src/content/index.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 
 type Parse = Content['parse'];
-const READ: ParseResult = { ok: true, view: EMPTY_VIEW, tookMs: 0 };
+const READ: ParseResult = { ok: true, child: null, view: EMPTY_VIEW, tookMs: 0 };
 const MAIL = { kind: 'mail', raw: Buffer.from('Subject: x\r\n\r\n'), meta: null, source: 1 } as const;
 
 function viewsOf(parse: Parse, ladder = DEFAULT_LADDER) {

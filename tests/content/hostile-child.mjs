@@ -1,6 +1,6 @@
 /*
  * A child that does, where everything is read, what the message's body tells it, to see what the pool makes of it.
- * Where less is read it is as good as the real one.
+ * Where less is read it is as good as the real one, unless the message says `always`.
  */
 import { writeSync } from 'node:fs';
 import { makeSafe } from '../../dist/src/content/html.js';
@@ -53,7 +53,8 @@ const DEEDS = {
 };
 
 async function obey(raw, tools) {
-  const [deed = '', stage = 'body', leaf = '0'] = raw.toString().trim().split(' ');
+  // What comes as a whole mail has it in its body.
+  const [deed = '', stage = 'body', leaf = '0'] = raw.toString().split('\r\n\r\n').at(-1).trim().split(' ');
   tools.stage(stage, Number(leaf));
   const extra = await DEEDS[deed]?.();
   return { pid: process.pid, deed, ...extra };
@@ -61,7 +62,7 @@ async function obey(raw, tools) {
 
 await serve(
   {
-    mail: (raw, tools) => (tools.level.reader === 'whole' ? obey : readMail)(raw, tools),
+    mail: (raw, tools) => (tools.level.reader === 'whole' || raw.includes('always') ? obey : readMail)(raw, tools),
     part: async () => null,
     html: async (raw) => makeSafe(raw.toString(), new Map(), 0),
   },

@@ -1,9 +1,12 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createContentPort } from '../../src/app/content.js';
 import { type Accepter, createAccepter } from '../../src/channel/accept.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { crashHash } from '../../src/content/crash-hash.js';
+import { DEFAULT_LADDER } from '../../src/content/index.js';
+import { MOST_DEATHS } from '../../src/content/ladder.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Outgoing, SendResult } from '../../src/message/delivery.js';
@@ -17,6 +20,7 @@ import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
+import { HOSTILE, poolOf } from '../content/pool.js';
 import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
@@ -67,6 +71,8 @@ interface Script {
   /** What a target answers to a delivery; without it everything is delivered. */
   readonly answer?: (target: string, outgoing: Outgoing) => SendResult | Promise<SendResult>;
   readonly parse?: ContentPort['parse'];
+  /** Reading by real children, instead of `parse`. */
+  readonly port?: ContentPort;
   /** What is known of mails from before. */
   readonly crashes?: readonly Crash[];
   readonly route?: (account: string) => string[];
@@ -90,6 +96,7 @@ function failed(place: LadderPlace, reason = 'killed'): ParseOutcome {
     reason,
     next: { ...lower(place), deaths: place.deaths + 1 },
     ofContent: true,
+    child: null,
   };
 }
 
@@ -114,11 +121,11 @@ async function startProcess(script: Script = {}): Promise<Process> {
     targetNamed: (_tenant, name) => targets.find((target) => target.name === name),
     targets: () => targets,
   };
-  const content: ContentPort = {
+  const content: ContentPort = script.port ?? {
     slots: 2,
     parsedOf: () => undefined,
     inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()) }),
-    parse: script.parse ?? (async () => ({ ok: true, view: EMPTY_VIEW })),
+    parse: script.parse ?? (async () => ({ ok: true, child: null, view: EMPTY_VIEW })),
     tryMs: 1_000,
     crashHash,
     afterInterruptions: (_kind, place) => (place.interruptions > 2 ? lower(place) : place),
@@ -271,6 +278,54 @@ const plansOpen = async () => (await database.pool.query('select from plan where
 const deliveries = async (state: string) =>
   (await database.pool.query('select from delivery where state = $1', [state])).rowCount;
 
+/** Reads as Waybill does, by children that do what a mail's body tells them. */
+async function hostilePort(): Promise<ContentPort> {
+  const limits = { timeMs: 500 };
+  const children = await poolOf({ children: 1, entry: HOSTILE, limits });
+  return createContentPort(children, DEFAULT_LADDER, 1, limits.timeMs);
+}
+
+describe('the owner with real children', () => {
+  it('gives up a mail that kills every child after six of them, and goes on with the next', async () => {
+    const process = await startProcess({ port: await hostilePort() });
+    await process.accepter.accept([mail('bomb', 'exit begun 0 always'), mail('next', 'nothing')]);
+    await until(() => process.sent.length === 1, 'the next');
+    await until(async () => (await poisoned()).length === 1, 'the bomb to be in quarantine', 60_000);
+    const { rows } = await database.pool.query<{ rung: number; outcome: string }>(
+      'select rung, outcome from attempt where first_sequence = 1 order by id',
+    );
+    expect(rows.length).toBeLessThanOrEqual(MOST_DEATHS);
+    expect(rows.every(({ outcome }) => outcome === 'failed')).toBe(true);
+    expect(rows.map(({ rung }) => rung)).toEqual(rows.map(({ rung }) => rung).sort((a, b) => a - b));
+    expect((await poisoned())[0]).toEqual({ raw: mail('bomb', 'exit begun 0 always').raw });
+  });
+
+  it('loses one child to fifty copies of a mail that only its first rung can not stand', async () => {
+    const process = await startProcess({ port: await hostilePort() });
+    await process.accepter.accept(Array.from({ length: 50 }, (_, i) => mail(`copy ${i}`, 'segfault structure 0')));
+    await until(() => process.sent.length === 50, 'all copies');
+    const { rows } = await database.pool.query("select count(*)::int as deaths from attempt where outcome = 'failed'");
+    expect(rows).toEqual([{ deaths: 1 }]);
+    expect(process.sent.every(({ rung }) => rung === DEFAULT_LADDER.indexOf('headers'))).toBe(true);
+  });
+
+  it('delivers without the part that its parser dies of, and says so', async () => {
+    const process = await startProcess({ port: await hostilePort() });
+    // The deed is done while part 2 is looked into; of the real reader's view below it that part is missing.
+    await process.accepter.accept([mail('wrapped', 'abort tnef 2')]);
+    await until(() => process.sent.length === 1, 'it to be sent');
+    const { rows } = await database.pool.query('select rung, blamed, outcome from attempt order by id');
+    expect(rows).toMatchObject([
+      { rung: 0, blamed: [], outcome: 'failed' },
+      { rung: DEFAULT_LADDER.indexOf('blamed'), blamed: [2] },
+      ...rows.slice(2),
+    ]);
+  });
+});
+
+const poisoned = async () =>
+  (await database.pool.query<{ raw: Buffer }>("select raw from quarantine where cause = 'poison'")).rows;
+
 describe('the owner', () => {
   it('sends every message once, in order, and writes its outcome', async () => {
     const process = await startProcess();
@@ -422,7 +477,7 @@ describe('the owner', () => {
       parse: async (raw, place) =>
         Buffer.from(raw).includes('bomb') && place.rung === 0
           ? failed(place)
-          : { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } },
+          : { ok: true, child: null, view: { ...EMPTY_VIEW, rung: place.rung } },
     });
     await process.accepter.accept([mail('one'), mail('two', 'bomb'), mail('three')]);
     await until(() => process.sent.length === 3, 'all three');
@@ -448,12 +503,12 @@ describe('the owner', () => {
           ? new Promise((resolve) => {
               release = resolve;
             })
-          : Promise.resolve({ ok: true, view: EMPTY_VIEW }),
+          : Promise.resolve({ ok: true, child: null, view: EMPTY_VIEW }),
     });
     await process.accepter.accept([mail('one', 'slow'), mail('two')]);
     await until(() => process.sent.length === 1, 'the second');
     expect(process.sent[0]?.sequence).toBe(2);
-    release({ ok: true, view: EMPTY_VIEW });
+    release({ ok: true, child: null, view: EMPTY_VIEW });
     await until(() => process.sent.length === 2, 'the first');
     expect(process.sent[1]).toMatchObject({ sequence: 1, late: true, number: 2 });
   });
@@ -463,7 +518,7 @@ describe('the owner', () => {
     const process = await startProcess({
       parse: async (raw, place) => {
         tried.push([Buffer.from(raw).toString().split('\r\n')[0] as string, place.rung]);
-        return place.rung === 0 ? failed(place) : { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } };
+        return place.rung === 0 ? failed(place) : { ok: true, child: null, view: { ...EMPTY_VIEW, rung: place.rung } };
       },
     });
     await process.accepter.accept(['one', 'two', 'three', 'four'].map((id) => mail(id, 'bomb')));
@@ -487,7 +542,7 @@ describe('the owner', () => {
       crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw), place, reason: 'body: killed' }],
       parse: async (_raw, { rung }) => {
         rungs.push(rung);
-        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+        return { ok: true, child: null, view: { ...EMPTY_VIEW, rung } };
       },
     });
     await process.accepter.accept([bomb, mail('two')]);
@@ -551,7 +606,7 @@ describe('the owner', () => {
     const next = await startProcess({
       parse: async (_raw, { rung }) => {
         rungs.push(rung);
-        return { ok: true, view: { ...EMPTY_VIEW, rung } };
+        return { ok: true, child: null, view: { ...EMPTY_VIEW, rung } };
       },
     });
     await until(() => next.sent.length === 1, 'the message');
@@ -852,7 +907,7 @@ describe('several owners', () => {
       parse: async (_, place) => {
         if (place.rung === 0) return failed(place);
         fail = true;
-        return { ok: true, view: { ...EMPTY_VIEW, rung: place.rung } };
+        return { ok: true, child: null, view: { ...EMPTY_VIEW, rung: place.rung } };
       },
       store: (store) => ({
         ...store,

@@ -60,6 +60,7 @@ const failed = (place: LadderPlace): ParseOutcome => ({
   ...{ ok: false, ours: false, stage: 'body', reason: 'crashed: it died' },
   next: { ...place, rung: place.rung + 1, deaths: place.deaths + 1 },
   ofContent: true,
+  child: null,
 });
 const parkedAt = (rung: number, byHand: boolean): ParkedMessage => ({
   ...{ sequence: 3, version: 1, place: { ...TOP, rung }, byHand },

@@ -93,7 +93,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       slots: 1,
       parsedOf: () => undefined,
       inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString() || 'null') }),
-      parse: async (raw) => ({ ok: true, view: { ...EMPTY_VIEW, text: Buffer.from(raw).toString() } }),
+      parse: async (raw) => ({ ok: true, child: null, view: { ...EMPTY_VIEW, text: Buffer.from(raw).toString() } }),
       tryMs: 3_000,
       crashHash: () => Buffer.alloc(32),
       afterInterruptions: (_kind, place) => place,
