@@ -1,6 +1,6 @@
 import { type DestinationStream, pino } from 'pino';
 
-/** Beyond this many bytes the lines of a turn are written before it ends. */
+/** Beyond this many characters the lines of a turn are written before it ends. */
 const MOST_HELD = 8 * 1024;
 
 /**
@@ -8,19 +8,20 @@ const MOST_HELD = 8 * 1024;
  * thirty lines, each of which costs a system call. What ends the process in its tracks takes the lines of that turn along.
  */
 export function logLines(fd: number): DestinationStream {
-  const file = pino.destination({ dest: fd, sync: true, minLength: MOST_HELD });
-  let held = false;
-  const flush = () => {
-    held = false;
-    file.flushSync();
+  // Not its own buffer: to write that at once it has the disk flushed.
+  const file = pino.destination({ dest: fd, sync: true });
+  let held = '';
+  const write = () => {
+    const lines = held;
+    held = '';
+    if (lines !== '') file.write(lines);
   };
-  process.once('exit', flush);
+  process.once('exit', write);
   return {
     write(line) {
-      file.write(line);
-      if (held) return;
-      held = true;
-      setImmediate(flush);
+      if (held === '') setImmediate(write);
+      held += line;
+      if (held.length > MOST_HELD) write();
     },
   };
 }
