@@ -61,7 +61,7 @@ import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
-import { keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
+import { forgetCrash, keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
@@ -75,6 +75,8 @@ import { retain } from './storage/retention.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
+/** Each is a request to a child; the others have their links. */
+const MOST_INLINE_PARTS = 32;
 /** Mails that failed before, whose likes are recognised. */
 const MOST_CRASHES = 10_000;
 /** Below this share of free disk nothing is accepted any more, in percent. */
@@ -206,9 +208,12 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     tryMs,
     (tenant, source) => directory.current().schema(tenant, source),
   );
-  const crashes = createCrashes(await knownCrashes(work, MOST_CRASHES), (crash) => {
-    keepCrash(work, crash).catch((error: unknown) => log.warn({ err: error }, 'a crash was not written down'));
-  });
+  const unsaid = (error: unknown) => log.warn({ err: error }, 'what is known of a crash was not written down');
+  const crashes = createCrashes(
+    await knownCrashes(work, MOST_CRASHES),
+    (crash) => void keepCrash(work, crash).catch(unsaid),
+    (tenant, hash) => void forgetCrash(work, tenant, hash).catch(unsaid),
+  );
 
   const broker = settings.broker.url ? startBroker(settings.broker.url) : null;
   if (broker) running.onStop(() => broker.close());
@@ -454,8 +459,10 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
       return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
     },
-    safeHtml: async (message: StoredMessage) => {
-      const read = await content.safeHtml({ raw: message.raw });
+    safeHtml: async (message: StoredMessage, view: View) => {
+      const level = levelOf(settings.content.ladder, view);
+      if (level.reader !== 'whole' || level.without.has('html')) return null;
+      const read = await content.safeHtml({ raw: message.raw, level });
       return read.ok && read.html !== null ? { html: read.html, blocked: read.blocked } : null;
     },
     notices,
@@ -550,8 +557,8 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   ): Promise<Map<number, Uint8Array>> {
     const parts = new Map<number, Uint8Array>();
     const level = levelOf(settings.content.ladder, ready.view);
-    for (const { n, size } of ready.view.parts) {
-      if (size > INLINE_PART_BYTES) continue;
+    const small = ready.view.parts.filter(({ size }) => size <= INLINE_PART_BYTES).slice(0, MOST_INLINE_PARTS);
+    for (const { n } of small) {
       const read = await content.part({ raw: ready.message.raw, n, level });
       if (read.ok) parts.set(n, read.bytes);
     }

@@ -1,4 +1,5 @@
 import type { StoredMessage } from '../../src/message/message.js';
+import type { View } from '../../src/message/view.js';
 import type { DecisionDeps } from '../decisions.js';
 import type { MessageDeps } from '../messages.js';
 import type { PeopleDeps } from '../people.js';
@@ -13,7 +14,10 @@ interface PageOwnDeps {
   /** Directory of what is served under /assets. */
   readonly assets: string;
   /** A mail's HTML made safe to look at, and how much it would have fetched; null where it has none or can't be read. */
-  readonly safeHtml: (message: StoredMessage) => Promise<{ readonly html: string; readonly blocked: number } | null>;
+  readonly safeHtml: (
+    message: StoredMessage,
+    view: View,
+  ) => Promise<{ readonly html: string; readonly blocked: number } | null>;
 }
 
 export type PageDeps = PageOwnDeps &

@@ -66,8 +66,8 @@ export function messagePages(deps: PageDeps, site: Site): Route[] {
       params: messageParams,
       replies: { 200: { description: 'A document that may run and load nothing', type: 'text/html' } },
       handler: async ({ principal, params }: ApiRequest<{ id: Place }>) => {
-        const { message } = await readMessage(deps, caller(principal), params.id);
-        const body = frameDocument(message.kind === 'mail' ? await deps.safeHtml(message) : null);
+        const { message, view } = await readMessage(deps, caller(principal), params.id);
+        const body = frameDocument(message.kind === 'mail' && view ? await deps.safeHtml(message, view) : null);
         return { status: 200, type: 'text/html; charset=utf-8', body, headers: FRAME_HEADERS };
       },
     },

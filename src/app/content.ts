@@ -16,10 +16,11 @@ export function createContentPort(
   tryMs: number,
   schemaOf: (tenant: number, source: number) => SchemaCheck | null = () => null,
 ): ContentPort {
+  const how = JSON.stringify([ladder, tryMs]);
   return {
     slots,
     tryMs,
-    crashHash,
+    crashHash: (raw) => crashHash(raw, how),
     parsedOf: eventJson,
     inPlace: (message, parsed, rung): View =>
       eventView(message, parsed, rung, schemaOf(message.tenant, message.source)),

@@ -1,4 +1,4 @@
-import { isAscii } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { type Anatomy, bytesOf } from './anatomy.js';
 import { parseBody } from './bodies.js';
 import { guessText, isAsciiLabel, isKnownCharset } from './charset.js';
@@ -59,7 +59,10 @@ export class BodyTexts {
   private async decoded(leaf: Leaf, isBroken: boolean): Promise<string> {
     const { charset, type } = leaf;
     const bytes = bytesOf({ ...this.anatomy, broken: isBroken ? new Set([leaf]) : NONE }, leaf);
-    if (charset !== null && isKnownCharset(charset) && !isAsciiLabel(charset)) return parseBody(bytes, type, charset);
+    // What is the UTF-8 that it says it is needs nobody to make it out.
+    const isPlain = charset !== null && /^utf-?8$/i.test(charset) && isUtf8(bytes);
+    const isForeign = charset !== null && isKnownCharset(charset) && !isAsciiLabel(charset) && !isPlain;
+    if (isForeign) return parseBody(bytes, type, charset);
     if (charset !== null && isAsciiLabel(charset) && !isAscii(bytes)) {
       this.defects.add('charset_wrong', leaf.path, 'read as UTF-8, else as Windows-1252');
     }

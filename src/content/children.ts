@@ -164,8 +164,8 @@ class Pool implements Content {
   }
 
   part({ raw, n, level }: Parameters<Content['part']>[0]): Promise<PartResult> {
-    // A part's bytes are never more than the mail's, but for transfer encodings that grow, and none does.
-    const maxAnswerBytes = raw.length + ANSWER_ROOM;
+    // No transfer encoding grows; text in winmail.dat does, as UTF-8.
+    const maxAnswerBytes = 3 * raw.length + ANSWER_ROOM;
     const { timeMs } = this.limits;
     return this.submit(this.urgent, { operation: 'part', raw, level, n, timeMs, maxAnswerBytes }, (answer) => ({
       ok: true,
@@ -174,17 +174,15 @@ class Pool implements Content {
     }));
   }
 
-  safeHtml({ raw }: { raw: Uint8Array }): Promise<HtmlResult> {
+  safeHtml({ raw, level }: Parameters<Content['safeHtml']>[0]): Promise<HtmlResult> {
     const { timeMs, htmlBytes } = this.limits;
     const maxAnswerBytes = htmlBytes + ANSWER_ROOM;
-    return this.submit(
-      this.urgent,
-      { operation: 'html', raw, level: EVERYTHING, n: 0, timeMs, maxAnswerBytes },
-      (answer) => ({
-        ok: true,
-        ...(answer.json as { html: string | null; blocked: number }),
-      }),
-    );
+    // One that could not be read whole may kill again.
+    const queue = level === EVERYTHING ? this.urgent : this.suspects;
+    return this.submit(queue, { operation: 'html', raw, level, n: 0, timeMs, maxAnswerBytes }, (answer) => ({
+      ok: true,
+      ...(answer.json as { html: string | null; blocked: number }),
+    }));
   }
 
   children(): { state: ChildState; pid: number | null; isolated: boolean }[] {
@@ -393,7 +391,7 @@ class Pool implements Content {
     if (this.closing !== null) {
       place.state = { is: 'ended' };
       this.resolveWhenEmpty();
-    } else if (place.isolated && this.suspects.length === 0) {
+    } else if (place.isolated && rest === 0 && this.suspects.length === 0) {
       place.state = { is: 'asleep' };
     } else if (rest === 0) {
       this.spawn(place);
@@ -429,7 +427,9 @@ class Pool implements Content {
   private look(place: Place, now: number, step: number): void {
     const { state } = place;
     if (state.is === 'resting') {
-      if (now >= state.until) this.spawn(place);
+      if (now < state.until) return;
+      if (place.isolated && this.suspects.length === 0) place.state = { is: 'asleep' };
+      else this.spawn(place);
     } else if (state.is === 'starting') {
       state.spentMs += step;
       if (state.spentMs > START_MS) state.child.kill();

@@ -97,7 +97,7 @@ export interface Content {
   /** The nth part of a mail (`Part.n` of its view of that level) with its bytes. Goes before messages that wait. */
   part(job: { readonly raw: Uint8Array; readonly n: number; readonly level: Level }): Promise<PartResult>;
   /** The mail's HTML, made safe to look at. Goes before messages that wait. */
-  safeHtml(job: { readonly raw: Uint8Array }): Promise<HtmlResult>;
+  safeHtml(job: { readonly raw: Uint8Array; readonly level: Level }): Promise<HtmlResult>;
   /** Who serves at present. */
   children(): readonly { readonly state: ChildState; readonly pid: number | null; readonly isolated: boolean }[];
   /** Ends all children; what is under way rejects with ContentClosed. Resolves when they are gone. */

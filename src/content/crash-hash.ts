@@ -12,18 +12,25 @@ const TAB = 0x09;
 const NAMES = /^(?:content-|mime-version[ \t]*:)/i;
 /** The longest of those names that matter, in bytes. */
 const LONGEST_NAME = 32;
+/** Of a header, before the rest is hashed as it stands. */
+const MOST_FIELDS = 10_000;
+const MOST_BYTES = 1024 * 1024;
 
 /**
  * SHA-256 of what of a mail can kill a parser: its body, and the fields that say how the body is made. Two copies of one
- * mail to two people have the same. Linear.
+ * mail to two people have the same. `how`: the ladder and the limits it is read by. Linear.
  */
-export function crashHash(raw: Uint8Array): Buffer {
+export function crashHash(raw: Uint8Array, how: string): Buffer {
   const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
-  const sha = createHash('sha256').update(`waybill crash ${VERSION}\n`);
+  const sha = createHash('sha256').update(`waybill crash ${VERSION}\n${how}\n`);
   let at = 0;
-  while (at < bytes.length && !isBlankLine(bytes, at)) {
+  // What lies beyond is no header to the reader either.
+  for (let fields = 0; fields < MOST_FIELDS && at < MOST_BYTES; fields++) {
+    if (at >= bytes.length || isBlankLine(bytes, at)) break;
     const next = fieldEnd(bytes, at);
-    if (NAMES.test(bytes.toString('latin1', at, Math.min(next, at + LONGEST_NAME))))
+    const letter = (bytes[at] as number) | 0x20;
+    const may = letter === 0x63 || letter === 0x6d;
+    if (may && NAMES.test(bytes.toString('latin1', at, Math.min(next, at + LONGEST_NAME))))
       sha.update(bytes.subarray(at, next));
     at = next;
   }

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { stringify } from 'lossless-json';
 import type { ParsedJson } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
 import { type Defect, EMPTY_VIEW, type Rung, type View } from '../message/view.js';
@@ -47,7 +48,7 @@ function fitted(view: View, { data, misfits }: Fitting): View {
     defect(removed ? 'field_set_aside' : 'field_missing', `data${pointer}`, removed ? undefined : why),
   );
   const setAside = removed.map(({ pointer, why }) => {
-    const value = Buffer.from(JSON.stringify(follow(view.data, pointerSteps(pointer))) ?? '');
+    const value = Buffer.from(stringify(follow(view.data, pointerSteps(pointer))) ?? '');
     return setAsideBytes(value, `data${pointer}`, why);
   });
   const { data: _, ...rest } = view;
@@ -133,7 +134,7 @@ function bodyView(message: EventMessage, type: string | null): View {
   if (raw.length === 0) return EMPTY_VIEW;
   switch (formOf(type)) {
     case 'form':
-      return dataView(formData(raw), charsetDefects(raw));
+      return formView(raw);
     case 'json':
       return jsonView(message);
     case 'text': {
@@ -161,7 +162,7 @@ function textView(raw: Buffer): View {
   const defects = charsetDefects(raw);
   if (cut) defects.push(defect('too_large', 'text'));
   if (raw.includes(0)) defects.push(defect('nul', 'body'));
-  return { ...EMPTY_VIEW, text: cleanText(text), defects };
+  return { ...EMPTY_VIEW, text: cleanText(text), defects, unread: cut ? ['text'] : NONE };
 }
 
 const CODES = { json_malformed: 'json_malformed', json_too_deep: 'nesting_too_deep' } as const;
@@ -184,16 +185,28 @@ function formOf(type: string | null): 'form' | 'json' | 'text' | 'bytes' {
 /** How many fields of a form are read. */
 const MAX_FIELDS = 1_000;
 
+function formView(raw: Buffer): View {
+  const { data, cut } = formData(raw);
+  const defects = charsetDefects(raw);
+  if (!cut) return dataView(data, defects);
+  return {
+    ...dataView(data, [...defects, defect('too_large', 'data', 'only its first fields were read')]),
+    unread: ['data'],
+  };
+}
+
 /** A form's fields by name; or the JSON in its field `payload`, which is how GitHub and Slack send JSON as a form. */
-function formData(raw: Buffer): unknown {
+function formData(raw: Buffer): { readonly data: unknown; readonly cut: boolean } {
   const fields: [string, string][] = [];
+  let cut = false;
   for (const field of new URLSearchParams(raw.toString('utf8'))) {
-    if (fields.length === MAX_FIELDS) break;
+    cut = fields.length === MAX_FIELDS;
+    if (cut) break;
     fields.push(field);
   }
   const payload = Buffer.from(fields.find(([name]) => name === 'payload')?.[1] ?? '');
   const read = readJson(payload, 0, payload.length);
-  return read.ok ? read.json.value : Object.fromEntries(fields);
+  return { data: read.ok ? read.json.value : Object.fromEntries(fields), cut };
 }
 
 function charsetDefects(raw: Buffer): Defect[] {

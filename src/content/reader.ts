@@ -130,6 +130,7 @@ class WholeReader {
     const { text, html } = await this.readBodies();
     await this.readParts();
     this.noteTheRest();
+    for (const { code, where } of this.defects.list()) for (const field of lacking(code, where)) this.unread.add(field);
     const data = this.calendars.length + this.reports.length > 0;
     return {
       rung: 0,
@@ -170,6 +171,8 @@ class WholeReader {
       const why = this.whyLeftOut(leaf, role);
       if (why === null) await texts.add(leaf, !level.without.has('reflow'));
       else this.leaveOut(leaf, null, why, role);
+      // Outside of multipart/alternative each is shown in the other form, too.
+      if (why !== null && !leaf.alternative) for (const field of ['text', 'html'] as const) this.unread.add(field);
       this.accounted.add(leaf);
     }
     const { text, html, notMade } = texts.joined(!level.without.has('html_text'));
@@ -276,6 +279,30 @@ class WholeReader {
     }
   }
 }
+
+/** What a view may lack where there is such a defect. */
+function lacking(code: string, where: string): readonly ViewField[] {
+  switch (code) {
+    case 'header_too_long':
+    case 'too_many_parts':
+    case 'nesting_too_deep':
+      return where === 'header' ? ['headers', ...IN_BODY] : IN_BODY;
+    case 'too_many_addresses':
+      return ['headers'];
+    case 'too_large':
+      return where === 'text' ? ['text'] : where === 'html' ? ['html'] : IN_BODY;
+    case 'html_too_deep':
+      return ['text'];
+    case 'tnef_broken':
+      return ['parts', 'text'];
+    case 'calendar_broken':
+      return ['data'];
+    default:
+      return [];
+  }
+}
+
+const IN_BODY: readonly ViewField[] = ['text', 'html', 'parts', 'data'];
 
 /** What a view lacks where a leaf is left out, or not looked into. */
 const FIELDS_OF: Readonly<Record<Role, readonly ViewField[]>> = {

@@ -11,7 +11,8 @@ export interface Report {
   readonly recipients: readonly Readonly<Record<string, string>>[];
 }
 
-const MAX_RECIPIENTS = 1_000;
+/** How many recipients of a report are read. */
+export const MAX_RECIPIENTS = 1_000;
 const MAX_VALUE = 1_000;
 
 /** Reads the groups of fields of RFC 3464, 8098 and 5965: names in lower case, the first of equal names. Linear. */

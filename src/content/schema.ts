@@ -26,6 +26,7 @@ const MOST_MISFITS = 10;
 
 /** Throws an Error with a sentence where the schema itself is none. */
 export function compileSchema(schema: object): SchemaCheck {
+  refuseSlow(schema);
   const whole = validator(schema);
   const present = validator(withoutRequired(schema) as object);
   return (data) => {
@@ -33,8 +34,8 @@ export function compileSchema(schema: object): SchemaCheck {
     if (whole(plain(data))) return { data, misfits };
     const rest = new Rest(data);
     for (let n = 0; n < MOST_MISFITS; n++) {
-      if (present(plain(rest.data))) {
-        if (!whole(plain(rest.data))) misfits.push(rest.misfit(whole, false));
+      if (present(rest.plain)) {
+        if (!whole(rest.plain)) misfits.push(rest.misfit(whole, false));
         return { data: rest.data, misfits };
       }
       const misfit = rest.misfit(present, true);
@@ -73,14 +74,28 @@ const regExp = Object.assign(
   { code: 'linear' },
 );
 
+/** What takes more than linear time on some data, or is answered later, and so can't be asked of every message. */
+const SLOW: ReadonlySet<string> = new Set(['$async', '$dynamicRef', '$recursiveRef', '$ref', 'uniqueItems']);
+
+function refuseSlow(schema: unknown): void {
+  if (typeof schema !== 'object' || schema === null) return;
+  for (const [name, value] of Object.entries(schema)) {
+    if (SLOW.has(name)) throw new Error(`${name} can not be used here: checking it may take too long`);
+    refuseSlow(value);
+  }
+}
+
 /** Data from which one thing after another is taken out. */
 class Rest {
   readonly data: unknown;
+  /** The same with plain numbers, as validators take it. */
+  readonly plain: unknown;
   /** Of each list, where its elements stood at first: what is said of them names their place in the message. */
   private readonly places = new Map<unknown, number[]>();
 
   constructor(data: unknown) {
     this.data = this.copy(data);
+    this.plain = plain(data);
   }
 
   /** What a validator has just complained of; `removed` takes it out. */
@@ -91,7 +106,7 @@ class Rest {
     const extra = params.additionalProperty ?? params.unevaluatedProperty;
     const steps = [...pointerSteps(instancePath), ...(typeof extra === 'string' ? [extra] : [])];
     const pointer = this.placeOf(steps);
-    if (removed && steps.length > 0) this.remove(steps);
+    if (removed && steps.length > 0) for (const from of [this.data, this.plain]) this.remove(from, steps);
     return { pointer, why: message, removed };
   }
 
@@ -106,8 +121,8 @@ class Rest {
       .join('');
   }
 
-  private remove(steps: readonly string[]): void {
-    let at = this.data as Record<string, unknown>;
+  private remove(from: unknown, steps: readonly string[]): void {
+    let at = from as Record<string, unknown>;
     for (const step of steps.slice(0, -1)) at = at[step] as Record<string, unknown>;
     const last = steps.at(-1) as string;
     if (Array.isArray(at)) {

@@ -7,7 +7,7 @@ import { DefectList as Defects } from './defects.js';
 import { readFields } from './fields.js';
 import { firstText } from './first-text.js';
 import type { MailLimits } from './limits.js';
-import { type Report, readReport } from './report.js';
+import { MAX_RECIPIENTS, type Report, readReport } from './report.js';
 import type { Role } from './roles.js';
 import type { Leaf } from './scan.js';
 import { unwrapTnef } from './tnef.js';
@@ -50,7 +50,7 @@ export function unwrapped(role: Role, wrapping: Wrapping): Wrapped {
     case 'nested':
       return ofMail(wrapping);
     case 'report':
-      return { ...NOTHING, report: readReport(wrapping.leaf.type, wrapping.bytes, wrapping.limits) };
+      return { ...NOTHING, report: reportOf(wrapping) };
     case 'text':
     case 'html':
     case 'file':
@@ -71,6 +71,12 @@ function ofTnef({ leaf, bytes, room, defects }: Wrapping): Wrapped {
 }
 
 const TNEF_TEXT = { name: 'body.txt', type: 'text/plain', contentId: null };
+
+function reportOf({ leaf, bytes, limits, defects }: Wrapping): Report {
+  const report = readReport(leaf.type, bytes, limits);
+  if (report.recipients.length >= MAX_RECIPIENTS) defects.add('too_large', leaf.path, 'only its beginning is data');
+  return report;
+}
 
 function calendarOf({ leaf, bytes, defects }: Wrapping): Calendar | null {
   if (bytes.length > MAX_CALENDAR_BYTES) {
@@ -102,6 +108,10 @@ function ofMail(wrapping: Wrapping, depth = 1): Wrapped {
   const { subject, from, to, cc, date, messageId } = readFields(anatomy.head, own);
   const { text } = firstText(anatomy, limits, own);
   const files: WrappedPart[] = [];
+  const { restFrom, tooDeep, longHeads } = anatomy.structure;
+  if (restFrom !== null || anatomy.head.cut || longHeads.length > 0)
+    defects.add('too_many_parts', leaf.path, 'the others are in the part that wraps them');
+  if (tooDeep.length > 0) defects.add('nesting_too_deep', leaf.path, 'kept as the file it is');
   for (const { leaf: inner, role } of rolesOf(anatomy)) {
     if (role === 'text' || role === 'html') continue;
     if (files.length >= room) {

@@ -10,6 +10,8 @@ export interface Crashes {
   /** Where a mail of this hash is to be tried. */
   placeOf(tenant: number, hash: Buffer): LadderPlace;
   note(crash: Crash): void;
+  /** A person had one read further up, and it went well. */
+  forget(tenant: number, hash: Buffer): void;
   /** Resolves when no mail of this hash is being tried, or at once for one whose like went well. */
   twinEnded(tenant: number, hash: Buffer): Promise<void> | null;
   /** A mail of this hash is being tried until that settles; `true` says that it went well. */
@@ -29,8 +31,12 @@ export function furtherDown(one: LadderPlace, other: LadderPlace): LadderPlace {
 /** How many hashes of each sort are remembered. */
 const MOST = 10_000;
 
-/** `keep` writes one down; it may fail, and then the next process does not know of it. */
-export function createCrashes(known: readonly Crash[], keep: (crash: Crash) => void): Crashes {
+/** `keep` writes one down, `forgetOne` takes it back; either may fail, and then the next process does not know of it. */
+export function createCrashes(
+  known: readonly Crash[],
+  keep: (crash: Crash) => void,
+  forgetOne: (tenant: number, hash: Buffer) => void = () => undefined,
+): Crashes {
   const places = new Map<string, LadderPlace>();
   const harmless = new Map<string, true>();
   const underWay = new Map<string, Promise<void>>();
@@ -57,6 +63,10 @@ export function createCrashes(known: readonly Crash[], keep: (crash: Crash) => v
     note(crash) {
       know(crash);
       keep(crash);
+    },
+    forget(tenant, hash) {
+      places.delete(keyOf(tenant, hash));
+      forgetOne(tenant, hash);
     },
     twinEnded(tenant, hash) {
       const key = keyOf(tenant, hash);

@@ -129,7 +129,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   const handover = createHandover(settings.handoverBytes);
   const slots = createSlots(deps.content.slots);
   const resolved: Resolved[] = [];
-  const trying = new Map<string, Set<number>>();
+  /** Parked messages that are being tried or wait to be planned, of each channel as it is held now: one that begins anew has none. */
+  const trying = new WeakMap<ChannelState, Set<number>>();
   const dispatching = new Map<string, UnderWay>();
   const late = new Set<Promise<void>>();
   const beside = new Set<Promise<unknown>>();
@@ -213,10 +214,11 @@ export function createOwner(deps: OwnerDeps): Owner {
   });
 
   /** Whether a round, a try or a delivery of a channel has begun and not ended. */
-  function isUnderWay({ held }: ChannelState): boolean {
+  function isUnderWay(state: ChannelState): boolean {
+    const { held } = state;
     const key = channelKey(held.tenant, held.channel);
     if (inRound.running && inRound.keys.has(key)) return true;
-    if ((trying.get(key)?.size ?? 0) > 0) return true;
+    if ((trying.get(state)?.size ?? 0) > 0) return true;
     return deps
       .directory()
       .targets()
@@ -276,9 +278,10 @@ export function createOwner(deps: OwnerDeps): Owner {
       const rest = failures < 3 ? 0 : Math.min(1000 * 2 ** (failures - 3), 60_000);
       trouble.set(key, { until: clock.monotonic() + rest, failures });
       if (rest > 0) log.error({ channel: key, failures }, 'a channel can not go on; the others do');
-      trying.delete(key);
     }
     forgetResolved(resolved.splice(0));
+    // Their messages do not stand as parked.
+    toFollow.length = 0;
     if (!stopping) await bell.wait(settings.pollMs);
   }
 
@@ -339,7 +342,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   async function streamPlans(directory: OwnerDirectory): Promise<Made[]> {
     const batches = await takeRound();
     if (batches.length === 0) return [];
-    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state.held, taken, deps.content, deps.crashes));
+    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state, taken, deps.content, deps.crashes));
     const ids = await store.beginAttempts(wanted);
     return Promise.all(
       batches.map(async ({ state, taken }) => {
@@ -423,7 +426,11 @@ export function createOwner(deps: OwnerDeps): Owner {
       const outcome = await tried.running;
       const parked = { sequence, place: tried.place, version: 1, byHand: false };
       const ended = { message, parked, outcome, attempt: tried.attemptId };
-      const done = await concludeSuspect(suspectDeps, state, ended);
+      const done = await concludeSuspect(suspectDeps, state, ended).catch((error: unknown) => {
+        tryingOf(state).delete(sequence);
+        suspectBell.ring();
+        throw error;
+      });
       if (done) resolved.push(done);
       else tryingOf(state).delete(sequence);
       bell.ring();
@@ -432,15 +439,14 @@ export function createOwner(deps: OwnerDeps): Owner {
   }
 
   function tryingOf(state: ChannelState): Set<number> {
-    const key = channelKey(state.held.tenant, state.held.channel);
-    const set = trying.get(key) ?? new Set<number>();
-    trying.set(key, set);
+    const set = trying.get(state) ?? new Set<number>();
+    trying.set(state, set);
     return set;
   }
 
   /** Until it is written, a resolved message still stands as parked and must not be tried again. */
   function forgetResolved(late: readonly Resolved[]): void {
-    for (const each of late) tryingOf(each.state).delete(each.item.decided.sequence);
+    for (const { state, item } of late) tryingOf(state).delete(item.decided.sequence);
   }
 
   function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Made[] {
@@ -448,7 +454,12 @@ export function createOwner(deps: OwnerDeps): Owner {
       const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
       if (state !== each.state) return [];
       const drawing = { state, directory, how: atOnce.how(state, directory) };
-      const drawn = drawExtra(drawing, [each.item], { attempts: [...each.attempts], poison: [...each.poison] });
+      const resumed = [each.item.decided.sequence];
+      const drawn = drawExtra(drawing, [each.item], {
+        attempts: [...each.attempts],
+        poison: [...each.poison],
+        resumed,
+      });
       return [atOnce.make(drawn, directory)];
     });
   }
@@ -535,7 +546,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     while (!stopping) {
       await guarded('suspects', async () => {
         const held = reading().map((state) => state.held);
-        for (const place of await store.parked(held, 50)) await trySuspectAt(place);
+        for (const place of await store.parked(held, SUSPECTS_AT_ONCE)) await trySuspectAt(place);
       });
       await suspectBell.wait(settings.pollMs);
     }
@@ -640,6 +651,9 @@ const MAILS_A_ROUND_PER_SLOT = 16;
 
 /** Of each at least one message is read, however large. */
 const CHANNELS_A_ROUND = 128;
+
+/** Suspects of one look, tried one after another: tenants take turns from look to look. */
+const SUSPECTS_AT_ONCE = 4;
 
 /** Parked messages that may wait for the next round to plan them. */
 const MOST_RESOLVED = 16;

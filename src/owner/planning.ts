@@ -197,7 +197,7 @@ export function drawStream(
 export function drawExtra(
   drawing: Drawing,
   items: readonly Item[],
-  rest: Partial<Pick<NewPlan, 'attempts' | 'decisions' | 'cancelled' | 'poison'>>,
+  rest: Partial<Pick<NewPlan, 'attempts' | 'decisions' | 'cancelled' | 'resumed' | 'poison'>>,
 ): Drawn {
   return draw(drawing, items, { kind: 'extra', chain: null, ...rest });
 }
@@ -237,6 +237,7 @@ function draw(
       doneBatches: [],
       decisions: [],
       cancelled: [],
+      resumed: [],
       poison: [],
       ...rest,
     },

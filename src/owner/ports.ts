@@ -18,11 +18,11 @@ export class FencedOut extends Error {
   }
 }
 
-/** A person took a decision back while it was being planned: nothing was written; read and plan anew. */
+/** A decision was taken back, or a parked message settled, while it was being planned: nothing was written; read and plan anew. */
 export class DecisionMoved extends Error {
   override readonly name = 'DecisionMoved';
   constructor() {
-    super('a decision was taken back while it was being planned');
+    super('a decision was taken back, or a message settled, while it was being planned');
   }
 }
 
@@ -63,6 +63,8 @@ export interface NewPlan {
   readonly doneBatches: readonly number[];
   /** People's decisions it carries out, as they were read: one that has changed since undoes the whole writing. */
   readonly decisions: readonly Pick<DueDecision, 'sequence' | 'version' | 'targets'>[];
+  /** Messages it carries on that stand as parked: one that does so no longer undoes the whole writing. */
+  readonly resumed: readonly number[];
   readonly cancelled: readonly { readonly target: number; readonly epoch: number; readonly number: number }[];
   readonly poison: readonly number[];
 }
@@ -113,7 +115,6 @@ export interface Crash {
   readonly tenant: number;
   readonly hash: Buffer;
   readonly place: LadderPlace;
-  readonly reason: string;
 }
 
 export interface EndedAttempt {
@@ -269,5 +270,6 @@ export interface OwnerStore {
   /** One of them as it stands now; null when it is no longer parked. */
   parkedOne(held: Held, sequence: number): Promise<ParkedMessage | null>;
   /** Has it tried at another place from now on. */
-  park(held: Held, parked: Omit<ParkedMessage, 'version'>, reason: string): Promise<void>;
+  /** It is not tried for so many milliseconds. */
+  park(held: Held, parked: Omit<ParkedMessage, 'version'>, reason: string, restMs: number): Promise<void>;
 }

@@ -5,7 +5,7 @@ import type { StoredMessage } from '../message/message.js';
 import { type LadderPlace, TOP, type View } from '../message/view.js';
 import { type Crashes, furtherDown } from './crashes.js';
 import type { Handover } from './handover.js';
-import type { EndedAttempt, Held, NewAttempt, OwnerStore, SequenceRange } from './ports.js';
+import type { EndedAttempt, NewAttempt, OwnerStore, SequenceRange } from './ports.js';
 import { type ChannelState, type ContentPort, channelKey, type ParseOutcome } from './state.js';
 
 /** How much one round takes. */
@@ -160,7 +160,7 @@ async function tryAfterTwin(
   // No turn of the event loop lies between the last look and its own try.
   for (let twin = crashes.twinEnded(tenant, crashHash); twin; twin = crashes.twinEnded(tenant, crashHash)) await twin;
   if (isFurtherDown(furtherDown(place, crashes.placeOf(tenant, crashHash)), place)) return 'not_tried';
-  return parseMail({ content, crashes }, { tenant, raw }, { crashHash, place }, false);
+  return parseMail({ content, crashes }, { tenant, raw }, { crashHash, place }, isFurtherDown(place, TOP));
 }
 
 /** Reads a mail, and remembers for its likes where it has come down to when that fails. */
@@ -171,9 +171,9 @@ export function parseMail(
   suspect: boolean,
 ): Promise<ParseOutcome> {
   const trying = content.parse(raw, place, suspect).then((outcome) => {
-    const fails = !outcome.ok && !outcome.ours;
-    if (fails && outcome.ofContent)
-      crashes.note({ tenant, hash: crashHash, place: outcome.next, reason: reasonOf(outcome) });
+    // A limit is soon found again, and may be raised.
+    const died = !outcome.ok && !outcome.ours && outcome.next.deaths > place.deaths;
+    if (died && outcome.ofContent) crashes.note({ tenant, hash: crashHash, place: outcome.next });
     return outcome;
   });
   crashes.trying(
@@ -255,7 +255,7 @@ export type BatchAttempt = NewAttempt & { readonly batch: boolean; readonly plac
 
 /** The attempts that must be durable before a batch is read: one for its events together, one for each mail. */
 export function attemptsOf(
-  held: Held,
+  { held, interrupted }: Pick<ChannelState, 'held' | 'interrupted'>,
   taken: readonly StoredMessage[],
   content: Pick<ContentPort, 'crashHash' | 'tryMs'>,
   crashes: Crashes,
@@ -270,7 +270,8 @@ export function attemptsOf(
     attempts.push({ held, ...range, ...event, batch: true, place: TOP });
   }
   for (const { kind, sequence, tenant, raw } of taken) {
-    if (kind !== 'mail') continue;
+    // What was cut off before is set aside without a try here.
+    if (kind !== 'mail' || interrupted.has(sequence)) continue;
     const crashHash = content.crashHash(raw);
     const place = crashes.placeOf(tenant, crashHash);
     const { rung, blamed } = place;

@@ -22,6 +22,9 @@ export interface SuspectDeps {
   readonly canonical: Canonical;
 }
 
+/** When something around us failed: not at once, lest it be tried in vain without end. */
+const AGAIN_MS = 1_000;
+
 /**
  * Tries one parked message, alone, where it has come down to. Answers what an extra plan is to say of it; null when it
  * is to be tried again, lower or as before.
@@ -40,6 +43,10 @@ export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequenc
   const own = content.afterInterruptions(message.kind, parked.place);
   const place = known === null ? own : furtherDown(own, known);
   if (content.isPoison(message.kind, place.rung)) return poison(state, parked, whyPoison(parked, place), []);
+  // Interruptions are counted on the rung where it stands.
+  if (own.rung !== parked.place.rung) {
+    await store.park(state.held, { ...parked, place: own }, 'the process ended again and again while it was read', 0);
+  }
   const isMail = message.kind === 'mail';
   const [attempt = null] = await store.beginAttempts([
     {
@@ -58,6 +65,7 @@ export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequenc
     crashHash === null
       ? { ok: true, view: content.inPlace(message, undefined, place.rung), child: null }
       : await parseMail(deps, message, { crashHash, place }, true);
+  if (outcome.ok && parked.byHand && crashHash !== null) crashes.forget(message.tenant, crashHash);
   return concludeSuspect(deps, state, { message, parked: { ...parked, place }, outcome, attempt });
 }
 
@@ -101,7 +109,7 @@ export async function concludeSuspect(
   if (ended.length > 0) await deps.store.endAttempts(state.held, ended);
   // Only a failure of its own ends what a person chose.
   const byHand = outcome.ours && parked.byHand;
-  await deps.store.park(state.held, { sequence: parked.sequence, place, byHand }, reason);
+  await deps.store.park(state.held, { sequence: parked.sequence, place, byHand }, reason, outcome.ours ? AGAIN_MS : 0);
   return null;
 }
 

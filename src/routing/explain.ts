@@ -129,7 +129,9 @@ function explainClause(
   isUnread: boolean,
 ): ClauseExplanation {
   const asked = check(value);
-  const holds = asked === true && byAbsence && isUnread ? new Incomparable(NOT_CHECKED) : asked;
+  // Neither that nothing is there, nor that nothing else is.
+  const proves = asked === true ? !byAbsence : asked instanceof Incomparable;
+  const holds = isUnread && !proves ? new Incomparable(NOT_CHECKED) : asked;
   const error = typeof holds === 'boolean' ? null : holds.reason;
   return {
     path: field.path,

@@ -7,17 +7,16 @@ interface Row {
   readonly rung: number;
   readonly blamed: number[];
   readonly deaths: number;
-  readonly reason: string;
 }
 
 /** The likes of mails that failed before, of every tenant, the latest first, at most so many. */
 export async function knownCrashes(pool: Pool, max: number): Promise<Crash[]> {
   const { rows } = await pool.query<Row>(
-    'select tenant, hash, rung, blamed, deaths, reason from crash order by last_at desc limit $1',
+    'select tenant, hash, rung, blamed, deaths from crash order by last_at desc limit $1',
     [max],
   );
-  return rows.map(({ tenant, hash, rung, blamed, deaths, reason }) => {
-    return { tenant, hash, reason, place: { rung, blamed, deaths, interruptions: 0 } };
+  return rows.map(({ tenant, hash, rung, blamed, deaths }) => {
+    return { tenant, hash, place: { rung, blamed, deaths, interruptions: 0 } };
   });
 }
 
@@ -35,12 +34,18 @@ export async function sweepCrashes(pool: Pool): Promise<number> {
   return rowCount ?? 0;
 }
 
+/** What was known of one is no longer so. */
+export async function forgetCrash(pool: Pool, tenant: number, hash: Buffer): Promise<void> {
+  await pool.query('delete from crash where tenant = $1 and hash = $2', [tenant, hash]);
+}
+
 /** Writes one down; of two processes that do, the one that came further down the ladder is right. */
-export async function keepCrash(pool: Pool, { tenant, hash, place, reason }: Crash): Promise<void> {
+export async function keepCrash(pool: Pool, { tenant, hash, place }: Crash): Promise<void> {
   await pool.query(
-    `insert into crash (tenant, hash, rung, blamed, deaths, reason) values ($1, $2, $3, $4, $5, $6)
-     on conflict (tenant, hash) do update set rung = greatest(crash.rung, excluded.rung), blamed = excluded.blamed,
-       deaths = greatest(crash.deaths, excluded.deaths), reason = excluded.reason, last_at = now()`,
-    [tenant, hash, place.rung, place.blamed, place.deaths, reason],
+    `insert into crash (tenant, hash, rung, blamed, deaths) values ($1, $2, $3, $4, $5)
+     on conflict (tenant, hash) do update set rung = greatest(crash.rung, excluded.rung),
+       blamed = case when excluded.deaths >= crash.deaths then excluded.blamed else crash.blamed end,
+       deaths = greatest(crash.deaths, excluded.deaths), last_at = now()`,
+    [tenant, hash, place.rung, place.blamed, place.deaths],
   );
 }

@@ -232,12 +232,13 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       const { version, rung, blamed, deaths, byHand, interruptions } = found;
       return { sequence, version, byHand, place: { rung, blamed, deaths, interruptions } };
     },
-    park: (held, { sequence, place, byHand }, reason) =>
+    park: (held, { sequence, place, byHand }, reason, restMs) =>
       fenced(pool, process, [held], async (client) => {
         await client.query(
-          `update standing set rung = $4, blamed = $5, deaths = $6, reason = $7, by_hand = $8, ready_at = now()
+          `update standing set rung = $4, blamed = $5, deaths = $6, reason = $7, by_hand = $8,
+             ready_at = now() + $9 * interval '1 ms'
            where tenant = $1 and channel = $2 and sequence = $3 and state = 'parked'`,
-          [held.tenant, held.channel, sequence, place.rung, place.blamed, place.deaths, reason, byHand],
+          [held.tenant, held.channel, sequence, place.rung, place.blamed, place.deaths, reason, byHand, restMs],
         );
       }),
   };
@@ -369,6 +370,13 @@ function distinctLeases(held: readonly Held[]): Held[] {
 
 async function writeRest(client: PoolClient, plan: NewPlan): Promise<Quarantined[]> {
   const { tenant, channel } = plan.held;
+  if (plan.resumed.length > 0) {
+    const { rowCount } = await client.query(
+      `select from standing where tenant = $1 and channel = $2 and sequence = any ($3) and state = 'parked' for update`,
+      [tenant, channel, arrayOf(plan.resumed)],
+    );
+    if (rowCount !== plan.resumed.length) throw new DecisionMoved();
+  }
   if (plan.standings.length > 0) {
     const { standings } = plan;
     await client.query(

@@ -39,7 +39,7 @@ function readAll(raw: Buffer): void {
     else if (role === 'report') readReport(leaf.type, bytes, NO_LIMITS);
     else if (leaf.flowed) reflow(bytes.toString('latin1'), leaf.delSp);
   }
-  crashHash(raw);
+  crashHash(raw, '');
 }
 
 /** The least processor time of some runs, in microseconds: others share the machine. */

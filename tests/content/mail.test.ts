@@ -565,7 +565,7 @@ describe('a lower rung', () => {
       unread: ['parts'],
     });
     const without = await readOn('blamed', mail, [1]);
-    expect(without).toMatchObject({ text: null, setAside: [{ where: '1', n: null }], unread: ['text'] });
+    expect(without).toMatchObject({ text: null, setAside: [{ where: '1', n: null }], unread: ['text', 'html'] });
     expect(without.parts.map(({ n }) => n)).toEqual([1, 2]);
   });
 

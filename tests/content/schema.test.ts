@@ -72,6 +72,8 @@ describe('a schema', () => {
   it('that is none is told from one, in words', () => {
     expect(schemaProblem({ type: 'object' })).toBeNull();
     expect(schemaProblem({ type: 'thing' })).toContain('type');
-    expect(schemaProblem({ $ref: 'https://elsewhere.example/schema' })).toContain('elsewhere');
+    expect(schemaProblem({ $ref: 'https://elsewhere.example/schema' })).toContain('$ref');
+    expect(schemaProblem({ $async: true, type: 'object' })).toContain('$async');
+    expect(schemaProblem({ properties: { a: { uniqueItems: true } } })).toContain('uniqueItems');
   });
 });

@@ -127,7 +127,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     inPlace: (message) => ({ ...EMPTY_VIEW, data: JSON.parse(Buffer.from(message.raw).toString()) }),
     parse: script.parse ?? (async () => ({ ok: true, child: null, view: EMPTY_VIEW })),
     tryMs: 1_000,
-    crashHash,
+    crashHash: (raw) => crashHash(raw, ''),
     afterInterruptions: (_kind, place) => (place.interruptions > 2 ? lower(place) : place),
     isPoison: (_kind, rung) => rung >= POISON,
   };
@@ -539,7 +539,7 @@ describe('the owner', () => {
     const bomb = mail('one', 'bomb');
     const place: LadderPlace = { rung: 1, blamed: [], deaths: 1, interruptions: 0 };
     const process = await startProcess({
-      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw), place, reason: 'body: killed' }],
+      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw, ''), place }],
       parse: async (_raw, { rung }) => {
         rungs.push(rung);
         return { ok: true, child: null, view: { ...EMPTY_VIEW, rung } };
@@ -555,7 +555,7 @@ describe('the owner', () => {
     const bomb = mail('one', 'bomb');
     const place: LadderPlace = { rung: POISON, blamed: [], deaths: 2, interruptions: 0 };
     const process = await startProcess({
-      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw), place, reason: 'body: killed' }],
+      crashes: [{ tenant: tenant.id, hash: crashHash(bomb.raw, ''), place }],
       parse: async () => {
         throw new Error('it must not be tried');
       },

@@ -9,7 +9,6 @@ const crash = (n: number, rung = 6, tenant = 1): Crash => ({
   tenant,
   hash: hashOf(n),
   place: { rung, blamed: [2], deaths: 1, interruptions: 2 },
-  reason: 'body: killed',
 });
 const nothing = () => undefined;
 

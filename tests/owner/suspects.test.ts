@@ -29,7 +29,7 @@ function suspect(parked: ParkedMessage, known: LadderPlace | null, outcome: (pla
   const tried: number[] = [];
   const put: Parameters<OwnerStore['park']>[1][] = [];
   const crashes: Crashes = createCrashes(
-    known === null ? [] : [{ tenant: 1, hash: HASH, place: known, reason: 'x' }],
+    known === null ? [] : [{ tenant: 1, hash: HASH, place: known }],
     () => undefined,
   );
   const store: Pick<OwnerStore, 'parkedOne' | 'readWithViews' | 'beginAttempts' | 'endAttempts' | 'park'> = {
@@ -46,7 +46,8 @@ function suspect(parked: ParkedMessage, known: LadderPlace | null, outcome: (pla
       tried.push(place.rung);
       return outcome(place);
     },
-    afterInterruptions: (_kind, place) => place,
+    afterInterruptions: (_kind, place) =>
+      place.interruptions > 2 ? { ...place, rung: place.rung + 1, interruptions: 0 } : place,
     isPoison: (_kind, rung) => rung >= POISON,
   };
   const unused = () => {
@@ -66,6 +67,18 @@ const parkedAt = (rung: number, byHand: boolean): ParkedMessage => ({
   ...{ sequence: 3, version: 1, place: { ...TOP, rung }, byHand },
 });
 const AT_POISON: LadderPlace = { ...TOP, rung: POISON, deaths: 6 };
+
+describe('a parked mail that the death of the process cut off three times', () => {
+  it('stands on its lower rung before it is tried there, so that further ones are counted on it', async () => {
+    const cutOff = { ...parkedAt(1, false), place: { ...TOP, rung: 1, interruptions: 3 } };
+    const { tried, put, run } = suspect(cutOff, null, (place) => {
+      expect(put).toMatchObject([{ sequence: 3, place: { rung: 2, interruptions: 0 } }]);
+      return failed(place);
+    });
+    await run();
+    expect(tried).toEqual([2]);
+  });
+});
 
 describe('a parked mail whose likes could be read on no rung', () => {
   it('is not read at all', async () => {

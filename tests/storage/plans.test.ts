@@ -25,7 +25,16 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-const NONE = { pending: [], standings: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [] };
+const NONE = {
+  pending: [],
+  standings: [],
+  views: [],
+  attempts: [],
+  doneBatches: [],
+  decisions: [],
+  cancelled: [],
+  resumed: [],
+};
 
 function plan(kind: NewPlan['kind'], number: number, first: number, last: number): NewPlan {
   const run: Run = { s: first, n: last - first + 1, r: 0, m: 'wait', d: { by: 'rules', set: 1, rules: [] }, t: [] };

@@ -4,6 +4,7 @@ import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { TOP } from '../../src/message/view.js';
 import type { Held, NewAttempt, NewPlan, OwnerStore, Quarantined } from '../../src/owner/ports.js';
+import { DecisionMoved } from '../../src/owner/ports.js';
 import { keepCrash, sweepCrashes } from '../../src/storage/crashes.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
@@ -59,7 +60,11 @@ async function tried({ sequence }: Place, crashHash: Buffer | null, rung = 0): P
 }
 
 /** An extra plan that says where messages stand; some of them are poison. */
-function plan(places: readonly Place[], state: 'parked' | 'quarantined'): Promise<readonly Quarantined[]> {
+function plan(
+  places: readonly Place[],
+  state: 'parked' | 'quarantined',
+  resumed: readonly Place[] = [],
+): Promise<readonly Quarantined[]> {
   const sequences = places.map(({ sequence }) => sequence);
   const place = state === 'parked' ? TOP : null;
   const written: NewPlan = {
@@ -68,6 +73,7 @@ function plan(places: readonly Place[], state: 'parked' | 'quarantined'): Promis
     lastSequence: Math.max(...sequences),
     runs: sequences.map((s) => ({ s, n: 1, r: 0, m: 'wait', d: { by: 'rules', set: 1, rules: [] }, t: [] })),
     ...{ pending: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [] },
+    resumed: resumed.map(({ sequence }) => sequence),
     standings: sequences.map((sequence) => ({ sequence, state, version: 1, reason: null, place })),
     poison: state === 'quarantined' ? sequences : [],
   };
@@ -146,11 +152,11 @@ describe('what a person has read again', () => {
     });
     const chosen = { sequence: place.sequence, place: { ...TOP, rung: 6 }, byHand: true };
     expect(await parked()).toEqual({ ...chosen, version: 1 });
-    await store.park(held, chosen, 'no child could be had');
+    await store.park(held, chosen, 'no child could be had', 0);
     expect((await parked())?.byHand).toBe(true);
-    await store.park(held, { ...chosen, byHand: false }, 'it failed');
+    await store.park(held, { ...chosen, byHand: false }, 'it failed', 0);
     expect((await parked())?.byHand).toBe(false);
-    await store.park(held, chosen, 'again');
+    await store.park(held, chosen, 'again', 0);
     await plan([place], 'parked');
     expect((await parked())?.byHand).toBe(false);
   });
@@ -246,10 +252,22 @@ describe('a retention of the quarantine', () => {
   });
 });
 
+describe('a plan that carries a parked message on', () => {
+  it('is undone where somebody settled it meanwhile', async () => {
+    const place = await mail();
+    await plan([place], 'parked');
+    await plan([place], 'parked', [place]);
+    await database.pool.query(`update standing set state = 'closed' where sequence = $1`, [place.sequence]);
+    await expect(plan([place], 'parked', [place])).rejects.toThrow(DecisionMoved);
+    const { rows } = await database.pool.query('select state from standing where sequence = $1', [place.sequence]);
+    expect(rows).toEqual([{ state: 'closed' }]);
+  });
+});
+
 describe('what is remembered of mails that failed', () => {
   it('goes when their likes have not failed for long', async () => {
     for (const hash of [ONE, TWO]) {
-      await keepCrash(database.pool, { tenant: tenant.id, hash, place: { ...TOP, rung: 6 }, reason: 'x' });
+      await keepCrash(database.pool, { tenant: tenant.id, hash, place: { ...TOP, rung: 6 } });
     }
     await database.pool.query(`update crash set last_at = now() - interval '91 days' where hash = $1`, [ONE]);
     await database.pool.query(`update crash set last_at = now() - interval '89 days' where hash = $1`, [TWO]);
