@@ -37,7 +37,8 @@ export function candidate(arrival: Arrival, secret: Uint8Array, window: TimeWind
   hashes.set(arrival.digest, FINGERPRINT_BYTES);
   const afterDigest = FINGERPRINT_BYTES + DIGEST_BYTES;
   hashes.write(account, afterDigest - ACCOUNT_BYTES, ACCOUNT_BYTES, 'latin1');
-  hashes.write(sha256(arrival.raw), afterDigest, 'latin1');
+  if (arrival.sha256 === undefined) hashes.write(sha256(arrival.raw), afterDigest, 'latin1');
+  else hashes.set(arrival.sha256, afterDigest);
   return {
     arrival,
     channel: channelOf(account, arrival.tenant.channels),

@@ -113,18 +113,26 @@ const COLON = 0x3a;
  */
 export function mailContentHash(raw: Uint8Array): Uint8Array {
   const sha = createHash('sha256');
-  // Start of the bytes not yet hashed; everything before is hashed or dropped.
+  for (const piece of withoutTrace(raw)) sha.update(piece);
+  return sha.digest();
+}
+
+/** A mail's bytes without its trace fields, in pieces: what its identity is the SHA-256 of. */
+export function withoutTrace(raw: Uint8Array): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  // Start of the bytes not yet kept; everything before is kept or dropped.
   let kept = 0;
   let at = 0;
   while (at < raw.length && !blankLineAt(raw, at)) {
     const next = fieldEnd(raw, at);
     if (isTraceField(raw, at)) {
-      sha.update(raw.subarray(kept, at));
+      pieces.push(raw.subarray(kept, at));
       kept = next;
     }
     at = next;
   }
-  return sha.update(raw.subarray(kept)).digest();
+  pieces.push(raw.subarray(kept));
+  return pieces;
 }
 
 /**

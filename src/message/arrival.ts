@@ -36,6 +36,8 @@ export interface Arrival {
   /** Whether other content under the same identity is a `conflict`, or a `duplicate` that is noted. */
   readonly onOtherContent: 'conflict' | 'duplicate';
   readonly raw: Uint8Array;
+  /** SHA-256 of the raw bytes, 32 bytes, where whoever took them in has made it. */
+  readonly sha256?: Uint8Array;
   /** A person released it from quarantine: its event time is no longer held against it. */
   readonly released?: true;
 }

@@ -1,8 +1,9 @@
-import { mailContentHash, mailIdentity } from '../../channel/identity.js';
+import { mailIdentity } from '../../channel/identity.js';
 import type { MailSource, Source } from '../../channel/source.js';
 import { type Arrival, FIELD_LIMITS } from '../../message/arrival.js';
 import { fieldsFor, type Group, grouped } from './account.js';
 import { type MailAddress, written } from './address.js';
+import type { MailHashes } from './hashes.js';
 import { firstFields } from './header.js';
 import { clean } from './text.js';
 
@@ -34,9 +35,13 @@ export function groupsOf(mail: Mail): { groups: Group[]; messageId: string | nul
   return { groups: grouped(mail.recipients, mail.sender, fields), messageId: idOf(fields.get('message-id')) };
 }
 
-/** One arrival for each recipient's source and account. The bytes are hashed once and shared by all. */
-export function arrivalsOf(mail: Mail, groups: readonly Group[], messageId: string | null): Arrival[] {
-  const contentHash = mailContentHash(mail.raw);
+/** One arrival for each recipient's source and account. The bytes and their hashes are shared by all. */
+export function arrivalsOf(
+  mail: Mail,
+  groups: readonly Group[],
+  messageId: string | null,
+  { contentHash, sha256 }: MailHashes,
+): Arrival[] {
   return groups.map((group) => {
     const login = loginFor(mail, group.source);
     return {
@@ -55,6 +60,7 @@ export function arrivalsOf(mail: Mail, groups: readonly Group[], messageId: stri
       ...mailIdentity([...group.recipients].sort().join(' '), mail.raw, contentHash),
       onOtherContent: 'duplicate',
       raw: mail.raw,
+      ...(sha256 && { sha256 }),
     };
   });
 }

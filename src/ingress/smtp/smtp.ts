@@ -11,6 +11,7 @@ import type { Group } from './account.js';
 import { folded, isPostmaster, type MailAddress, mailAddress, NOBODY, written } from './address.js';
 import { answerTo } from './answer.js';
 import { arrivalsOf, groupsOf, type Login, type Mail } from './arrivals.js';
+import { hashesOf } from './hashes.js';
 import { loopback, peerOf, within } from './network.js';
 import { Peers } from './peers.js';
 import { type Received, receive } from './receive.js';
@@ -306,7 +307,9 @@ class Ingress {
       const { groups, messageId } = groupsOf(mail);
       const fanOut = groups.length * mail.raw.length;
       if (fanOut > settings.maxFanOutBytes) return this.#refused('too_large_for_recipients', connection);
-      const verdicts = await accept(arrivalsOf(mail, groups, messageId));
+      const hashes = hashesOf(mail.raw);
+      const known = hashes instanceof Promise ? await hashes : hashes;
+      const verdicts = await accept(arrivalsOf(mail, groups, messageId, known));
       this.#noteRejected(verdicts, groups, connection);
       const answer = answerTo(verdicts);
       const outcome = answer instanceof Refused ? answer.code : answer;
