@@ -65,6 +65,27 @@ export async function abreast(width, jobs) {
   await Promise.all(Array.from({ length: width }, worker));
 }
 
+/**
+ * Keeps `width` of the jobs under way, and times them from when the first `runIn` have ended, without a stop: what
+ * begins all at once, on connections just opened, waits longer than anything does later. Answers the jobs a second and
+ * the wait of the slowest hundredth, in milliseconds.
+ */
+export async function steadily(width, runIn, jobs) {
+  const waits = [];
+  let ended = 0;
+  let begun = 0;
+  await abreast(
+    width,
+    jobs.map((job) => async () => {
+      const from = performance.now();
+      await job();
+      if (++ended === runIn) begun = performance.now();
+      else if (ended > runIn) waits.push(performance.now() - from);
+    }),
+  );
+  return { rate: perSecond(waits.length, performance.now() - begun), p99Ms: percentile(waits, 0.99) };
+}
+
 /** Looks every few milliseconds until it is so; rejects after two minutes. */
 export async function until(isSo, what, everyMs = 20, withinMs = 120_000) {
   for (const deadline = performance.now() + withinMs; !(await isSo()); await sleep(everyMs)) {

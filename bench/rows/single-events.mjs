@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent } from 'node:http';
 import { event, post } from '../events.mjs';
-import { abreast, atLeast, atMost, compared, inTurn, median, percentile, perSecond, tenths } from '../measure.mjs';
+import { atLeast, atMost, compared, inTurn, median, steadily, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const CONNECTIONS = 64;
@@ -41,24 +41,17 @@ export async function run({ scale }) {
   }
 }
 
-/** Events a second once every connection is open; adds the wait of the slowest hundredth to `tails`. */
+/** Events a second, after a fifth of as many to run in; adds the wait of the slowest hundredth to `tails`. */
 export async function send(url, count, tails) {
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
-  const waits = [];
-  const sending = Array.from({ length: count + CONNECTIONS }, () => {
-    const body = Buffer.from(event());
-    return async () => {
-      const from = performance.now();
-      await post(url, agent, body, 'application/cloudevents+json');
-      waits.push(performance.now() - from);
-    };
-  });
-  await abreast(CONNECTIONS, sending.splice(0, CONNECTIONS));
-  waits.length = 0;
-  const begun = performance.now();
-  await abreast(CONNECTIONS, sending);
-  const took = performance.now() - begun;
+  const runIn = Math.ceil(count / 5);
+  const bodies = Array.from({ length: runIn + count }, () => Buffer.from(event()));
+  const { rate, p99Ms } = await steadily(
+    CONNECTIONS,
+    runIn,
+    bodies.map((body) => () => post(url, agent, body, 'application/cloudevents+json')),
+  );
   agent.destroy();
-  tails.push(percentile(waits, 0.99));
-  return perSecond(count, took);
+  tails.push(p99Ms);
+  return rate;
 }

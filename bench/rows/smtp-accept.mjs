@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createTransport } from 'nodemailer';
-import { abreast, atLeast, atMost, compared, inTurn, median, percentile, perSecond, tenths } from '../measure.mjs';
+import { atLeast, atMost, compared, inTurn, median, steadily, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const CONNECTIONS = 100;
@@ -50,7 +50,7 @@ function mail() {
   return head + 'A line of text that is seventy characters long, near enough to be so.\r\n'.repeat(MAIL_BYTES / 71);
 }
 
-/** Mails a second once every connection is open; adds the wait of the slowest hundredth to `tails`. */
+/** Mails a second, after a fifth of as many to run in; adds the wait of the slowest hundredth to `tails`. */
 export async function send(port, count, tails) {
   const transport = createTransport({
     host: '127.0.0.1',
@@ -60,22 +60,18 @@ export async function send(port, count, tails) {
     maxMessages: Infinity,
     ignoreTLS: true,
   });
-  const mails = Array.from({ length: count + CONNECTIONS }, (_, i) => ({
-    to: `user${i % 500}@example.com`,
-    raw: mail(),
-  }));
-  const waits = [];
-  const sending = mails.map(({ to, raw }) => async () => {
-    const from = performance.now();
-    await transport.sendMail({ envelope: { from: 'a@example.org', to }, raw });
-    waits.push(performance.now() - from);
-  });
-  await abreast(CONNECTIONS, sending.splice(0, CONNECTIONS));
-  waits.length = 0;
-  const begun = performance.now();
-  await abreast(CONNECTIONS, sending);
-  const took = performance.now() - begun;
+  const runIn = Math.ceil(count / 5);
+  const mails = Array.from({ length: runIn + count }, (_, i) => ({ to: `user${i % 500}@example.com`, raw: mail() }));
+  const { rate, p99Ms } = await steadily(
+    CONNECTIONS,
+    runIn,
+    mails.map(
+      ({ to, raw }) =>
+        () =>
+          transport.sendMail({ envelope: { from: 'a@example.org', to }, raw }),
+    ),
+  );
   transport.close();
-  tails.push(percentile(waits, 0.99));
-  return perSecond(count, took);
+  tails.push(p99Ms);
+  return rate;
 }

@@ -1,7 +1,7 @@
-import { isAscii, isUtf8 } from 'node:buffer';
+import { isAscii } from 'node:buffer';
 import { type Anatomy, bytesOf } from './anatomy.js';
 import { parseBody } from './bodies.js';
-import { guessText, isAsciiLabel, isKnownCharset } from './charset.js';
+import { guessText, isAsciiLabel, isKnownCharset, plainText } from './charset.js';
 import { cleanText, cutText } from './clean.js';
 import type { DefectList } from './defects.js';
 import type { MailLimits } from './limits.js';
@@ -59,10 +59,9 @@ export class BodyTexts {
   private async decoded(leaf: Leaf, isBroken: boolean): Promise<string> {
     const { charset, type } = leaf;
     const bytes = bytesOf({ ...this.anatomy, broken: isBroken ? new Set([leaf]) : NONE }, leaf);
-    // What is the UTF-8 that it says it is needs nobody to make it out.
-    const isPlain = charset !== null && /^utf-?8$/i.test(charset) && isUtf8(bytes);
-    const isForeign = charset !== null && isKnownCharset(charset) && !isAsciiLabel(charset) && !isPlain;
-    if (isForeign) return parseBody(bytes, type, charset);
+    const plain = charset === null ? null : plainText(bytes, charset);
+    if (plain !== null) return plain.replaceAll('\r\n', '\n');
+    if (charset !== null && isKnownCharset(charset) && !isAsciiLabel(charset)) return parseBody(bytes, type, charset);
     if (charset !== null && isAsciiLabel(charset) && !isAscii(bytes)) {
       this.defects.add('charset_wrong', leaf.path, 'read as UTF-8, else as Windows-1252');
     }

@@ -64,9 +64,9 @@ type PlaceState =
       readonly child: WarmChild;
       readonly job: Job;
       readonly since: number;
-      /** Processor time of the child before it; null where the system doesn't say. */
-      readonly cpuBefore: number | null;
       waitedMs: number;
+      /** What had been waited, and the child's processor time (null where the system doesn't say), at the first look. */
+      firstLook: { readonly waitedMs: number; readonly cpuMs: number | null } | null;
       killed: Killed | null;
     }
   | { readonly is: 'leaving'; readonly child: WarmChild }
@@ -253,7 +253,7 @@ class Pool implements Content {
       if (job === undefined) continue;
       const { child } = place.state;
       const since = this.options.clock.monotonic();
-      place.state = { is: 'busy', child, job, since, cpuBefore: child.cpuMs(), waitedMs: 0, killed: null };
+      place.state = { is: 'busy', child, job, since, waitedMs: 0, firstLook: null, killed: null };
       child.send({ operation: job.operation, level: job.level, n: job.n }, job.raw, job.maxAnswerBytes);
       this.keepTicking();
     }
@@ -467,11 +467,15 @@ class Pool implements Content {
   }
 }
 
-/** Processor time that a try has taken; a share of the time that passed where that is not known, or is none. */
+/**
+ * Processor time that a try has taken; a share of the time that passed where that is not known, or is none. What passed
+ * before the first look counts whole: nearly all tries end before it, and need not be looked at.
+ */
 function spentMs(state: Extract<PlaceState, { is: 'busy' }>): number {
-  const cpu = state.child.cpuMs();
-  if (cpu === null || state.cpuBefore === null) return state.waitedMs;
-  return Math.max(cpu - state.cpuBefore, state.waitedMs / MOST_WAITING);
+  const cpuMs = state.child.cpuMs();
+  state.firstLook ??= { waitedMs: state.waitedMs, cpuMs };
+  if (cpuMs === null || state.firstLook.cpuMs === null) return state.waitedMs;
+  return Math.max(state.firstLook.waitedMs + cpuMs - state.firstLook.cpuMs, state.waitedMs / MOST_WAITING);
 }
 
 function failure(kind: FailureKind, child: WarmChild, reason: string): Failure {

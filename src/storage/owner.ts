@@ -301,9 +301,16 @@ async function writePlans(
         ...outcomes.map(({ held, plan, unsent }) => ({ ...held, plan, epoch, deliveries: unsent })),
         ...plans.map(({ held, number, pending }) => ({ ...held, plan: number, epoch, deliveries: pending })),
       ]);
-      const quarantined: Quarantined[] = [];
-      for (const plan of plans) quarantined.push(...(await writeRest(client, plan)));
-      return quarantined;
+      await holdResumed(client, plans);
+      await writeStandings(client, plans);
+      await writeViews(client, plans);
+      await endAttempts(
+        client,
+        plans.flatMap((plan) => plan.attempts),
+      );
+      await takeDecisions(client, plans);
+      await cancelDeliveries(client, plans);
+      return quarantinePoison(client, plans);
     });
   });
 }
@@ -368,102 +375,150 @@ function distinctLeases(held: readonly Held[]): Held[] {
   return [...byChannel.values()].sort((a, b) => a.tenant - b.tenant || a.channel - b.channel);
 }
 
-async function writeRest(client: PoolClient, plan: NewPlan): Promise<Quarantined[]> {
-  const { tenant, channel } = plan.held;
-  if (plan.resumed.length > 0) {
-    const { rowCount } = await client.query(
-      `select from standing where tenant = $1 and channel = $2 and sequence = any ($3) and state = 'parked' for update`,
-      [tenant, channel, arrayOf(plan.resumed)],
-    );
-    if (rowCount !== plan.resumed.length) throw new DecisionMoved();
-  }
-  if (plan.standings.length > 0) {
-    const { standings } = plan;
-    await client.query(
-      `insert into standing (tenant, channel, sequence, state, version, reason, rung, blamed, deaths, ready_at)
-       select $1, $2, i.sequence, i.state, i.version, i.reason, i.rung, i.blamed::int[], i.deaths,
-         case when i.state = 'parked' then now() end
-       from unnest($3::bigint[], $4::text[], $5::int[], $6::text[], $7::smallint[], $8::text[], $9::smallint[])
-         as i(sequence, state, version, reason, rung, blamed, deaths)
-       on conflict (tenant, channel, sequence) do update set state = excluded.state,
-         version = greatest(standing.version, excluded.version), since = now(), reason = excluded.reason,
-         rung = excluded.rung, blamed = excluded.blamed, deaths = excluded.deaths, by_hand = false,
-         ready_at = excluded.ready_at, snoozed_until = null`,
-      [
-        tenant,
-        channel,
-        arrayOf(standings.map((each) => each.sequence)),
-        textArray(standings.map((each) => each.state)),
-        arrayOf(standings.map((each) => each.version)),
-        textArray(standings.map((each) => each.reason)),
-        textArray(standings.map((each) => (each.place === null ? null : String(each.place.rung)))),
-        textArray(standings.map((each) => arrayOf(each.place?.blamed ?? []))),
-        arrayOf(standings.map((each) => each.place?.deaths ?? 0)),
-      ],
-    );
-  }
-  if (plan.views.length > 0) {
-    const { views } = plan;
-    await client.query(
-      `insert into view (generation, tenant, channel, sequence, rung, body)
-       select m.generation, $1, $2, i.sequence, i.rung, i.body::json
-       from unnest($3::bigint[], $4::smallint[], $5::text[]) as i(sequence, rung, body)
-       join message m on m.generation = generation_of($1, $2::smallint, i.sequence) and m.tenant = $1 and m.channel = $2
-         and m.sequence = i.sequence
-       -- Its account was erased while it was being read.
-       where m.erased_at is null
-       on conflict (generation, tenant, channel, sequence) do update set rung = excluded.rung, body = excluded.body`,
-      [
-        tenant,
-        channel,
-        arrayOf(views.map((each) => each.sequence)),
-        arrayOf(views.map((each) => each.view.rung)),
-        textArray(views.map((each) => JSON.stringify(each.view))),
-      ],
-    );
-  }
-  await endAttempts(client, plan.attempts);
-  if (plan.decisions.length > 0) {
-    const { rowCount } = await client.query(
-      `update decision d set plan = $3
-       from unnest($4::bigint[], $5::int[], $6::text[]) as i(sequence, version, targets)
-       where d.tenant = $1 and d.channel = $2 and d.sequence = i.sequence and d.version = i.version
-         and d.plan is null and d.targets = i.targets::int[]`,
-      [
-        tenant,
-        channel,
-        plan.number,
-        arrayOf(plan.decisions.map((each) => each.sequence)),
-        arrayOf(plan.decisions.map((each) => each.version)),
-        textArray(plan.decisions.map((each) => arrayOf(each.targets))),
-      ],
-    );
-    if (rowCount !== plan.decisions.length) throw new DecisionMoved();
-  }
-  if (plan.cancelled.length > 0) {
-    await client.query(
-      `update delivery d set state = 'cancelled', settled_at = now(), next_at = now(), first_attempt_at = null,
-         void = case when t.kind = 'email' then null else 'due' end, reason = 'taken back by a person'
-       from unnest($3::int[], $4::bigint[], $5::bigint[]) as i(target, epoch, number), target t
-       where d.tenant = $1 and d.channel = $2 and d.target = i.target and d.epoch = i.epoch and d.number = i.number
-         and d.state = 'pending' and (d.leased_until is null or d.leased_until < now())
-         and t.tenant = d.tenant and t.id = d.target`,
-      [
-        tenant,
-        channel,
-        arrayOf(plan.cancelled.map((each) => each.target)),
-        arrayOf(plan.cancelled.map((each) => each.epoch)),
-        arrayOf(plan.cancelled.map((each) => each.number)),
-      ],
-    );
-  }
+/** What plans bring beside themselves, with the channel it is of. */
+function withChannel<T>(
+  plans: readonly NewPlan[],
+  itemsOf: (plan: NewPlan) => readonly T[],
+): (T & { readonly tenant: number; readonly channel: number; readonly plan: number })[] {
+  return plans.flatMap((plan) =>
+    itemsOf(plan).map((item) => ({
+      ...item,
+      tenant: plan.held.tenant,
+      channel: plan.held.channel,
+      plan: plan.number,
+    })),
+  );
+}
+
+/** Of rows about one message the last: a statement can't write a row twice. */
+function lastOfEach<T extends { readonly tenant: number; readonly channel: number; readonly sequence: number }>(
+  rows: readonly T[],
+): T[] {
+  return [...new Map(rows.map((row) => [`${row.tenant}/${row.channel}/${row.sequence}`, row])).values()];
+}
+
+function placesOf(rows: readonly { readonly tenant: number; readonly channel: number }[]): [string, string] {
+  return [arrayOf(rows.map((row) => row.tenant)), arrayOf(rows.map((row) => row.channel))];
+}
+
+/** Messages that stand as parked, and do so until the end of the transaction. */
+async function holdResumed(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const resumed = withChannel(plans, (plan) => plan.resumed.map((sequence) => ({ sequence })));
+  if (resumed.length === 0) return;
+  const { rowCount } = await client.query(
+    `select from standing s join unnest($1::int[], $2::smallint[], $3::bigint[]) as i(tenant, channel, sequence)
+       using (tenant, channel, sequence) where s.state = 'parked' for update of s`,
+    [...placesOf(resumed), arrayOf(resumed.map((each) => each.sequence))],
+  );
+  if (rowCount !== resumed.length) throw new DecisionMoved();
+}
+
+async function writeStandings(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const standings = lastOfEach(withChannel(plans, (plan) => plan.standings));
+  if (standings.length === 0) return;
+  await client.query(
+    `insert into standing (tenant, channel, sequence, state, version, reason, rung, blamed, deaths, ready_at)
+     select i.tenant, i.channel, i.sequence, i.state, i.version, i.reason, i.rung, i.blamed::int[], i.deaths,
+       case when i.state = 'parked' then now() end
+     from unnest($1::int[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::text[], $7::smallint[],
+       $8::text[], $9::smallint[])
+       as i(tenant, channel, sequence, state, version, reason, rung, blamed, deaths)
+     on conflict (tenant, channel, sequence) do update set state = excluded.state,
+       version = greatest(standing.version, excluded.version), since = now(), reason = excluded.reason,
+       rung = excluded.rung, blamed = excluded.blamed, deaths = excluded.deaths, by_hand = false,
+       ready_at = excluded.ready_at, snoozed_until = null`,
+    [
+      ...placesOf(standings),
+      arrayOf(standings.map((each) => each.sequence)),
+      textArray(standings.map((each) => each.state)),
+      arrayOf(standings.map((each) => each.version)),
+      textArray(standings.map((each) => each.reason)),
+      textArray(standings.map((each) => (each.place === null ? null : String(each.place.rung)))),
+      textArray(standings.map((each) => arrayOf(each.place?.blamed ?? []))),
+      arrayOf(standings.map((each) => each.place?.deaths ?? 0)),
+    ],
+  );
+}
+
+async function writeViews(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const views = lastOfEach(withChannel(plans, (plan) => plan.views));
+  if (views.length === 0) return;
+  // As bytes: in an array of texts each of their many quotes would have to be escaped.
+  const bodies = views.map(({ view }) => Buffer.from(JSON.stringify(view)));
+  await client.query(
+    `insert into view (generation, tenant, channel, sequence, rung, body)
+     select m.generation, m.tenant, m.channel, m.sequence, i.rung,
+       convert_from(substring($6::bytea from i.start for i.length), 'UTF8')::json
+     from (select *, (1 + sum(length) over (rows between unbounded preceding and current row) - length)::int as start
+       from unnest($1::int[], $2::smallint[], $3::bigint[], $4::smallint[], $5::int[])
+         as i(tenant, channel, sequence, rung, length)) i
+     join message m on m.generation = generation_of(i.tenant, i.channel, i.sequence) and m.tenant = i.tenant
+       and m.channel = i.channel and m.sequence = i.sequence
+     -- Its account was erased while it was being read.
+     where m.erased_at is null
+     on conflict (generation, tenant, channel, sequence) do update set rung = excluded.rung, body = excluded.body`,
+    [
+      ...placesOf(views),
+      arrayOf(views.map((each) => each.sequence)),
+      arrayOf(views.map((each) => each.view.rung)),
+      arrayOf(bodies.map((each) => each.length)),
+      Buffer.concat(bodies),
+    ],
+  );
+}
+
+/** People's decisions that the plans carry out. */
+async function takeDecisions(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const decisions = withChannel(plans, (plan) => plan.decisions);
+  if (decisions.length === 0) return;
+  const { rowCount } = await client.query(
+    `update decision d set plan = i.plan
+     from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[], $6::text[])
+       as i(tenant, channel, plan, sequence, version, targets)
+     where d.tenant = i.tenant and d.channel = i.channel and d.sequence = i.sequence and d.version = i.version
+       and d.plan is null and d.targets = i.targets::int[]`,
+    [
+      ...placesOf(decisions),
+      arrayOf(decisions.map((each) => each.plan)),
+      arrayOf(decisions.map((each) => each.sequence)),
+      arrayOf(decisions.map((each) => each.version)),
+      textArray(decisions.map((each) => arrayOf(each.targets))),
+    ],
+  );
+  if (rowCount !== decisions.length) throw new DecisionMoved();
+}
+
+async function cancelDeliveries(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const cancelled = withChannel(plans, (plan) => plan.cancelled);
+  if (cancelled.length === 0) return;
+  await client.query(
+    `update delivery d set state = 'cancelled', settled_at = now(), next_at = now(), first_attempt_at = null,
+       void = case when t.kind = 'email' then null else 'due' end, reason = 'taken back by a person'
+     from unnest($1::int[], $2::smallint[], $3::int[], $4::bigint[], $5::bigint[])
+       as i(tenant, channel, target, epoch, number), target t
+     where d.tenant = i.tenant and d.channel = i.channel and d.target = i.target and d.epoch = i.epoch
+       and d.number = i.number and d.state = 'pending' and (d.leased_until is null or d.leased_until < now())
+       and t.tenant = d.tenant and t.id = d.target`,
+    [
+      ...placesOf(cancelled),
+      arrayOf(cancelled.map((each) => each.target)),
+      arrayOf(cancelled.map((each) => each.epoch)),
+      arrayOf(cancelled.map((each) => each.number)),
+    ],
+  );
+}
+
+/** Messages no rung could read, one by one: there are few. */
+async function quarantinePoison(client: PoolClient, plans: readonly NewPlan[]): Promise<Quarantined[]> {
   const quarantined: Quarantined[] = [];
-  for (const sequence of plan.poison) quarantined.push(...(await quarantinePoison(client, plan.held, sequence)));
+  for (const { held, poison } of plans) {
+    for (const sequence of poison) quarantined.push(...(await quarantineOne(client, held, sequence)));
+  }
   return quarantined;
 }
 
 /** A message no rung could read, whole, under a number of its own. None where its content is no longer kept. */
-async function quarantinePoison(client: PoolClient, held: Held, sequence: number): Promise<Quarantined[]> {
+async function quarantineOne(client: PoolClient, held: Held, sequence: number): Promise<Quarantined[]> {
   const { rows } = await client.query<Quarantined>(
     `with number as (update tenant set quarantined = quarantined + 1 where id = $1 returning quarantined),
      crash as (select (select crash_hash from attempt where tenant = $1 and channel = $2 and first_sequence = $3
