@@ -1,0 +1,124 @@
+import type { Kind } from '../message/arrival.js';
+import { type Correction, LEDGER_SOURCE, LEDGER_TYPES, readCorrection } from './correction.js';
+import type { UsageMessage } from './event.js';
+import type { GapReason, Seen } from './mark.js';
+import type { Measured, Meters, ProblemCode } from './meter.js';
+
+/** A message as the ledger reads it. Times keep their microseconds: RFC 3339. */
+export interface LedgerMessage {
+  readonly sequence: number;
+  readonly source: string;
+  readonly kind: Kind;
+  readonly account: string;
+  readonly type: string | null;
+  readonly meta: string | null;
+  readonly raw: Uint8Array;
+  /** When it happened: its event time, else when it came. */
+  readonly at: string;
+  readonly arrivedAt: string;
+  readonly erased: boolean;
+}
+
+/** What the plans say of one sequence. */
+export interface PlanSays {
+  readonly sequence: number;
+  /** Null where it was read whole. */
+  readonly gap: GapReason | null;
+}
+
+/** A sequence, and what is there of it. */
+export interface Judged extends Seen {
+  readonly message: LedgerMessage | null;
+}
+
+/**
+ * What becomes of a sequence: it is a gap where it was not read whole, or is not there, as far as it may be usage. What no meter
+ * is for leaves none.
+ */
+export function judge(
+  { sequence, gap }: PlanSays,
+  message: LedgerMessage | null,
+  meters: Meters,
+  channel: number,
+): Judged {
+  if (message === null || message.erased) return { sequence, message: null, gap: gap ?? 'missing' };
+  const matters =
+    message.source === LEDGER_SOURCE || meters.concern(message.type, message.source, { channel, sequence });
+  return { sequence, message, gap: matters ? gap : null };
+}
+
+export interface NewEntry extends Measured {
+  readonly message: LedgerMessage;
+  /** A correction: what it counts, a person has agreed to. */
+  readonly correction: boolean;
+}
+
+/** What the messages of a batch come to, before anything is written. */
+export interface Reckoned {
+  readonly entries: readonly NewEntry[];
+  readonly corrections: readonly { readonly message: LedgerMessage; readonly correction: Correction }[];
+  readonly problems: readonly { readonly message: LedgerMessage; readonly meter: number; readonly code: ProblemCode }[];
+  /** By type and day of arrival. */
+  readonly unmetered: readonly Unmetered[];
+}
+
+export interface Unmetered {
+  readonly type: string;
+  readonly day: string;
+  readonly events: number;
+  /** The last of them. */
+  readonly sequence: number;
+}
+
+export function reckon(messages: readonly LedgerMessage[], meters: Meters, channel: number): Reckoned {
+  const entries: NewEntry[] = [];
+  const corrections: { message: LedgerMessage; correction: Correction }[] = [];
+  const problems: { message: LedgerMessage; meter: number; code: ProblemCode }[] = [];
+  const unmetered = new Map<string, { type: string; day: string; events: number; sequence: number }>();
+  for (const message of messages) {
+    const place = { channel, sequence: message.sequence };
+    const own = message.source === LEDGER_SOURCE;
+    const correction = own ? readCorrection(message.type, message.raw) : undefined;
+    if (correction) corrections.push({ message, correction });
+    const measurement = own ? correctedUsage(correction, message, meters, place) : meters.measure(message, place);
+    if (!measurement) continue;
+    for (const measured of measurement.measured) entries.push({ ...measured, message, correction: own });
+    for (const { meter, code } of measurement.problems) problems.push({ message, meter: meter.id, code });
+    if (measurement.unmetered) {
+      const [type, day] = [message.type ?? '', message.arrivedAt.slice(0, 10)];
+      const known = unmetered.get(`${day}${type}`);
+      if (known) {
+        known.events++;
+        known.sequence = Math.max(known.sequence, message.sequence);
+      } else {
+        unmetered.set(`${day}${type}`, { type, day, events: 1, sequence: message.sequence });
+      }
+    }
+  }
+  return { entries, corrections, problems, unmetered: [...unmetered.values()] };
+}
+
+/** An amendment is measured as the event it stands for. */
+function correctedUsage(
+  correction: Correction | undefined,
+  message: LedgerMessage,
+  meters: Meters,
+  place: { readonly channel: number; readonly sequence: number },
+) {
+  const instead = correction?.instead;
+  if (!instead) return undefined;
+  const amended: UsageMessage = { ...message, kind: 'event', type: instead.type, source: instead.source };
+  return { ...meters.measure(amended, place, instead.document), unmetered: false };
+}
+
+/** Whether the ledger itself wrote a message: rules don't see it. */
+export function isLedgerOwn(source: string): boolean {
+  return source === LEDGER_SOURCE;
+}
+
+/** The target that a message of the ledger goes to, by its own data; null where it goes nowhere. */
+export function ownTarget(type: string | null, data: unknown): string | null {
+  if (type !== LEDGER_TYPES.statement && type !== LEDGER_TYPES.threshold) return null;
+  const target = (data as { readonly target?: unknown } | null | undefined)?.target;
+  return typeof target === 'string' ? target : null;
+}

@@ -1,0 +1,47 @@
+import { follow } from '../content/json/pointer.js';
+import { readJson } from '../content/json/read.js';
+import type { Kind } from '../message/arrival.js';
+
+/** What of a stored message meters look at. */
+export interface UsageMessage {
+  readonly kind: Kind;
+  readonly source: string;
+  readonly account: string;
+  readonly type: string | null;
+  readonly meta: string | null;
+  readonly raw: Uint8Array;
+}
+
+/**
+ * The JSON that pointers of meters begin at: of an event its attributes and its data, of anything else `{data}`. Undefined
+ * where there is none to read; a message that was read whole always has it if it is an event.
+ */
+export function documentOf({ kind, meta, raw }: UsageMessage): unknown {
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  const read = () => {
+    const json = readJson(bytes, 0, bytes.length);
+    return json.ok ? json.json.value : undefined;
+  };
+  switch (kind) {
+    case 'event': {
+      if (meta === null) return read();
+      return { ...(JSON.parse(meta) as Readonly<Record<string, unknown>>), data: read() };
+    }
+    case 'webhook':
+    case 'amqp':
+      return { data: read() };
+    case 'mail':
+      return {};
+    default: {
+      const never: never = kind;
+      return never;
+    }
+  }
+}
+
+/** An event without a subject goes under its source's name, for want of an account: nobody is charged for it. */
+export function namesNoAccount(message: UsageMessage, document: () => unknown): boolean {
+  if (message.kind !== 'event' || message.account !== message.source) return false;
+  const subject = follow(document(), ['subject']);
+  return subject === undefined || subject === null;
+}

@@ -1,0 +1,534 @@
+import type { Pool, PoolClient } from 'pg';
+import { type Judged, judge, type LedgerMessage, type NewEntry, type PlanSays, reckon } from '../billing/batch.js';
+import { LEDGER_SOURCE } from '../billing/correction.js';
+import { type Aggregation, meterSchema } from '../billing/definitions.js';
+import { type Admitted, admit, type GapReason } from '../billing/mark.js';
+import { type Marks, Meters } from '../billing/meter.js';
+import type { Run } from '../delivery/plan.js';
+import type { Kind } from '../message/arrival.js';
+import { arrayOf, textArray } from './array.js';
+import { inTransaction } from './pool.js';
+
+/** One channel of one ledger of a tenant. */
+export interface Book {
+  readonly tenant: number;
+  readonly book: number;
+  readonly channel: number;
+}
+
+/** What a batch came to. */
+export interface Taken {
+  readonly messages: number;
+  readonly entries: number;
+  readonly repeated: number;
+  readonly opened: number;
+  readonly healed: number;
+  /** More plans are there than a batch takes. */
+  readonly more: boolean;
+}
+
+/** Plans, and the sequences they speak of, that one transaction takes at most; a single plan may have more. */
+const MOST_PLANS = 64;
+const MOST_SEQUENCES = 8_000;
+
+/** Reads messages of a channel by ranges. Tests lose some of them here. */
+export type ReadMessages = (
+  client: PoolClient,
+  place: Pick<Book, 'tenant' | 'channel'>,
+  ranges: readonly SequenceRange[],
+) => Promise<StoredUsage[]>;
+
+export interface SequenceRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface LedgerDeps {
+  readonly pool: Pool;
+  readonly read?: ReadMessages;
+}
+
+/** Takes what the plans of channels say, batch after batch. Holds nothing between two batches but what it can read again. */
+export class Ledger {
+  readonly #known: Known;
+
+  constructor(private readonly deps: LedgerDeps) {
+    this.#known = new Known();
+  }
+
+  /** Channels of a tenant's live ledger, or of any tenant's, that plans speak of which it has not taken. */
+  async due(most: number): Promise<Book[]> {
+    const { rows } = await this.deps.pool.query<Book>(
+      `select r.tenant, coalesce(l.live, 1) as book, r.channel from reader r
+       left join ledger l on l.tenant = r.tenant
+       left join ledger_mark m on m.tenant = r.tenant and m.book = coalesce(l.live, 1) and m.channel = r.channel
+       where r.last_plan > coalesce(m.plan, 0) order by coalesce(m.plan, 0) - r.last_plan limit $1`,
+      [most],
+    );
+    return rows;
+  }
+
+  /** The next batch of a channel; null where another process is at it, or there is none. */
+  async take(place: Book): Promise<Taken | null> {
+    return this.#inBatch(place, async (client, mark, fresh) => {
+      const plans = await plansAfter(client, place, mark.plan);
+      const last = plans.at(-1);
+      if (!last) return null;
+      const taken = await this.#write(client, place, mark, fresh, says(plans), last.number);
+      return { ...taken, more: plans.length === MOST_PLANS || taken.messages >= MOST_SEQUENCES };
+    });
+  }
+
+  /** Looks at gaps again: whether the messages are there by now, and what the plans say of them. */
+  async ask(place: Book, sequences: readonly number[]): Promise<Taken | null> {
+    return this.#inBatch(place, async (client, mark, fresh) => {
+      await client.query(
+        `update ledger_gap set asked = asked + 1, asked_at = now()
+         where tenant = $1 and book = $2 and channel = $3 and sequence = any ($4::bigint[])`,
+        [place.tenant, place.book, place.channel, arrayOf(sequences)],
+      );
+      const said = await lastSaid(
+        client,
+        place,
+        sequences.filter((sequence) => sequence <= mark.through),
+      );
+      return { ...(await this.#write(client, place, mark, fresh, said, mark.plan)), more: false };
+    });
+  }
+
+  /** Feeds sequences to the ledger as a channel might that sends again what it sent before. For tests. */
+  async feed(place: Book, said: readonly PlanSays[]): Promise<Taken | null> {
+    return this.#inBatch(place, async (client, mark, fresh) => ({
+      ...(await this.#write(client, place, mark, fresh, said, mark.plan)),
+      more: false,
+    }));
+  }
+
+  async #inBatch(
+    place: Book,
+    fn: (client: PoolClient, mark: MarkRow, fresh: NewSeries) => Promise<Taken | null>,
+  ): Promise<Taken | null> {
+    const fresh: NewSeries = { version: 0, ids: new Map() };
+    const taken = await inTransaction(this.deps.pool, async (client) => {
+      const mark = await lockMark(client, place);
+      return mark === null ? null : fn(client, mark, fresh);
+    });
+    // Not before the commit: what is rolled back was never there.
+    this.#known.keep(fresh);
+    return taken;
+  }
+
+  async #write(
+    client: PoolClient,
+    place: Book,
+    mark: MarkRow,
+    fresh: NewSeries,
+    said: readonly PlanSays[],
+    plan: number,
+  ): Promise<Omit<Taken, 'more'>> {
+    const gaps = await gapsAmong(
+      client,
+      place,
+      said.map(({ sequence }) => sequence).filter((s) => s <= mark.through),
+    );
+    const { meters, sources, version } = await this.#known.of(client, place.tenant);
+    fresh.version = version;
+    const wanted = said.filter(({ sequence }) => sequence > mark.through || gaps.has(sequence));
+    const repeated = said.length - wanted.length;
+    const judged = meters.none
+      ? wanted.map(({ sequence }) => ({ sequence, gap: null, message: null }))
+      : await this.#judged(client, place, wanted, meters, sources);
+    const admitted = admit({ through: mark.through, gaps }, judged);
+    const bySequence = new Map(judged.map((each) => [each.sequence, each]));
+    const messages = admitted.fresh.flatMap((sequence) => bySequence.get(sequence)?.message ?? []);
+    const reckoned = reckon(messages, meters, place.channel);
+    const series = await this.#known.series(client, place, reckoned.entries, fresh);
+    await client.query({
+      name: 'take_usage',
+      text: TAKE_USAGE,
+      values: parameters(place, admitted, bySequence, reckoned, series, plan, repeated),
+    });
+    return {
+      messages: wanted.length,
+      entries: reckoned.entries.length,
+      repeated: repeated + admitted.repeated,
+      opened: admitted.opened.size,
+      healed: admitted.healed.length,
+    };
+  }
+
+  async #judged(
+    client: PoolClient,
+    place: Book,
+    wanted: readonly PlanSays[],
+    meters: Meters,
+    sources: ReadonlyMap<number, string>,
+  ): Promise<Judged[]> {
+    const read = this.deps.read ?? readMessages;
+    const rows = await read(client, place, rangesOf(wanted.map(({ sequence }) => sequence)));
+    const found = new Map(rows.map((row) => [row.sequence, ledgerMessage(row, sources)]));
+    return wanted.map((each) => judge(each, found.get(each.sequence) ?? null, meters, place.channel));
+  }
+}
+
+interface MarkRow {
+  readonly through: number;
+  readonly plan: number;
+}
+
+/** Locks the channel's mark, made at its first batch; null where another process holds it. */
+async function lockMark(client: PoolClient, { tenant, book, channel }: Book): Promise<MarkRow | null> {
+  const lock = async () => {
+    const { rows } = await client.query<MarkRow>({
+      name: 'lock_ledger_mark',
+      text: `select through, plan from ledger_mark where tenant = $1 and book = $2 and channel = $3
+        for update skip locked`,
+      values: [tenant, book, channel],
+    });
+    return rows[0] ?? null;
+  };
+  const found = await lock();
+  if (found) return found;
+  const made = await client.query(
+    `insert into ledger_mark (tenant, book, channel) select $1, $2, $3
+     where not exists (select from ledger_mark where tenant = $1 and book = $2 and channel = $3)
+     on conflict do nothing`,
+    [tenant, book, channel],
+  );
+  return made.rowCount === 0 ? null : lock();
+}
+
+interface PlanOf {
+  readonly number: number;
+  readonly runs: readonly Pick<Run, 's' | 'n' | 'r' | 'm'>[];
+}
+
+async function plansAfter(client: PoolClient, { tenant, channel }: Book, after: number): Promise<PlanOf[]> {
+  const { rows } = await client.query<PlanOf>({
+    name: 'plans_of_ledger',
+    text: `select number, runs from plan where tenant = $1 and channel = $2 and number > $3 order by number limit ${MOST_PLANS}`,
+    values: [tenant, channel, after],
+  });
+  let sequences = 0;
+  return rows.filter(({ runs }, i) => {
+    const before = sequences;
+    sequences += runs.reduce((sum, { n }) => sum + n, 0);
+    return i === 0 || (before < MOST_SEQUENCES && sequences <= 2 * MOST_SEQUENCES);
+  });
+}
+
+/** What plans say of their sequences, in their order. */
+function says(plans: readonly PlanOf[]): PlanSays[] {
+  const said: PlanSays[] = [];
+  for (const { runs } of plans) {
+    for (const run of runs) {
+      const gap = gapOf(run);
+      if (gap === 'nothing') continue;
+      for (let i = 0; i < run.n; i++) said.push({ sequence: run.s + i, gap });
+    }
+  }
+  return said;
+}
+
+/** `nothing`: the run speaks of deliveries alone. */
+function gapOf({ m, r }: Pick<Run, 'm' | 'r'>): GapReason | null | 'nothing' {
+  switch (m) {
+    case 'deliver':
+    case 'close':
+    case 'wait':
+      return r === 0 ? null : 'partial';
+    case 'park':
+      return 'parked';
+    case 'quarantine':
+      return 'quarantined';
+    case 'cancel':
+      return 'nothing';
+    default: {
+      const never: never = m;
+      return never;
+    }
+  }
+}
+
+/** What was said last of single sequences. */
+async function lastSaid(
+  client: PoolClient,
+  { tenant, channel }: Book,
+  sequences: readonly number[],
+): Promise<PlanSays[]> {
+  if (sequences.length === 0) return [];
+  const { rows } = await client.query<PlanOf>(
+    `select distinct on (p.number) p.number, p.runs from unnest($3::bigint[]) as w(sequence) cross join lateral (
+       (select number, runs from plan where tenant = $1 and channel = $2 and kind = 'stream'
+          and first_sequence <= w.sequence order by first_sequence desc limit 1)
+       union all
+       (select number, runs from plan where tenant = $1 and channel = $2 and kind = 'extra'
+          and first_sequence <= w.sequence and last_sequence >= w.sequence)) p
+     order by p.number`,
+    [tenant, channel, arrayOf(sequences)],
+  );
+  const wanted = new Set(sequences);
+  const last = new Map(says(rows).flatMap((each) => (wanted.has(each.sequence) ? [[each.sequence, each]] : [])));
+  return [...last.values()];
+}
+
+async function gapsAmong(
+  client: PoolClient,
+  { tenant, book, channel }: Book,
+  sequences: readonly number[],
+): Promise<Map<number, GapReason>> {
+  if (sequences.length === 0) return new Map();
+  const { rows } = await client.query<{ sequence: number; reason: GapReason }>(
+    `select sequence, reason from ledger_gap
+     where tenant = $1 and book = $2 and channel = $3 and sequence = any ($4::bigint[])`,
+    [tenant, book, channel, arrayOf(sequences)],
+  );
+  return new Map(rows.map(({ sequence, reason }) => [sequence, reason]));
+}
+
+/** A message as the store has it; `source` is its row's number. */
+export interface StoredUsage {
+  readonly sequence: number;
+  readonly source: number;
+  readonly kind: Kind;
+  readonly account: string;
+  readonly type: string | null;
+  readonly meta: string | null;
+  readonly raw: Buffer;
+  readonly at: string;
+  readonly arrived_at: string;
+  readonly erased: boolean;
+}
+
+function ledgerMessage(row: StoredUsage, sources: ReadonlyMap<number, string>): LedgerMessage {
+  return {
+    sequence: row.sequence,
+    source: sources.get(row.source) ?? '',
+    kind: row.kind,
+    account: row.account,
+    type: row.type,
+    meta: row.meta,
+    raw: row.raw,
+    at: row.at,
+    arrivedAt: row.arrived_at,
+    erased: row.erased,
+  };
+}
+
+const MICROSECONDS = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`;
+
+/** Each span of the channel that the ranges touch is read from its own partition. */
+export const readMessages: ReadMessages = async (client, { tenant, channel }, ranges) => {
+  if (ranges.length === 0) return [];
+  const { rows } = await client.query<StoredUsage>({
+    name: 'read_usage',
+    text: `with spans as materialized (
+        select generation, first_sequence as first,
+          coalesce(lead(first_sequence) over (order by first_sequence) - 1, ${Number.MAX_SAFE_INTEGER}) as last
+        from span where tenant = $1 and channel = $2)
+      select m.sequence, m.source, m.kind, m.account, m.type, m.meta::text as meta, m.raw,
+        to_char(coalesce(m.event_time, m.arrived_at) at time zone 'UTC', ${MICROSECONDS}) as at,
+        to_char(m.arrived_at at time zone 'UTC', ${MICROSECONDS}) as arrived_at, m.erased_at is not null as erased
+      from unnest($3::bigint[], $4::bigint[]) as w(first, last)
+      join spans s on s.first <= w.last and s.last >= w.first and s.generation > 0
+      cross join lateral (select * from message where generation = s.generation and tenant = $1 and channel = $2
+        and sequence between greatest(w.first, s.first) and least(w.last, s.last)
+        order by sequence limit greatest(w.last - w.first + 1, 0)) m`,
+    values: [tenant, channel, arrayOf(ranges.map(({ first }) => first)), arrayOf(ranges.map(({ last }) => last))],
+  });
+  return rows;
+};
+
+/** Numbers in any order, as ranges without gaps. */
+export function rangesOf(sequences: readonly number[]): SequenceRange[] {
+  const ranges: { first: number; last: number }[] = [];
+  for (const sequence of [...sequences].sort((a, b) => a - b)) {
+    const last = ranges.at(-1);
+    if (last && sequence <= last.last + 1) last.last = sequence;
+    else ranges.push({ first: sequence, last: sequence });
+  }
+  return ranges;
+}
+
+/** Series remembered; some hundred bytes each. */
+const MOST_SERIES = 300_000;
+
+/** Series that a batch made, by what they are of, and the version of the configuration it saw. */
+interface NewSeries {
+  version: number;
+  readonly ids: Map<string, number>;
+}
+
+interface KnownTenant {
+  readonly meters: Meters;
+  readonly sources: ReadonlyMap<number, string>;
+  readonly version: number;
+}
+
+/** What is known of tenants' meters and series, as of one version of the configuration. */
+class Known {
+  readonly #tenants = new Map<number, KnownTenant>();
+  readonly #series = new Map<string, number>();
+  #version = -1;
+
+  /** Asked in the transaction that holds a mark: whoever changes a meter or erases an account holds it, too. */
+  async of(client: PoolClient, tenant: number): Promise<KnownTenant> {
+    const { rows } = await client.query<{ version: number }>('select version from configuration');
+    const version = rows[0]?.version ?? 0;
+    if (version > this.#version) {
+      this.#tenants.clear();
+      this.#series.clear();
+      this.#version = version;
+    }
+    const known = this.#tenants.get(tenant);
+    if (known) return known;
+    const read = { meters: await metersOf(client, tenant), sources: await sourcesOf(client, tenant), version };
+    if (version === this.#version) this.#tenants.set(tenant, read);
+    return read;
+  }
+
+  /** A number for each entry, in their order. */
+  async series(client: PoolClient, place: Book, entries: readonly NewEntry[], fresh: NewSeries): Promise<number[]> {
+    const { tenant } = place;
+    const keys = entries.map((entry) => seriesKey(tenant, entry.message.account, entry.meter.id, entry.dimensions));
+    const unknown = new Map<string, NewEntry>();
+    keys.forEach((key, i) => {
+      if (!this.#series.has(key)) unknown.set(key, entries[i] as NewEntry);
+    });
+    if (unknown.size > 0) await makeSeries(client, place, [...unknown.values()], fresh.ids);
+    return keys.map((key) => {
+      const id = fresh.ids.get(key) ?? this.#series.get(key);
+      if (id === undefined) throw new Error('a series that was just made is not there');
+      return id;
+    });
+  }
+
+  keep({ version, ids }: NewSeries): void {
+    if (version !== this.#version) return;
+    if (this.#series.size + ids.size > MOST_SERIES) this.#series.clear();
+    for (const [key, id] of ids) this.#series.set(key, id);
+  }
+}
+
+async function makeSeries(
+  client: PoolClient,
+  { tenant, channel }: Book,
+  entries: readonly NewEntry[],
+  ids: Map<string, number>,
+): Promise<void> {
+  const values = [
+    tenant,
+    textArray(entries.map(({ message }) => message.account)),
+    arrayOf(entries.map(({ meter }) => meter.id)),
+    textArray(entries.map(({ dimensions }) => dimensions)),
+    channel,
+  ];
+  const of = 'unnest($2::text[], $3::int[], $4::text[]) as i(account, meter, dimensions)';
+  await client.query(
+    `insert into usage_series (tenant, account, meter, dimensions, channel)
+     select $1, i.account, i.meter, i.dimensions, $5::smallint from ${of} order by 2, 3, 4 on conflict (tenant, account, meter, dimensions) where erased_at is null do nothing`,
+    values,
+  );
+  const { rows } = await client.query<{ id: number; account: string; meter: number; dimensions: string }>(
+    `select s.id, s.account, s.meter, s.dimensions from ${of} join usage_series s on s.tenant = $1
+       and s.account = i.account and s.meter = i.meter and s.dimensions = i.dimensions and s.erased_at is null`,
+    values.slice(0, 4),
+  );
+  for (const { id, account, meter, dimensions } of rows) ids.set(seriesKey(tenant, account, meter, dimensions), id);
+}
+
+function seriesKey(tenant: number, account: string, meter: number, dimensions: string): string {
+  return `${tenant} ${meter} ${dimensions}\0${account}`;
+}
+
+/** All meters there ever were, so that a replay comes to the same. */
+async function metersOf(client: PoolClient, tenant: number): Promise<Meters> {
+  const { rows } = await client.query<{
+    id: number;
+    name: string;
+    definition: unknown;
+    since: Marks;
+    until: Marks | null;
+  }>(
+    `select id, name, definition, since, until from billing_definition where tenant = $1 and kind = 'meter' order by id`,
+    [tenant],
+  );
+  return new Meters(rows.map((row) => ({ ...row, definition: meterSchema.parse(row.definition) })));
+}
+
+async function sourcesOf(client: PoolClient, tenant: number): Promise<Map<number, string>> {
+  const { rows } = await client.query<{ id: number; name: string }>('select id, name from source where tenant = $1', [
+    tenant,
+  ]);
+  return new Map(rows.map(({ id, name }) => [id, name]));
+}
+
+const HOW: Readonly<Record<Aggregation, string>> = { count: 'c', sum: 's', max: 'x', min: 'n', last: 'l', unique: 'u' };
+
+const TAKE_USAGE = `select take_usage(${Array.from({ length: 34 }, (_, i) => `$${i + 1}`).join(', ')})`;
+
+function parameters(
+  { tenant, book, channel }: Book,
+  admitted: Admitted,
+  judged: ReadonlyMap<number, Judged>,
+  { entries, corrections, problems, unmetered }: ReturnType<typeof reckon>,
+  series: readonly number[],
+  plan: number,
+  repeated: number,
+): unknown[] {
+  const gaps = [...admitted.opened].map(([sequence, reason]) => ({
+    sequence,
+    reason,
+    message: judged.get(sequence)?.message ?? null,
+  }));
+  return [
+    tenant,
+    book,
+    channel,
+    admitted.through,
+    plan,
+    repeated + admitted.repeated,
+    arrayOf(gaps.map(({ sequence }) => sequence)),
+    textArray(gaps.map(({ reason }) => reason)),
+    textArray(gaps.map(({ message }) => message?.account ?? null)),
+    textArray(gaps.map(({ message }) => message?.at ?? null)),
+    arrayOf(admitted.healed),
+    arrayOf(entries.map(({ message }) => message.sequence)),
+    arrayOf(series),
+    textArray(entries.map(({ message }) => message.at)),
+    textArray(entries.map(({ message }) => message.arrivedAt)),
+    textArray(entries.map(({ value }) => value)),
+    textArray(entries.map(({ member }) => member)),
+    textArray(entries.map(({ meter }) => HOW[meter.definition.aggregation])),
+    arrayOf(entries.map(({ meter, correction }) => meter.definition.late === 'quarantine' && !correction)),
+    textArray(unmetered.map(({ type }) => type)),
+    textArray(unmetered.map(({ day }) => day)),
+    arrayOf(unmetered.map(({ events }) => events)),
+    arrayOf(unmetered.map(({ sequence }) => sequence)),
+    arrayOf(problems.map(({ message }) => message.sequence)),
+    arrayOf(problems.map(({ meter }) => meter)),
+    textArray(problems.map(({ code }) => code)),
+    textArray(problems.map(({ message }) => message.account)),
+    textArray(problems.map(({ message }) => message.at)),
+    arrayOf(corrections.map(({ message }) => message.sequence)),
+    textArray(corrections.map(({ correction }) => correction.action)),
+    arrayOf(corrections.map(({ correction }) => correction.target.sequence)),
+    textArray(corrections.map(({ correction }) => correction.who)),
+    textArray(corrections.map(({ correction }) => correction.why)),
+    textArray(corrections.map(({ message }) => message.arrivedAt)),
+  ];
+}
+
+/** The row of the ledger's own source, made where it is not there yet. Removed from the start, so that nobody sees it. */
+export async function ledgerSource(client: Pool | PoolClient, tenant: number): Promise<{ id: number; name: string }> {
+  await client.query(
+    `insert into source (tenant, name, kind, definition, managed_by, removed_at)
+     values ($1, $2, 'events', '{"kind":"events"}', 'api', now()) on conflict (tenant, name) do nothing`,
+    [tenant, LEDGER_SOURCE],
+  );
+  const { rows } = await client.query<{ id: number }>('select id from source where tenant = $1 and name = $2', [
+    tenant,
+    LEDGER_SOURCE,
+  ]);
+  return { id: rows[0]?.id as number, name: LEDGER_SOURCE };
+}
