@@ -56,7 +56,7 @@ export function etag(version: number): Record<string, string> {
 }
 
 /** What the caller has seen, by `If-Match: "3"`, or nothing of that name by `If-None-Match: *`. */
-function expected(headers: IncomingHttpHeaders): Expected {
+export function expected(headers: IncomingHttpHeaders): Expected {
   const match = headers['if-match'];
   if (headers['if-none-match'] === '*') return 'absent';
   return match === undefined || match === '*' ? 'any' : versionIn(match);

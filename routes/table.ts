@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import type { Principal } from '../src/access/principal.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { type AccountDeps, accountRoutes } from './accounts.js';
+import { billingRoutes } from './billing.js';
 import { type ChannelDeps, channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
@@ -19,6 +20,7 @@ import { type StreamDeps, streamRoutes } from './stream.js';
 import { targetRoutes } from './targets.js';
 import { tenantRoutes } from './tenants.js';
 import { type TokenDeps, tokenRoutes } from './tokens.js';
+import { type UsageDeps, usageRoutes } from './usage.js';
 import { type VerifyDeps, verifyRoutes } from './verify.js';
 
 /** What the calls of the table need from the rest of the program. */
@@ -33,6 +35,7 @@ export type ApiDeps = MessageDeps &
   HealthDeps &
   VerifyDeps &
   AccountDeps &
+  UsageDeps &
   StreamDeps & { readonly version: string };
 
 /**
@@ -51,6 +54,8 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...channelRoutes(deps),
     ...verifyRoutes(deps),
     ...accountRoutes(deps),
+    ...billingRoutes(deps),
+    ...usageRoutes(deps),
     ...quarantineRoutes(deps),
     ...refusalRoutes(deps),
     ...peopleRoutes(deps),

@@ -28,9 +28,12 @@ import {
   readConfiguration,
 } from './app/configuration.js';
 import { createContentPort } from './app/content.js';
+import { createCorrect } from './app/corrections.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { createHearing, publishPlanned } from './app/hearing.js';
+import { createLedger } from './app/ledger.js';
+import { createSay } from './app/ledger-messages.js';
 import { verifyLogin } from './app/login.js';
 import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -85,6 +88,9 @@ const TEND_MS = 1_000;
 /** A notice of another process that got lost is made up for within this; a second is promised. */
 const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
+/** What is planned is in the ledger within about so long; the longer, the larger its batches. */
+const LEDGER_POLL_MS = 500;
+const CLOSING_MS = 60_000;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -425,7 +431,16 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     admin: { token: adminToken, tenant: defaultTenant },
   });
   const stopping = new AbortController();
+  const say = createSay({ pool, accept, now: clock.now });
   if (has('ledger')) {
+    const ledger = createLedger({ pool, say, now: clock.now, log });
+    const chores = [
+      every(LEDGER_POLL_MS, 'keeping the ledger', () => ledger.take()),
+      every(TEND_MS, 'healing gaps of the ledger', () => ledger.heal()),
+      every(CLOSING_MS, 'closing periods', () => ledger.close()),
+      every(CLOSING_MS, 'looking at thresholds', () => ledger.notice()),
+    ];
+    running.onStop(() => together(chores));
     const retaining = every(HOUR, 'dropping what is older than what is kept', async () => {
       await retain({
         pool,
@@ -478,6 +493,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     filters: async () => filterStates(),
     now: clock.now,
     release: createRelease({ pool, accept, now: clock.now }),
+    correct: createCorrect({ pool, say }),
     rungs: createRungViews(content, settings.content.ladder, (tenant, source) =>
       directory.current().schema(tenant, source),
     ),

@@ -16,6 +16,7 @@ const VIEWER: readonly Permission[] = [
   'rules.read',
   'channels.read',
   'quarantine.read',
+  'billing.read',
 ];
 
 const OPERATOR: readonly Permission[] = [
@@ -25,6 +26,7 @@ const OPERATOR: readonly Permission[] = [
   'deliveries.retry',
   'quarantine.decide',
   'refusals.read',
+  'billing.correct',
 ];
 
 /** What a role may do in a tenant. */

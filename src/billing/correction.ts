@@ -1,6 +1,10 @@
-import { follow } from '../content/json/pointer.js';
+import { LosslessNumber } from 'lossless-json';
+import { JsonBytes } from '../content/json/bytes.js';
+import { follow, pointerSteps } from '../content/json/pointer.js';
 import { readJson } from '../content/json/read.js';
 import { type Place, parseMessageId } from '../message/id.js';
+import type { Tenant } from '../message/tenant.js';
+import { parseDecimal } from '../routing/decimal.js';
 
 /*
  * Corrections are messages of the account's own channel, written by the product itself under a source whose name no
@@ -77,3 +81,58 @@ export function readCorrection(type: string | null, raw: Uint8Array): Correction
       : { type: text('type'), source: text('source') ?? '', document: follow(json.json.value, ['data', 'event']) };
   return { action, target, who: text('who') ?? '', why: text('why') ?? '', instead };
 }
+
+/** A document with other values at some places; undefined where a place can't be set. */
+export function amendedDocument(document: unknown, set: ReadonlyMap<string, string>): string | undefined {
+  let amended = document;
+  for (const [pointer, text] of set) {
+    const next = withValue(amended, pointerSteps(pointer), text);
+    if (next === undefined) return undefined;
+    amended = next;
+  }
+  return new JsonBytes().canonical(amended).copy().toString();
+}
+
+/** Where a number stands, a text that is written like one becomes one, digit for digit. Only members of objects are set. */
+function withValue(at: unknown, steps: readonly string[], text: string): unknown {
+  const [step, ...rest] = steps;
+  if (step === undefined) {
+    const wasNumber = typeof at === 'number' || at instanceof LosslessNumber;
+    return wasNumber && parseDecimal(text) ? new LosslessNumber(text) : text;
+  }
+  if (typeof at !== 'object' || at === null || Array.isArray(at) || at instanceof LosslessNumber) return undefined;
+  const object = at as Readonly<Record<string, unknown>>;
+  const there = Object.hasOwn(object, step) ? object[step] : rest.length > 0 ? {} : null;
+  const changed = withValue(there, rest, text);
+  return changed === undefined ? undefined : { ...object, [step]: changed };
+}
+
+/** Whether a message may be corrected: usage, or what stands for some. */
+export function isCorrectable(source: string, type: string | null): boolean {
+  return source !== LEDGER_SOURCE || type === LEDGER_TYPES.amend;
+}
+
+export interface CorrectionWish {
+  readonly account: string;
+  readonly action: 'void' | 'amend';
+  readonly target: Place;
+  readonly who: string;
+  readonly why: string;
+  /** Values by JSON pointer, of an amendment. */
+  readonly set: ReadonlyMap<string, string>;
+  /** RFC 3339; null keeps the event's own. */
+  readonly time: string | null;
+  /** Where its period is final: put the difference into the next statement. */
+  readonly adjust: boolean;
+}
+
+export type Corrected =
+  /** `again`: the same was asked before, and that is its answer. */
+  | { readonly result: 'ok'; readonly correction: Place; readonly again: boolean }
+  | { readonly result: 'unknown' | 'other_account' | 'not_usage' | 'gone' | 'not_settable' }
+  /** A meter could not count what it would say. */
+  | { readonly result: 'not_countable'; readonly meter: string; readonly code: string }
+  | { readonly result: 'corrected_already'; readonly by: Place }
+  | { readonly result: 'period_final'; readonly period: string };
+
+export type Correct = (tenant: Tenant, wish: CorrectionWish) => Promise<Corrected>;

@@ -1,3 +1,4 @@
+import { isLedgerOwn, ownTarget } from '../billing/batch.js';
 import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run } from '../delivery/plan.js';
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
@@ -36,7 +37,9 @@ export function decideByRules(
 ): Item {
   const { message, view } = ready;
   const rules = directory.rules(message.tenant);
-  const { rules: matched, outcome } = rules.decide(ready.canonical);
+  const { rules: matched, outcome } = isLedgerOwn(ready.canonical.source)
+    ? { rules: [], outcome: outcomeOfOwn(ready) }
+    : rules.decide(ready.canonical);
   let consequence = known.get(outcome);
   if (!consequence) {
     const decider = { by: 'rules', set: rules.version, rules: matched } as const;
@@ -55,6 +58,12 @@ export function decideByRules(
     why,
   };
   return { decided, standing: standingOf(decided, how), ready };
+}
+
+/** No rule sees what the ledger writes itself: a statement or a notice goes where it says, a correction nowhere. */
+function outcomeOfOwn({ canonical, view }: Ready): Outcome {
+  const target = ownTarget(canonical.type, view.data);
+  return target === null ? { do: 'close', reason: 'for the ledger alone' } : { do: 'deliver', targets: [target] };
 }
 
 /** What follows from rules: nearly all messages of a channel share a few of these. */

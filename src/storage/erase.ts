@@ -57,7 +57,7 @@ const ERASED = 'erased';
 /**
  * Erases what one account's messages say, and who it was: raw bytes, views, what the transport said, copies in quarantine,
  * answers of targets and reasons that may quote them. What stays proves that something was there and what was done with it:
- * sequence, hashes, keys, type, value and times, plans, deliveries, decisions. Works through the account's channel a page at a
+ * sequence, hashes, keys, type, value and times, plans, deliveries, decisions, and usage under a pseudonym. Works through the account's channel a page at a
  * time; leaving it early stops it, and calling it again goes on.
  */
 export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: EraseWish): AsyncGenerator<EraseEvent> {
@@ -94,6 +94,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
   }
   const quarantined = await eraseQuarantined(job);
   const refusals = await eraseRefusals(job);
+  if (wish.source === null) await patiently(() => eraseUsage(job));
   const result: EraseResult = { pseudonym, ...sum, quarantined, refusals, left };
   await writeAudit(pool, { ...audit, action: 'account.erased', detail: { ...result } });
   yield { event: 'result', ...result };
@@ -134,19 +135,20 @@ async function findMessages(
   return { reached: page && page.count === PAGE ? (page.reached ?? to) : to, found: page?.found ?? [] };
 }
 
-/** Waits for the owner to plan a sequence: what it has not read yet has to be there when it does. Gives up after a while. */
+/** How far owner and ledger have read a channel; without meters there may be no ledger. */
+const REACHED = `select least(r.planned, (select m.through from ledger_mark m where m.tenant = r.tenant and m.channel = r.channel
+    and m.book = coalesce((select live from ledger where tenant = $1), 1))) as reached
+  from reader r where r.tenant = $1 and r.channel = $2`;
+
+/** Waits for owner and ledger to read a sequence: it has to be there when they do. Gives up after a while. */
 async function untilPlanned(
   { wake, patienceMs = PATIENCE_MS }: EraseDeps,
   { pool, tenant, channel }: Job,
   sequence: number,
 ): Promise<void> {
   for (let waited = 0; waited < patienceMs; waited += POLL_MS) {
-    const { rows } = await pool.query('select from reader where tenant = $1 and channel = $2 and planned >= $3', [
-      tenant,
-      channel,
-      sequence,
-    ]);
-    if (rows.length > 0) return;
+    const { rows } = await pool.query<{ reached: number }>(REACHED, [tenant, channel]);
+    if ((rows[0]?.reached ?? 0) >= sequence) return;
     wake(tenant, channel);
     await pause(POLL_MS);
   }
@@ -161,18 +163,15 @@ interface Erased {
 
 const OF = 'tenant = $1 and channel = $2 and sequence = any ($3::bigint[])';
 
-/** A batch of messages of the job's channel. Leaves out those that are not planned yet. */
+/** A batch of messages of the job's channel. Leaves out those that are not planned yet, or not counted. */
 async function eraseMessages(client: PoolClient, job: Job, batch: readonly number[]): Promise<Erased> {
   const { tenant, channel } = job;
   await client.query(`set local lock_timeout = ${LOCK_MS}`);
   // Nobody decides about them meanwhile, and the owner writes nothing of the channel.
   await cutContent(client);
   await client.query('select from lease where tenant = $1 and channel = $2 for update', [tenant, channel]);
-  const planned = await client.query<{ planned: number }>(
-    'select planned from reader where tenant = $1 and channel = $2',
-    [tenant, channel],
-  );
-  const sequences = batch.filter((sequence) => sequence <= (planned.rows[0]?.planned ?? 0));
+  const { rows } = await client.query<{ reached: number }>(REACHED, [tenant, channel]);
+  const sequences = batch.filter((sequence) => sequence <= (rows[0]?.reached ?? 0));
   const left = batch.length - sequences.length;
   if (sequences.length === 0) return { messages: 0, left, closed: 0, cancelling: 0 };
   const of = [tenant, channel, arrayOf(sequences)];
@@ -321,6 +320,49 @@ async function eraseQuarantined({ pool, tenant, account, source, pseudonym }: Jo
     erased += page.erased;
     after = page.reached;
   }
+}
+
+/**
+ * Usage stays and adds up, under the pseudonym. A statement keeps its hash, which is that of the text before. While it does,
+ * the ledger takes nothing of the channel; after it, it knows the account no more.
+ */
+function eraseUsage({ pool, tenant, channel, account, pseudonym }: Job): Promise<void> {
+  const of = [tenant, account, pseudonym];
+  return inTransaction(pool, async (client) => {
+    await client.query(`set local lock_timeout = ${LOCK_MS}`);
+    await client.query('select from ledger_mark where tenant = $1 and channel = $2 order by book for update', [
+      tenant,
+      channel,
+    ]);
+    await client.query(
+      `update ledger_correction c set who = '${ERASED}', why = '${ERASED}' from usage_entry e join usage_series s
+         on s.tenant = e.tenant and s.id = e.series
+       where s.tenant = $1 and s.account = $2 and c.tenant = e.tenant and c.book = e.book and c.channel = e.channel
+         and e.state <> 'c' and c.target = e.sequence`,
+      [tenant, account],
+    );
+    await client.query(
+      'update usage_series set account = $3, erased_at = coalesce(erased_at, now()) where tenant = $1 and account = $2',
+      of,
+    );
+    await client.query('update usage_problem set account = $3 where tenant = $1 and account = $2', of);
+    await client.query('update usage_notice set account = $3 where tenant = $1 and account = $2', of);
+    // They will never be counted.
+    await client.query('delete from ledger_gap where tenant = $1 and account = $2', [tenant, account]);
+    await client.query(
+      `update statement set account = $3, erased_at = now(), sent = coalesce(sent, '${ERASED}'),
+         body = jsonb_set(body::jsonb, '{account}', to_jsonb($3::text))::text
+       where tenant = $1 and account = $2`,
+      of,
+    );
+    await client.query(
+      `update billing_definition set definition = jsonb_set(definition, '{account}', to_jsonb($3::text))
+       where tenant = $1 and kind = 'subscription' and definition->>'account' = $2`,
+      of,
+    );
+    // Whoever remembers the account's series by its name forgets them with this.
+    await client.query('update configuration set version = version + 1');
+  });
 }
 
 /** What was refused before it became a message names whom it was for. */

@@ -1,6 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Judged, judge, type LedgerMessage, type NewEntry, type PlanSays, reckon } from '../billing/batch.js';
-import { LEDGER_SOURCE } from '../billing/correction.js';
 import { type Aggregation, meterSchema } from '../billing/definitions.js';
 import { type Admitted, admit, type GapReason } from '../billing/mark.js';
 import { type Marks, Meters } from '../billing/meter.js';
@@ -442,7 +441,7 @@ function seriesKey(tenant: number, account: string, meter: number, dimensions: s
 }
 
 /** All meters there ever were, so that a replay comes to the same. */
-async function metersOf(client: PoolClient, tenant: number): Promise<Meters> {
+export async function metersOf(client: Pool | PoolClient, tenant: number): Promise<Meters> {
   const { rows } = await client.query<{
     id: number;
     name: string;
@@ -517,18 +516,4 @@ function parameters(
     textArray(corrections.map(({ correction }) => correction.why)),
     textArray(corrections.map(({ message }) => message.arrivedAt)),
   ];
-}
-
-/** The row of the ledger's own source, made where it is not there yet. Removed from the start, so that nobody sees it. */
-export async function ledgerSource(client: Pool | PoolClient, tenant: number): Promise<{ id: number; name: string }> {
-  await client.query(
-    `insert into source (tenant, name, kind, definition, managed_by, removed_at)
-     values ($1, $2, 'events', '{"kind":"events"}', 'api', now()) on conflict (tenant, name) do nothing`,
-    [tenant, LEDGER_SOURCE],
-  );
-  const { rows } = await client.query<{ id: number }>('select id from source where tenant = $1 and name = $2', [
-    tenant,
-    LEDGER_SOURCE,
-  ]);
-  return { id: rows[0]?.id as number, name: LEDGER_SOURCE };
 }

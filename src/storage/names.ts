@@ -13,3 +13,12 @@ export async function idsByName(
   );
   return new Map(rows.map(({ id, name }) => [name, id]));
 }
+
+/** Of one that was removed, too. */
+export async function sourceNameOf(pool: Pool, tenant: number, id: number): Promise<string> {
+  const { rows } = await pool.query<{ name: string }>('select name from source where tenant = $1 and id = $2', [
+    tenant,
+    id,
+  ]);
+  return rows[0]?.name ?? '';
+}

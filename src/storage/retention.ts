@@ -183,6 +183,10 @@ async function openMessages(db: Pool | PoolClient, due: Due, most: number): Prom
          where p.tenant = $1 and p.channel = $2 and p.open and p.first_sequence <= $4
        union select sequence from message where generation = $3 and tenant = $1 and channel = $2
          and sequence > (select planned from reader where tenant = $1 and channel = $2)
+       union select sequence from message where generation = $3 and tenant = $1 and channel = $2 and sequence >
+         (select through from ledger_mark where tenant = $1 and channel = $2
+           and book = coalesce((select live from ledger where tenant = $1), 1))
+       union select sequence from ledger_gap where tenant = $1 and channel = $2
        union select of_sequence from quarantine
          where tenant = $1 and state = 'held' and cause = 'conflict' and of_channel = $2
      ) o

@@ -172,7 +172,9 @@ export type Closed =
   | { readonly result: 'not_ended' | 'not_subscribed' }
   /** The period before it is not final yet. */
   | { readonly result: 'out_of_order'; readonly period: string }
-  | { readonly result: 'incomplete'; readonly statement: Statement };
+  | { readonly result: 'incomplete'; readonly statement: Statement }
+  /** Messages that came in time have not been counted yet. */
+  | { readonly result: 'behind' };
 
 /**
  * Makes an account's statement of a period final. While it does, the channel of the account stands still for the ledger: what
@@ -183,7 +185,13 @@ export async function closePeriod(
   tenant: Tenant,
   account: string,
   period: Period,
-  by: { readonly who: string; readonly now: number /** A person takes it as it is. */; readonly incomplete: boolean },
+  by: {
+    readonly who: string;
+    readonly now: number;
+    readonly graceMs: number;
+    /** A person takes it as it is. */
+    readonly incomplete: boolean;
+  },
 ): Promise<Closed> {
   return inTransaction(pool, async (client): Promise<Closed> => {
     const contracts = await contractsOf(client, tenant.id, account);
@@ -196,6 +204,7 @@ export async function closePeriod(
     const due = await nextPeriod(client, tenant.id, account, contracts);
     if (due.from < period.from) return { result: 'out_of_order', period: due.name };
     const statement = await draft(client, tenant, account, period);
+    if (await isBehind(client, tenant.id, statement.through, period.to + by.graceMs)) return { result: 'behind' };
     if (!statement.complete && !by.incomplete) return { result: 'incomplete', statement };
     const body = new JsonBytes().canonical(statement).copy().toString();
     const { rows } = await client.query<{ hash: string }>(
@@ -214,6 +223,21 @@ export async function closePeriod(
     );
     return { result: 'final', statement, hash: rows[0]?.hash ?? '' };
   });
+}
+
+/** Whether the first message that the ledger has not seen came before a time. */
+async function isBehind(
+  client: PoolClient,
+  tenant: number,
+  { channel, sequence }: Statement['through'],
+  at: number,
+): Promise<boolean> {
+  const { rows } = await client.query(
+    `select from message where generation = generation_of($1, $2::smallint, $3) and tenant = $1 and channel = $2
+       and sequence = $3 and arrived_at < $4`,
+    [tenant, channel, sequence + 1, new Date(at)],
+  );
+  return rows.length > 0;
 }
 
 async function lockChannelOf(client: PoolClient, tenant: Tenant, account: string): Promise<void> {
@@ -313,4 +337,37 @@ export async function alteredStatements(
     [tenant],
   );
   return rows;
+}
+
+export interface UnsentStatement {
+  readonly tenant: Tenant;
+  readonly account: string;
+  readonly from: Date;
+  readonly target: string;
+  readonly body: string;
+  readonly hash: string;
+}
+
+/** Final statements whose account has a target that was not told of them. */
+export async function unsentStatements(db: Db, most: number): Promise<UnsentStatement[]> {
+  const { rows } = await db.query<UnsentStatement>(
+    `select json_build_object('id', t.id, 'name', t.name, 'channels', t.channels) as tenant, s.account,
+       s.period_from as from, d.target, s.body, encode(s.hash, 'hex') as hash
+     from statement s join tenant t on t.id = s.tenant
+     cross join lateral (select definition->>'target' as target from billing_definition where tenant = s.tenant
+       and kind = 'subscription' and removed_at is null and definition->>'account' = s.account
+       and definition ? 'target' order by definition->>'from' desc limit 1) d
+     where s.sent is null and s.erased_at is null order by s.made_at limit $1`,
+    [most],
+  );
+  return rows;
+}
+
+export async function markSent(db: Db, tenant: number, account: string, from: Date, message: string): Promise<void> {
+  await db.query('update statement set sent = $4 where tenant = $1 and account = $2 and period_from = $3', [
+    tenant,
+    account,
+    from,
+    message,
+  ]);
 }

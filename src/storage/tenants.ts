@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
 import { changeConfiguration } from './configuration.js';
+import { ledgerSource } from './ledger-source.js';
 
 export type TenantCreated = { readonly result: 'ok'; readonly tenant: Tenant } | { readonly result: 'name_taken' };
 
@@ -27,6 +28,7 @@ export async function insertTenant(client: PoolClient, name: string, channels: n
      insert into reader (tenant, channel) select $1, n from numbers`,
     [tenant.id, channels],
   );
+  await ledgerSource(client, tenant.id);
   await writeAudit(client, { tenant: tenant.id, who, action: 'tenant.create', object: name, detail: { channels } });
   return tenant;
 }

@@ -2,7 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Aggregation, MeterDefinition } from '../billing/definitions.js';
 import type { Found, OpenGap, Series } from '../billing/statement.js';
 import type { Span } from '../billing/zone.js';
-import { arrayOf } from './array.js';
+import { arrayOf, textArray } from './array.js';
 
 /*
  * Questions to the ledger. Whole hours come from cells, what sticks out at both ends from the journal; so the answer is the
@@ -15,6 +15,16 @@ type Db = Pool | PoolClient;
 export async function liveBook(db: Db, tenant: number): Promise<number> {
   const { rows } = await db.query<{ live: number }>('select live from ledger where tenant = $1', [tenant]);
   return rows[0]?.live ?? 1;
+}
+
+/** Whether anything is known of an account: usage, or a subscription. */
+export async function isKnown(db: Db, tenant: number, account: string): Promise<boolean> {
+  const { rows } = await db.query(
+    `select from usage_series where tenant = $1 and account = $2 union all select from billing_definition
+     where tenant = $1 and kind = 'subscription' and removed_at is null and definition->>'account' = $2 limit 1`,
+    [tenant, account],
+  );
+  return rows.length > 0;
 }
 
 /** All series of an account, or of one of its meters. */
@@ -53,77 +63,95 @@ export interface Question extends Span {
 }
 
 interface Answer {
+  readonly n: number;
   readonly quantity: string;
   readonly events: number;
   readonly ranges: [number, number][] | null;
 }
 
 const HOUR = 3_600_000;
+const NOTHING: Found = { quantity: '0', events: 0, ranges: [] };
 
-/** Answers in the order of the questions, each in one statement. */
-export async function usage(
-  db: Db,
-  of: { readonly tenant: number; readonly book: number; readonly channel: number },
-  questions: readonly Question[],
-): Promise<Found[]> {
+export interface UsagePlace {
+  readonly tenant: number;
+  readonly book: number;
+  readonly channel: number;
+}
+
+/** Answers in the order of the questions. */
+export async function usage(db: Db, of: UsagePlace, questions: readonly Question[]): Promise<Found[]> {
   const found: Found[] = [];
-  for (const question of questions) found.push(await usageOf(db, of, question));
+  for (const question of questions) found.push(...(await usageIn(db, of, question, [question])));
   return found;
 }
 
-async function usageOf(
+/** What series come to together in each of several times, in one statement. */
+export async function usageIn(
   db: Db,
-  { tenant, book, channel }: { readonly tenant: number; readonly book: number; readonly channel: number },
-  { series, aggregation, from, to }: Question,
-): Promise<Found> {
-  const firstHour = Math.min(Math.ceil(from / HOUR) * HOUR, to);
-  const lastHour = Math.max(Math.floor(to / HOUR) * HOUR, firstHour);
+  { tenant, book, channel }: UsagePlace,
+  { series, aggregation }: Pick<Question, 'series' | 'aggregation'>,
+  spans: readonly Span[],
+): Promise<Found[]> {
+  const edges = spans.map(({ from, to }) => {
+    const firstHour = Math.min(Math.ceil(from / HOUR) * HOUR, to);
+    return [from, firstHour, Math.max(Math.floor(to / HOUR) * HOUR, firstHour), to] as const;
+  });
+  const column = (i: 0 | 1 | 2 | 3) => textArray(edges.map((edge) => new Date(edge[i]).toISOString()));
   const { rows } = await db.query<Answer>({
     name: `usage_${aggregation}`,
-    text: QUESTIONS[aggregation],
-    values: [tenant, book, arrayOf(series), new Date(from), new Date(firstHour), new Date(lastHour), new Date(to)],
+    text: `${PARTS}${ANSWERS[aggregation]}`,
+    values: [tenant, book, arrayOf(series), column(0), column(1), column(2), column(3)],
   });
-  const [row] = rows;
-  return {
-    quantity: row?.quantity ?? '0',
-    events: row?.events ?? 0,
-    ranges: (row?.ranges ?? []).map(([first, last]) => ({ channel, from: first, to: last })),
-  };
+  const found = spans.map(() => NOTHING);
+  for (const { n, quantity, events, ranges } of rows) {
+    const rests = (ranges ?? []).map(([first, last]) => ({ channel, from: first, to: last }));
+    found[n - 1] = { quantity, events, ranges: rests };
+  }
+  return found;
 }
 
-/** `p`: parts of the answer, a row each: what a cell or an entry says. $3: series; $4 to $7: from, whole hours between, to. */
-const PARTS = `with s as materialized (select unnest($3::bigint[]) as id), p as materialized (
-    select c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last, null::bytea as member
-      from s cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
-        and hour >= $5 and hour < $6) c
+/** `p`: parts of the answers, a row each: what a cell or an entry says. $3: series; $4 to $7: from, whole hours between, to. */
+const PARTS = `with s as materialized (select unnest($3::bigint[]) as id), w as materialized (
+    select * from unnest($4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) with ordinality
+      as w(f, a, b, t, n)
+  ), p as materialized (
+    select w.n, c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last, null::bytea as member
+      from w cross join s cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
+        and hour >= w.a and hour < w.b) c
     union all
-    select 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
-      from s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
-        and state = 'c' and ((at >= $4 and at < $5) or (at >= $6 and at < $7))) e
-  ), r as (
-    select json_agg(json_build_array(lower(x), upper(x) - 1) order by lower(x)) as ranges
-    from unnest((select range_agg(int8range(first, last, '[]')) from p)) x
+    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
+      from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
+        and state = 'c' and at >= w.f and at < w.a) e where w.f < w.a
+    union all
+    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
+      from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
+        and state = 'c' and at >= w.b and at < w.t) e where w.b < w.t
   )`;
 
-const REST = `coalesce(sum(events), 0)::bigint as events, (select ranges from r) as ranges from p`;
+function answers(quantity: string): string {
+  return `, q as (select n, (${quantity})::text as quantity, sum(events)::bigint as events,
+      range_agg(int8range(first, last, '[]')) as rests from p group by n)
+    select n, quantity, events,
+      (select json_agg(json_build_array(lower(x), upper(x) - 1) order by lower(x)) from unnest(rests) x) as ranges from q`;
+}
 
-const QUESTIONS: Readonly<Record<Aggregation, string>> = {
-  count: `${PARTS} select coalesce(sum(events), 0)::text as quantity, ${REST}`,
-  sum: `${PARTS} select trim_scale(coalesce(sum(value), 0))::text as quantity, ${REST}`,
-  max: `${PARTS} select trim_scale(coalesce(max(value), 0))::text as quantity, ${REST}`,
-  min: `${PARTS} select trim_scale(coalesce(min(value), 0))::text as quantity, ${REST}`,
-  last: `${PARTS} select trim_scale(coalesce((array_agg(value order by at desc, sequence desc))[1], 0))::text as quantity,
-    ${REST}`,
-  unique: `${PARTS} select (select count(*) from (
-      select m.member from s cross join lateral (select member from usage_member where tenant = $1 and book = $2
-        and series = s.id and hour >= $5 and hour < $6) m
-      union select member from p where member is not null) u)::text as quantity, ${REST}`,
+const ANSWERS: Readonly<Record<Aggregation, string>> = {
+  count: answers('sum(events)'),
+  sum: answers('trim_scale(sum(value))'),
+  max: answers('trim_scale(max(value))'),
+  min: answers('trim_scale(min(value))'),
+  last: answers('trim_scale((array_agg(value order by at desc, sequence desc))[1])'),
+  unique: `, u as (select n, count(*) as members from (
+      select w.n, m.member from w cross join s cross join lateral (select member from usage_member where tenant = $1
+        and book = $2 and series = s.id and hour >= w.a and hour < w.b) m
+      union select n, member from p where member is not null) all_of group by n)
+    ${answers('(select members from u where u.n = p.n)')}`,
 };
 
 /** The same from the journal alone: for tests, and for who doubts. */
 export async function usageFromJournal(
   db: Db,
-  { tenant, book, channel }: { readonly tenant: number; readonly book: number; readonly channel: number },
+  { tenant, book, channel }: UsagePlace,
   { series, aggregation, from, to }: Question,
 ): Promise<Found> {
   const values = [tenant, book, arrayOf(series), new Date(from), new Date(to)];
@@ -146,7 +174,7 @@ export async function usageFromJournal(
 /** What is open of a channel and may concern an account's usage of a time; what nothing is known of concerns everybody. */
 export async function openGaps(
   db: Db,
-  { tenant, book, channel }: { readonly tenant: number; readonly book: number; readonly channel: number },
+  { tenant, book, channel }: UsagePlace,
   account: string,
   { from, to }: Span,
   most: number,

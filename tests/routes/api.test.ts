@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { type Api, startApi } from './harness.js';
 import { access } from './sections/access.js';
+import { billing } from './sections/billing.js';
 import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
@@ -32,4 +33,5 @@ quarantine(get);
 access(get);
 live(get);
 books(get);
+billing(get);
 table(get);

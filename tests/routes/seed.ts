@@ -40,6 +40,8 @@ export interface Seed {
   readonly account?: string;
   readonly type?: string;
   readonly raw?: string;
+  /** Null: the raw bytes say all. */
+  readonly meta?: null;
   readonly arrivedAt?: Date;
   readonly view?: View;
   /** Given a place of its own in the numbering, with nothing kept of it. */
@@ -62,7 +64,7 @@ export async function addMessage(pool: Pool, tenant: Tenant, seed: Seed): Promis
   const raw = Buffer.from(seed.raw ?? '{"data":{"amount":1}}');
   await pool.query(
     `insert into message (generation, tenant, channel, sequence, source, kind, account, type, external_id, arrived_at, peer, meta, sha256, batch, raw)
-     values (1, $1, $2, $3, $4, $5, $6, $7, 'x-1', $8, 'token ci', '{"from":"a@example.com"}', $9, 1, $10)`,
+     values (1, $1, $2, $3, $4, $5, $6, $7, 'x-1', $8, 'token ci', $11, $9, 1, $10)`,
     [
       tenant.id,
       channel,
@@ -74,6 +76,7 @@ export async function addMessage(pool: Pool, tenant: Tenant, seed: Seed): Promis
       seed.arrivedAt ?? new Date(),
       createHash('sha256').update(raw).digest(),
       raw,
+      seed.meta === null ? null : '{"from":"a@example.com"}',
     ],
   );
   if (seed.view) {

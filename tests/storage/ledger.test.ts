@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PlanSays } from '../../src/billing/batch.js';
 import { AGGREGATIONS, type Aggregation } from '../../src/billing/definitions.js';
+import { eraseAccount } from '../../src/storage/erase.js';
 import { Ledger, readMessages } from '../../src/storage/ledger.js';
 import { liveBook, seriesOf, usage, usageFromJournal } from '../../src/storage/usage.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -193,6 +194,29 @@ describe('the ledger', () => {
     const { rows } = await database.pool.query('select sequence, reason, account from ledger_gap order by sequence');
     return rows.map(({ sequence, reason, account }) => `${sequence} ${reason} ${account}`);
   }
+});
+
+describe('an account that is erased', () => {
+  it('leaves its usage under a pseudonym, and begins anew when it comes again', async () => {
+    const books = await usageBooks(database.pool, 'one', 1);
+    await everyMeter(books);
+    const ledger = new Ledger({ pool: database.pool });
+    await books.store([used('acme', '5'), used('other', '1')]);
+    await books.planAll();
+    await takeAll(ledger);
+    const wish = { account: 'acme', source: null, who: 'anna', reason: 'asked to' };
+    let pseudonym = '';
+    for await (const event of eraseAccount({ pool: database.pool, wake: () => undefined }, books.tenant, wish))
+      if (event.event === 'result') pseudonym = event.pseudonym;
+    expect(await totals(books, 'acme')).toEqual({});
+    expect(await totals(books, pseudonym)).toMatchObject({ sum: '5', count: '1' });
+    await books.store([used('acme', '2')]);
+    await books.planAll();
+    await takeAll(ledger);
+    expect(await totals(books, 'acme')).toMatchObject({ sum: '2', count: '1' });
+    expect(await totals(books, pseudonym)).toMatchObject({ sum: '5', count: '1' });
+    expect(await totals(books, 'other')).toMatchObject({ sum: '1' });
+  });
 });
 
 describe('corrections', () => {

@@ -6,7 +6,7 @@ import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Run } from '../../src/delivery/plan.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { putBilling } from '../../src/storage/billing.js';
-import { ledgerSource } from '../../src/storage/ledger.js';
+import { ledgerSource } from '../../src/storage/ledger-source.js';
 import { insertTenant } from './arrivals.js';
 
 /*

@@ -5,6 +5,9 @@ alter table source drop constraint source_name_check;
 alter table source add constraint source_name_check
   check (name ~ '^[a-z0-9][a-z0-9-]{0,62}$' or name = 'waybill.ledger');
 
+insert into source (tenant, name, kind, definition, managed_by, removed_at)
+  select id, 'waybill.ledger', 'events', '{"kind":"events"}', 'api', now() from tenant;
+
 -- Meters, rate cards and subscriptions. Removed ones are kept: usage and statements refer to them.
 create table billing_definition (
   tenant int not null references tenant,
@@ -23,6 +26,8 @@ create table billing_definition (
   primary key (tenant, id)
 );
 create unique index billing_definition_name on billing_definition (tenant, kind, name) where removed_at is null;
+create index billing_definition_account on billing_definition (tenant, (definition->>'account'))
+  where kind = 'subscription' and removed_at is null;
 
 create constraint trigger configuration_changed after insert or delete or update
   on billing_definition deferrable initially deferred for each row execute function raise_configuration_version();

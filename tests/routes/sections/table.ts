@@ -28,10 +28,17 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'post /v1/quarantine/:id/requeue': {},
   'post /v1/quarantine/:id/delay': { until: new Date(Date.now() + 3_600_000).toISOString() },
   'put /v1/users/:name': { role: 'viewer' },
+  'put /v1/meters/:name': { type: 'shared', aggregation: 'count' },
+  'put /v1/rate-cards/:name': { currency: 'EUR', versions: [{ from: '2026-01-01', prices: [] }] },
+  'put /v1/subscriptions/:name': { account: 'own', rateCard: 'shared', currency: 'EUR', from: '2026-01-01' },
+  'post /v1/accounts/:account/corrections': { void: '3-1', why: 'x' },
+  'post /v1/accounts/:account/statements/:period/close': {},
 };
 
 /** A PUT under another tenant's name makes an object of one's own. */
-const MAKES_OWN = new Set(['put /v1/sources/:name', 'put /v1/targets/:name']);
+const MAKES_OWN = new Set(
+  ['sources', 'targets', 'meters', 'rate-cards', 'subscriptions'].map((what) => `put /v1/${what}/:name`),
+);
 
 export function table(get: () => Api): void {
   describe('every route', () => {
@@ -197,6 +204,11 @@ async function fill(api: Api): Promise<Filled> {
   await api.call('POST', '/v1/users', { body: { name: 'shared', role: 'viewer' } });
   await api.call('POST', '/v1/tokens', { body: { name: 'shared', permissions: ['messages.read'] } });
   await api.call('PUT', '/v1/rules', { body: { text: 'rules: []\n' } });
+  for (const what of ['meters', 'rate-cards', 'subscriptions']) {
+    const made = BODIES[`put /v1/${what}/:name`] as object;
+    const body = what === 'subscriptions' ? { ...made, account: 'shared' } : made;
+    await api.call('PUT', `/v1/${what}/shared`, { body });
+  }
   return { message: messageId(place), delivery: '1.shared.3-1', quarantine: `q-${held}` };
 }
 
@@ -209,6 +221,8 @@ function pathTo(route: Route, { message, delivery, quarantine }: Filled): string
   return route.path
     .replace(':id', id)
     .replace(':name', 'shared')
+    .replace(':account', 'shared')
+    .replace(':period', '2026-03')
     .replace(':n', '1')
     .replace(':version', '1')
     .replace(':rung', '0');
@@ -226,6 +240,8 @@ async function everythingOf({ pool, tenant }: Api): Promise<string> {
     'delivery',
     'quarantine',
     'message',
+    'billing_definition',
+    'statement',
   ];
   const rows = await Promise.all(
     tables.map((table) =>
