@@ -10,6 +10,7 @@ import type { Tenant } from '../src/message/tenant.js';
 import { correctionsOf } from '../src/storage/corrections.js';
 import { type Gap, listGaps } from '../src/storage/gaps.js';
 import { Ledger } from '../src/storage/ledger.js';
+import { type RebuildEvent, type RebuildWish, rebuild } from '../src/storage/rebuild.js';
 import {
   closePeriod,
   contractsOf,
@@ -22,11 +23,12 @@ import {
 import { isKnown, liveBook, openGaps, seriesOf, usageIn } from '../src/storage/usage.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, pageOf, text, timeOut, timeSchema } from './fields.js';
+import { LINES_TYPE, type LinesDeps, lines } from './lines.js';
 import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 import { statementCsv } from './statement-csv.js';
 
-export interface UsageDeps {
+export interface UsageDeps extends LinesDeps {
   readonly pool: Pool;
   readonly correct: Correct;
   readonly now: () => number;
@@ -342,6 +344,29 @@ export function usageRoutes(deps: UsageDeps): Route[] {
     },
     {
       method: 'post',
+      path: '/v1/ledger/rebuild',
+      permission: 'billing.write',
+      summary: 'Make the ledger anew from sequence 1, compare it with the one in force, and put it in its place',
+      body: 'json',
+      bodySchema: z.strictObject({
+        acceptDifferences: z.boolean().default(false).meta({ description: 'Put it in its place whatever differs' }),
+      }),
+      replies: {
+        200: {
+          description: 'Lines while it goes on; the last one is the result. Without it, it was cut off: ask again',
+          type: LINES_TYPE,
+          schema: rebuildEventSchema,
+        },
+        429: { description: 'One is going on already' },
+      },
+      handler: (request: ApiRequest<unknown, unknown, { acceptDifferences: boolean }>) => {
+        const { tenant, who } = caller(request.principal);
+        const { acceptDifferences } = request.body;
+        return lines(deps, request, told(pool, tenant, { who, acceptDifferences }));
+      },
+    },
+    {
+      method: 'post',
       path: '/v1/ledger/gaps/ask',
       permission: 'billing.correct',
       summary: 'Ask the channels again for messages that are not counted',
@@ -384,6 +409,31 @@ async function checkKnown(pool: Pool, tenant: Tenant, account: string): Promise<
   if (!(await isKnown(pool, tenant.id, account)))
     throw notFound('account: it has used nothing, and has no subscription');
 }
+
+async function* told(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent> {
+  if (yield* rebuild(pool, tenant, wish)) return;
+  const detail = 'The ledger is being made anew already: wait for its end.';
+  throw new Problem(429, 'rebuild_running', detail, {}, { 'retry-after': '30' });
+}
+
+const rebuildEventSchema = z.discriminatedUnion('event', [
+  z.object({ event: z.literal('progress'), done: z.int(), total: z.int() }),
+  z.object({
+    event: z.literal('difference'),
+    account: z.string(),
+    meter: z.string(),
+    hours: z.int().meta({ description: 'How many hours came to something else' }),
+    eventsBefore: z.int(),
+    eventsAfter: z.int(),
+  }),
+  z.object({
+    event: z.literal('result'),
+    ok: z.boolean().meta({ description: 'Nothing differed' }),
+    swapped: z.boolean().meta({ description: 'The new ledger is in force' }),
+    messages: z.int(),
+    differences: z.int().meta({ description: 'Accounts and meters that differ; the first hundred are told' }),
+  }),
+]);
 
 async function usageReply(
   { pool, now }: UsageDeps,

@@ -67,6 +67,20 @@ export class Client {
     }
   }
 
+  /** An answer that is not JSON, as it came. */
+  async text(path: string, type: string): Promise<string> {
+    const signal = AbortSignal.any([this.interrupted, AbortSignal.timeout(TIMEOUT_MS)]);
+    try {
+      const request = this.#request({ headers: { accept: type } });
+      const response = await fetch(this.#address(path), { ...request, signal });
+      const text = await response.text();
+      if (!response.ok) throw this.#refused(response, text);
+      return text;
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
   /** A stream of server-sent events: the data of each. Ends when either side ends it. */
   async *events(path: string): AsyncGenerator<unknown> {
     try {

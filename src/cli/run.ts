@@ -8,6 +8,7 @@ import { addBackup } from './commands/backup.js';
 import { addDeliveries } from './commands/deliveries.js';
 import { addErase } from './commands/erase.js';
 import { addExplain } from './commands/explain.js';
+import { addLedger } from './commands/ledger.js';
 import { addPull } from './commands/pull.js';
 import { addQuarantine } from './commands/quarantine.js';
 import { addRestore } from './commands/restore.js';
@@ -84,6 +85,7 @@ function addCommands(program: Command, context: Context): void {
   addTenant(program, context);
   addVerify(program, context);
   addErase(program, context);
+  addLedger(program, context);
   addBackup(program, context);
   addRestore(program, context);
 }

@@ -30,6 +30,8 @@ export type FindingCode =
   | 'channel_altered'
   | 'key_missing'
   | 'key_without_message'
+  /** A final statement is not the text it was made with. */
+  | 'statement_altered'
   | 'checkpoint_altered'
   /** Found, and written down in the checkpoint, before retention dropped what it speaks of. */
   | 'found_before';

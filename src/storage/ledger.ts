@@ -189,8 +189,11 @@ async function lockMark(client: PoolClient, { tenant, book, channel }: Book): Pr
   const found = await lock();
   if (found) return found;
   const made = await client.query(
-    `insert into ledger_mark (tenant, book, channel) select $1, $2, $3
+    `insert into ledger_mark (tenant, book, channel) select $1, $2::smallint, $3
      where not exists (select from ledger_mark where tenant = $1 and book = $2 and channel = $3)
+       -- Not in a book that has been put away meanwhile.
+       and $2 in (select coalesce(max(live), 1) from ledger where tenant = $1
+         union all select rebuilding from ledger where tenant = $1)
      on conflict do nothing`,
     [tenant, book, channel],
   );

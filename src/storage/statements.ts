@@ -330,9 +330,9 @@ export async function subscribed(
 export async function alteredStatements(
   db: Db,
   tenant: number,
-): Promise<{ readonly account: string; readonly from: Date }[]> {
-  const { rows } = await db.query<{ account: string; from: Date }>(
-    `select account, period_from as from from statement where tenant = $1 and erased_at is null
+): Promise<{ readonly account: string; readonly from: Date; readonly channel: number }[]> {
+  const { rows } = await db.query<{ account: string; from: Date; channel: number }>(
+    `select account, period_from as from, channel from statement where tenant = $1 and erased_at is null
        and hash <> sha256(convert_to(body, 'UTF8')) order by account, period_from`,
     [tenant],
   );

@@ -4,6 +4,7 @@ import { fingerprintOf } from '../delivery/checkpoint.js';
 import type { Tenant } from '../message/tenant.js';
 import { loadInstallation } from './installation.js';
 import { lastArrivedBy } from './messages.js';
+import { alteredStatements } from './statements.js';
 import {
   type Books,
   type ChannelBooks,
@@ -87,7 +88,14 @@ export async function* verifyTenant(pool: Pool, tenant: Tenant, wish: VerifyWish
   }
   const keys = yield* verifiedKeys(books, wanted);
   for (const finding of keys.findings) yield { event: 'finding', ...finding };
-  const findings = sum.findings + keys.found;
+  const all =
+    wish.channel === undefined && wish.from === undefined && wish.to === undefined && wish.since === undefined;
+  const altered = all ? await alteredStatements(pool, tenant.id) : [];
+  for (const { account, from, channel } of altered) {
+    const detail = `The statement of ${account} from ${from.toISOString()} on is not the text that its hash is of.`;
+    yield { event: 'finding', code: 'statement_altered', channel, message: null, plan: null, detail };
+  }
+  const findings = sum.findings + keys.found + altered.length;
   const signer = fingerprintOf(installation.signingKey);
   yield { event: 'result', ok: findings === 0, channels: channels.length, ...sum, findings, keys: keys.keys, signer };
 }

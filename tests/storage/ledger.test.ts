@@ -4,6 +4,7 @@ import type { PlanSays } from '../../src/billing/batch.js';
 import { AGGREGATIONS, type Aggregation } from '../../src/billing/definitions.js';
 import { eraseAccount } from '../../src/storage/erase.js';
 import { Ledger, readMessages } from '../../src/storage/ledger.js';
+import { type RebuildEvent, rebuild } from '../../src/storage/rebuild.js';
 import { liveBook, seriesOf, usage, usageFromJournal } from '../../src/storage/usage.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 import { type Place, READ_WHOLE, type UsageBooks, type UsageEvent, usageBooks } from '../support/usage.js';
@@ -194,6 +195,77 @@ describe('the ledger', () => {
     const { rows } = await database.pool.query('select sequence, reason, account from ledger_gap order by sequence');
     return rows.map(({ sequence, reason, account }) => `${sequence} ${reason} ${account}`);
   }
+});
+
+describe('a ledger made anew', () => {
+  async function rebuildOf(books: UsageBooks, acceptDifferences = false): Promise<RebuildEvent[]> {
+    const events: RebuildEvent[] = [];
+    for await (const event of rebuild(database.pool, books.tenant, { who: 'anna', acceptDifferences }))
+      events.push(event);
+    return events.filter(({ event }) => event !== 'progress');
+  }
+
+  async function filled() {
+    const books = await usageBooks(database.pool, 'one');
+    await everyMeter(books);
+    const ledger = new Ledger({ pool: database.pool });
+    const [first, second] = await books.store([
+      used('acme', '5'),
+      used('acme', '7', '2026-03-02T10:00:00Z'),
+      used('beta', '1'),
+    ]);
+    await books.correct('acme', second as Place, { data: '{"n":8.5,"u":"x"}', time: '2026-03-02T11:00:00Z' });
+    await books.planAll();
+    await takeAll(ledger);
+    return { books, ledger, first: first as Place };
+  }
+
+  it('is the same, takes the place of the old one, and goes on', async () => {
+    const { books, ledger } = await filled();
+    const before = [await totals(books, 'acme'), await totals(books, 'beta')];
+    expect(await rebuildOf(books)).toEqual([{ event: 'result', ok: true, swapped: true, messages: 4, differences: 0 }]);
+    expect(await liveBook(database.pool, books.tenant.id)).toBe(2);
+    expect([await totals(books, 'acme'), await totals(books, 'beta')]).toEqual(before);
+    await books.store([used('acme', '1')]);
+    await books.planAll();
+    await takeAll(ledger);
+    expect(await totals(books, 'acme')).toMatchObject({ sum: '14.5', count: '3' });
+    const { rows } = await database.pool.query('select distinct book from usage_entry');
+    expect(rows).toEqual([{ book: 2 }]);
+  });
+
+  it('that differs is told by account and meter, and only taken when somebody says so', async () => {
+    const { books } = await filled();
+    await database.pool.query("update usage_cell set value = value + 1 where how = 's' and events = 1 and value = 5");
+    const difference = {
+      event: 'difference',
+      account: 'acme',
+      meter: 'sum',
+      hours: 1,
+      eventsBefore: 1,
+      eventsAfter: 1,
+    };
+    const [told, refused] = await rebuildOf(books);
+    expect(told).toEqual(difference);
+    expect(refused).toMatchObject({ ok: false, swapped: false, differences: 1 });
+    expect(await liveBook(database.pool, books.tenant.id)).toBe(1);
+    expect((await rebuildOf(books, true)).at(-1)).toMatchObject({ ok: false, swapped: true });
+    expect(await totals(books, 'acme')).toMatchObject({ sum: '13.5' });
+    expect(await rebuildOf(books)).toMatchObject([{ ok: true, swapped: true }]);
+  });
+
+  it('takes what is not stored any more from the journal', async () => {
+    const { books, first } = await filled();
+    await database.pool.query('delete from message where tenant = $1 and channel = $2 and sequence <= $3', [
+      books.tenant.id,
+      first.channel,
+      first.sequence + 1,
+    ]);
+    expect(await rebuildOf(books)).toMatchObject([{ ok: true, swapped: true }]);
+    expect(await totals(books, 'acme')).toMatchObject({ sum: '13.5', count: '2' });
+    const { rows } = await database.pool.query('select from ledger_gap');
+    expect(rows).toHaveLength(0);
+  });
 });
 
 describe('an account that is erased', () => {

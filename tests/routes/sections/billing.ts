@@ -217,6 +217,24 @@ export function billing(get: () => Api): void {
     });
   });
 
+  describe('POST /v1/ledger/rebuild', () => {
+    test('tells how far it is and what it comes to, once at a time', async () => {
+      const { call, tenant } = await billed(get(), 'rebuilds');
+      const { text } = await call('POST', '/v1/ledger/rebuild', {});
+      expect(JSON.parse(text.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({
+        event: 'result',
+        ok: true,
+        swapped: true,
+      });
+      const { pool } = get();
+      const client = await pool.connect();
+      await client.query("select pg_advisory_lock(hashtext('waybill ledger rebuild'), $1)", [tenant.id]);
+      expect((await call('POST', '/v1/ledger/rebuild', {})).body.code).toBe('rebuild_running');
+      await client.query("select pg_advisory_unlock(hashtext('waybill ledger rebuild'), $1)", [tenant.id]);
+      client.release();
+    });
+  });
+
   describe('statements of an account', () => {
     test('are drafts, then final for good; what comes late is in the next one', async () => {
       const { call, use, take, first } = await billed(get(), 'states');
@@ -270,6 +288,12 @@ export function billing(get: () => Api): void {
       const all = await call('GET', `${OF}/statements`);
       expect(all.body.items.map(({ state }: { state: string }) => state)).toEqual(['draft', 'final', 'final']);
       expect((await call('GET', `${OF}/statements/2026-13`)).status).toBe(404);
+      await get().pool.query(
+        "update statement set body = replace(body, '16.25', '16.24') where account = 'acme/1' and tenant = $1",
+        [(await tenantOf('states')).id],
+      );
+      const verified = await call('POST', '/v1/verify', {});
+      expect(verified.text).toContain('"code":"statement_altered"');
     });
 
     test('wait for gaps, unless somebody takes them as they are', async () => {

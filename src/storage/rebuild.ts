@@ -1,0 +1,263 @@
+import type { Pool, PoolClient } from 'pg';
+import type { Tenant } from '../message/tenant.js';
+import { writeAudit } from './audit.js';
+import { Ledger } from './ledger.js';
+import { inTransaction } from './pool.js';
+import { liveBook } from './usage.js';
+
+export type RebuildEvent =
+  | { readonly event: 'progress'; readonly done: number; readonly total: number }
+  /** Hours of one meter of one account that came to something else. */
+  | {
+      readonly event: 'difference';
+      readonly account: string;
+      readonly meter: string;
+      readonly hours: number;
+      readonly eventsBefore: number;
+      readonly eventsAfter: number;
+    }
+  | {
+      readonly event: 'result';
+      readonly ok: boolean;
+      readonly swapped: boolean;
+      readonly messages: number;
+      readonly differences: number;
+    };
+
+export interface RebuildWish {
+  readonly who: string;
+  /** The new ledger takes the place of the old one whatever the difference. */
+  readonly acceptDifferences: boolean;
+}
+
+const MOST_TOLD = 100;
+/** Channels worked on at the same time. */
+const AT_ONCE = 2;
+const ROUNDS = 20;
+
+/**
+ * Makes a tenant's ledger anew from sequence 1, beside the live one; catches up; compares; and takes its place if nothing
+ * differs. Yields undefined where another rebuild of the tenant is going on.
+ */
+export async function* rebuild(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent, boolean> {
+  const guard = await pool.connect();
+  let broken = true;
+  try {
+    const { rows } = await guard.query<{ ours: boolean }>(
+      "select pg_try_advisory_lock(hashtext('waybill ledger rebuild'), $1) as ours",
+      [tenant.id],
+    );
+    if (!rows[0]?.ours) {
+      broken = false;
+      return false;
+    }
+    yield* rebuilt(pool, tenant, wish);
+    await guard.query("select pg_advisory_unlock(hashtext('waybill ledger rebuild'), $1)", [tenant.id]);
+    broken = false;
+    return true;
+  } finally {
+    // The lock ends with the connection.
+    guard.release(broken);
+  }
+}
+
+async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent> {
+  const live = await liveBook(pool, tenant.id);
+  const book = live === 1 ? 2 : 1;
+  await clear(pool, tenant.id, book);
+  await pool.query(
+    `insert into ledger (tenant, live, rebuilding, rebuilding_since, rebuilding_by) values ($1, $2, $3, now(), $4)
+     on conflict (tenant) do update set rebuilding = $3, rebuilding_since = now(), rebuilding_by = $4`,
+    [tenant.id, live, book, wish.who],
+  );
+  const ledger = new Ledger({ pool });
+  let messages = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    for await (const done of catchUp(ledger, tenant, book)) {
+      messages += done;
+      yield { event: 'progress', done: messages, total: await totalOf(pool, tenant.id) };
+    }
+    await takeOver(pool, tenant.id, live, book);
+    const ended = await compareAndSwap(pool, tenant, live, book, wish);
+    if (ended === 'behind') continue;
+    for (const difference of ended.told) yield { event: 'difference', ...difference };
+    await clear(pool, tenant.id, ended.swapped ? live : book);
+    const differences = ended.count;
+    yield { event: 'result', ok: differences === 0, swapped: ended.swapped, messages, differences };
+    return;
+  }
+  await pool.query('update ledger set rebuilding = null where tenant = $1', [tenant.id]);
+  throw new Error('the rebuilt ledger did not catch up with the live one');
+}
+
+/** Yields how many messages each batch had. */
+async function* catchUp(ledger: Ledger, tenant: Tenant, book: number): AsyncGenerator<number> {
+  const left = new Set(Array.from({ length: tenant.channels }, (_, channel) => channel));
+  while (left.size > 0) {
+    const channels = [...left].slice(0, AT_ONCE);
+    const taken = await Promise.all(channels.map((channel) => ledger.take({ tenant: tenant.id, book, channel })));
+    for (const [i, one] of taken.entries()) if (one === null) left.delete(channels[i] as number);
+    yield taken.reduce((sum, one) => sum + (one?.messages ?? 0), 0);
+  }
+}
+
+async function totalOf(pool: Pool, tenant: number): Promise<number> {
+  const { rows } = await pool.query<{ total: number }>(
+    'select coalesce(sum(planned), 0)::bigint as total from reader where tenant = $1',
+    [tenant],
+  );
+  return rows[0]?.total ?? 0;
+}
+
+/** What is not in the store any more, and the live ledger has counted, is taken from its journal. */
+async function takeOver(pool: Pool, tenant: number, live: number, book: number): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    await client.query('set local statement_timeout = 0');
+    await client.query(
+      `create temp table gone on commit drop as
+         select g.channel, g.sequence from ledger_gap g where g.tenant = $1 and g.book = $3 and g.reason = 'missing'
+           and not exists (select from ledger_gap o where o.tenant = $1 and o.book = $2 and o.channel = g.channel
+             and o.sequence = g.sequence)
+           and exists (select from ledger_mark m where m.tenant = $1 and m.book = $2 and m.channel = g.channel
+             and m.through >= g.sequence)`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
+       select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state
+       from gone join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into ledger_correction (tenant, book, channel, sequence, action, target, who, why, arrived_at)
+       select c.tenant, $3, c.channel, c.sequence, c.action, c.target, c.who, c.why, c.arrived_at
+       from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
+         and c.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
+       select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
+       from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
+         and p.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `delete from ledger_gap g using gone where g.tenant = $1 and g.book = $2 and g.channel = gone.channel
+         and g.sequence = gone.sequence`,
+      [tenant, book],
+    );
+    await client.query(
+      `select recount_cells($1, $2::smallint, array_agg(series), array_agg(hour)) from (
+         select distinct e.series, date_trunc('hour', e.at, 'UTC') as hour from gone
+         join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence) h
+       having count(*) > 0`,
+      [tenant, book],
+    );
+    await client.query(
+      `select apply_corrections($1, $2::smallint, gone.channel, array_agg(distinct c.target))
+       from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
+         and (c.sequence = gone.sequence or c.target = gone.sequence)
+       group by gone.channel`,
+      [tenant, book],
+    );
+  });
+}
+
+interface Difference {
+  readonly account: string;
+  readonly meter: string;
+  readonly hours: number;
+  readonly eventsBefore: number;
+  readonly eventsAfter: number;
+}
+
+async function compareAndSwap(
+  pool: Pool,
+  tenant: Tenant,
+  live: number,
+  book: number,
+  wish: RebuildWish,
+): Promise<'behind' | { readonly told: Difference[]; readonly count: number; readonly swapped: boolean }> {
+  return inTransaction(pool, async (client) => {
+    await client.query('set local statement_timeout = 0');
+    // Both stand still from here on.
+    const marks = await client.query<{ channel: number; book: number; through: number; plan: number }>(
+      `select channel, book, through, plan from ledger_mark where tenant = $1 and book in ($2, $3)
+       order by book, channel for update`,
+      [tenant.id, live, book],
+    );
+    const reached = (of: number) =>
+      new Map(marks.rows.filter((mark) => mark.book === of).map((mark) => [mark.channel, mark.plan]));
+    const [before, after] = [reached(live), reached(book)];
+    const even = [...before].every(([channel, plan]) => plan === (after.get(channel) ?? 0));
+    const ahead = [...after].some(([channel, plan]) => plan > (before.get(channel) ?? 0));
+    // The live one may be behind as well: then it is waited for.
+    if (!even || ahead) return 'behind';
+    const { told, count } = await differences(client, tenant.id, live, book);
+    const swapped = count === 0 || wish.acceptDifferences;
+    await client.query(
+      'update ledger set live = $2, rebuilding = null, rebuilding_since = null, rebuilding_by = null where tenant = $1',
+      [tenant.id, swapped ? book : live],
+    );
+    const detail = { differences: count, swapped };
+    await writeAudit(client, {
+      tenant: tenant.id,
+      who: wish.who,
+      action: 'ledger.rebuild',
+      object: tenant.name,
+      detail,
+    });
+    return { told, count, swapped };
+  });
+}
+
+/** Compared hour by hour, members with them. */
+async function differences(
+  client: PoolClient,
+  tenant: number,
+  live: number,
+  book: number,
+): Promise<{ told: Difference[]; count: number }> {
+  const { rows } = await client.query<Difference & { count: number }>(
+    `with cells as (
+       select book, series, hour, events, trim_scale(value) as value, at, sequence,
+         (select count(*) from usage_member m where m.tenant = c.tenant and m.book = c.book and m.series = c.series
+           and m.hour = c.hour) as members
+       from usage_cell c where tenant = $1 and book in ($2, $3)
+     ), unequal as (
+       select coalesce(a.series, b.series) as series, a.events as before, b.events as after
+       from (select * from cells where book = $2) a full join (select * from cells where book = $3) b
+         on a.series = b.series and a.hour = b.hour
+       where (a.events, a.value, a.at, a.sequence, a.members) is distinct from (b.events, b.value, b.at, b.sequence, b.members)
+     )
+     select s.account, d.name as meter, count(*) as hours, coalesce(sum(u.before), 0)::bigint as "eventsBefore",
+       coalesce(sum(u.after), 0)::bigint as "eventsAfter", count(*) over () as count
+     from unequal u join usage_series s on s.tenant = $1 and s.id = u.series
+     join billing_definition d on d.tenant = $1 and d.id = s.meter
+     group by s.account, d.name order by s.account, d.name limit ${MOST_TOLD}`,
+    [tenant, live, book],
+  );
+  const told = rows.map(({ count: _, ...difference }) => difference);
+  return { told, count: rows[0]?.count ?? 0 };
+}
+
+const TABLES = [
+  'usage_member',
+  'usage_cell',
+  'usage_entry',
+  'usage_unmetered',
+  'usage_problem',
+  'ledger_correction',
+  'ledger_gap',
+  'ledger_mark',
+] as const;
+
+/** Removes what is left of a book that nobody counts by. */
+async function clear(pool: Pool, tenant: number, book: number): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    await client.query('set local statement_timeout = 0');
+    for (const table of TABLES)
+      await client.query(`delete from ${table} where tenant = $1 and book = $2`, [tenant, book]);
+  });
+}
