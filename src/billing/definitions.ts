@@ -118,7 +118,7 @@ function isDate(text: string): boolean {
   return !Number.isNaN(at.getTime()) && at.toISOString().startsWith(text);
 }
 
-export const ROUNDINGS = ['half_even', 'half_up', 'up', 'down'] as const;
+const ROUNDINGS = ['half_even', 'half_up', 'up', 'down'] as const;
 
 export const rateCardSchema = z
   .strictObject({

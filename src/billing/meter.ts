@@ -22,17 +22,6 @@ export interface Meter {
 /** Why an event that a meter is for was not counted. Stable. */
 export type ProblemCode = ValueCode | 'account_missing' | 'unit_wrong' | 'dimension_invalid' | 'member_invalid';
 
-export const PROBLEMS: Readonly<Record<ProblemCode, string>> = {
-  value_missing: 'There is no value where the meter looks for it.',
-  value_not_a_number: 'The value is not a number as JSON writes it.',
-  value_too_long: 'The value has more than 40 digits before the point, or more than 20 after it.',
-  account_missing: 'The event names no account: it has no subject.',
-  unit_wrong: 'The event is in another unit than the meter.',
-  dimension_invalid:
-    'A dimension is a list, an object or longer than 128 characters, or all of them are longer than 1,500 bytes.',
-  member_invalid: 'What is to be told apart is a list or an object.',
-};
-
 /** What one event comes to for one meter. */
 export interface Measured {
   readonly meter: Meter;

@@ -25,7 +25,7 @@ export interface Priced {
 const BOUND_PLACES = 12;
 
 /** Of these a period's quantity is the sum of its parts; of the others each part has a level of its own. */
-export function isAdditive(aggregation: Aggregation): boolean {
+function isAdditive(aggregation: Aggregation): boolean {
   switch (aggregation) {
     case 'count':
     case 'sum':

@@ -49,7 +49,7 @@ function localAt(instant: number, zone: string): number {
 }
 
 /** The first instant of a local day: midnight, or where the clock skips it the moment it skips to. */
-export function startOfDay(local: number, zone: string): number {
+function startOfDay(local: number, zone: string): number {
   // No zone is further from UTC than this, and none changes twice within two days.
   const early = local - offsetAt(local - 1.5 * DAY, zone);
   const late = local - offsetAt(local + 1.5 * DAY, zone);

@@ -131,7 +131,7 @@ export function putBilling(
   });
 }
 
-export interface BillingWrite {
+interface BillingWrite {
   readonly name: string;
   readonly definition: BillingDefinition;
   readonly managedBy: 'file' | 'api';
@@ -144,7 +144,7 @@ type Written =
   | { readonly result: 'too_many'; readonly most: number };
 
 /** Writes one where it is new or differs, after all checks; within a transaction of `changeConfiguration`. */
-export async function writeBilling(
+async function writeBilling(
   client: PoolClient,
   tenant: Tenant,
   kind: BillingKind,
@@ -202,7 +202,7 @@ export function removeBilling(
 }
 
 /** Takes one out of use; what was counted and charged by it stays. Within a transaction of `changeConfiguration`. */
-export async function dropBilling(
+async function dropBilling(
   client: PoolClient,
   tenant: Tenant,
   kind: BillingKind,

@@ -1,6 +1,5 @@
 import type { Pool } from 'pg';
 import type { GapReason } from '../billing/mark.js';
-import { arrayOf } from './array.js';
 import type { Book } from './ledger.js';
 
 export interface Gap {
@@ -60,19 +59,4 @@ export async function alarmGaps(
     [afterMs],
   );
   return rows;
-}
-
-/** Which of these are open. */
-export async function areOpen(
-  pool: Pool,
-  tenant: number,
-  channel: number,
-  sequences: readonly number[],
-): Promise<number[]> {
-  const { rows } = await pool.query<{ sequence: number }>(
-    `select sequence from ledger_gap where tenant = $1 and book = coalesce((select live from ledger where tenant = $1), 1)
-       and channel = $2 and sequence = any ($3::bigint[])`,
-    [tenant, channel, arrayOf(sequences)],
-  );
-  return rows.map(({ sequence }) => sequence);
 }

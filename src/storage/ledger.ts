@@ -342,7 +342,7 @@ export const readMessages: ReadMessages = async (client, { tenant, channel }, ra
 };
 
 /** Numbers in any order, as ranges without gaps. */
-export function rangesOf(sequences: readonly number[]): SequenceRange[] {
+function rangesOf(sequences: readonly number[]): SequenceRange[] {
   const ranges: { first: number; last: number }[] = [];
   for (const sequence of [...sequences].sort((a, b) => a - b)) {
     const last = ranges.at(-1);

@@ -37,7 +37,7 @@ const ROUNDS = 20;
 
 /**
  * Makes a tenant's ledger anew from sequence 1, beside the live one; catches up; compares; and takes its place if nothing
- * differs. Yields undefined where another rebuild of the tenant is going on.
+ * differs. Answers false, and does nothing, where another rebuild of the tenant is going on.
  */
 export async function* rebuild(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent, boolean> {
   const guard = await pool.connect();

@@ -92,6 +92,20 @@ it('comes to what an independent calculation comes to, to the last digit', { tim
   }
 });
 
+it.runIf(process.env.WAYBILL_USAGE_FIGURES)('takes with one meter', { timeout: 480_000 }, async () => {
+  const books = await usageBooks(database.pool, 'fast', 4);
+  await books.meter('sum', { type: 'usage', aggregation: 'sum', value: '/data/n' });
+  await fill(books);
+  const ledger = new Ledger({ pool: database.pool });
+  const began = performance.now();
+  await Promise.all(
+    [0, 1, 2, 3].map(async (channel) => {
+      while (await ledger.take({ tenant: books.tenant.id, book: 1, channel }));
+    }),
+  );
+  process.stdout.write(`one meter: ${Math.round((EVENTS / (performance.now() - began)) * 1000)} events/s\n`);
+});
+
 /** Events out of their order, 5 % of them days late, and 1 % voided. */
 async function fill(books: UsageBooks): Promise<object[]> {
   const chance = dice(42);
