@@ -61,7 +61,7 @@ import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
-import { forgetCrash, keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
+import { forgetCrash, keepCrash, knownCrashes, lateCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
@@ -211,7 +211,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   const unsaid = (error: unknown) => log.warn({ err: error }, 'what is known of a crash was not written down');
   const crashes = createCrashes(
     await knownCrashes(work, MOST_CRASHES),
-    (crash) => void keepCrash(work, crash).catch(unsaid),
+    (crash) => void keepCrash(work, crash).then(() => tellOthers(['crashed', crash.tenant]), unsaid),
     (tenant, hash) => void forgetCrash(work, tenant, hash).catch(unsaid),
   );
 
@@ -267,7 +267,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       parkAfterMs: settings.content.parkAfterMs,
       roundRows: 2000,
       roundBytes: 32 * 1024 * 1024,
-      handoverBytes: 128 * 1024 * 1024,
+      handoverBytes: 48 * 1024 * 1024,
       maxUnconfirmed: 5000,
       maxUnconfirmedBytes: 64 * 1024 * 1024,
       dispatchBytes: 256 * 1024 * 1024,
@@ -384,7 +384,15 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     refusals.refuse(refusal);
   };
 
-  const heard = createHearing({ owner: () => owner, notices, pendingNotices, directory, log });
+  const heard = createHearing({
+    owner: () => owner,
+    notices,
+    pendingNotices,
+    directory,
+    crashes,
+    lateCrashes: (tenant) => lateCrashes(work, tenant),
+    log,
+  });
   const bulletin = openBulletin({ pool: work, url: database.url, process, heard, log });
   running.onStop(() => bulletin.close());
   // Nobody else can have been at an embedded database.

@@ -202,7 +202,7 @@ export interface ParkedMessage {
   readonly sequence: number;
   readonly version: number;
   readonly place: LadderPlace;
-  /** A person chose the rung, which counts more than what became of its likes. */
+  /** A person chose the rung, which counts more than what became of its likes before that. */
   readonly byHand: boolean;
 }
 

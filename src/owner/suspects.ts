@@ -31,14 +31,15 @@ const AGAIN_MS = 1_000;
  */
 export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequence: number): Promise<Resolved | null> {
   const { content, crashes, store } = deps;
+  const { tenant, channel } = state.held;
+  const [found] = await store.readWithViews(tenant, channel, [sequence]);
+  const crashHash = found?.message.kind === 'mail' ? content.crashHash(found.message.raw) : null;
+  const twinOf = () => (crashHash === null ? null : crashes.twinEnded(tenant, crashHash));
+  for (let twin = twinOf(); twin; twin = twinOf()) await twin;
   const parked = await store.parkedOne(state.held, sequence);
   if (!parked) return null;
-  const [found] = await store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
   if (!found) return poison(state, parked, 'its content is no longer kept', []);
   const { message } = found;
-  const crashHash = message.kind === 'mail' ? content.crashHash(message.raw) : null;
-  const twinOf = () => (crashHash === null ? null : crashes.twinEnded(message.tenant, crashHash));
-  for (let twin = twinOf(); twin; twin = twinOf()) await twin;
   const known = crashHash === null || parked.byHand ? null : crashes.placeOf(message.tenant, crashHash);
   const own = content.afterInterruptions(message.kind, parked.place);
   const place = known === null ? own : furtherDown(own, known);

@@ -218,8 +218,11 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async parkedOne(held, sequence) {
       const { rows } = await pool.query<Omit<ParkedMessage, 'place'> & LadderPlace>(
-        // What went wrong on a rung before a person chose it no longer counts.
-        `select s.sequence, s.version, s.rung, s.blamed, s.deaths, s.by_hand as "byHand",
+        // What went wrong before a person chose a rung no longer counts; what its likes come to on that rung does.
+        `select s.sequence, s.version, s.rung, s.blamed, s.deaths,
+           s.by_hand and not exists (select from attempt a join crash c on c.tenant = a.tenant and c.hash = a.crash_hash
+             where a.tenant = s.tenant and a.channel = s.channel and a.first_sequence = s.sequence
+               and c.last_at > s.since) as "byHand",
            (select count(*) from attempt a where a.tenant = s.tenant
              and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
              and a.rung = s.rung and a.outcome = 'interrupted' and (not s.by_hand or a.started_at >= s.since))

@@ -161,6 +161,19 @@ describe('what a person has read again', () => {
     expect((await parked())?.byHand).toBe(false);
   });
 
+  it('goes the way of its likes once one of them has failed again', async () => {
+    await keepCrash(database.pool, { tenant: tenant.id, hash: ONE, place: { ...TOP, rung: 6 } });
+    const entries = [await poisoned(), await poisoned()];
+    await decideLikes(database.pool, tenant.id, HEX, 'anna', PUT_BACK);
+    const byHand = async () =>
+      Promise.all(entries.map(async ({ sequence }) => (await store.parkedOne(held, sequence))?.byHand));
+    expect(await byHand()).toEqual([true, true]);
+    await keepCrash(database.pool, { tenant: tenant.id, hash: TWO, place: { ...TOP, rung: 6 } });
+    expect(await byHand()).toEqual([true, true]);
+    await keepCrash(database.pool, { tenant: tenant.id, hash: ONE, place: { ...TOP, rung: 7 } });
+    expect(await byHand()).toEqual([false, false]);
+  });
+
   it('begins without the interruptions of before', async () => {
     const { number, ...place } = await poisoned();
     const interrupted = async () => {
