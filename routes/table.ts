@@ -12,6 +12,7 @@ import { type PeopleDeps, peopleRoutes } from './people.js';
 import { type QuarantineDeps, quarantineRoutes } from './quarantine.js';
 import { refusalRoutes } from './refusals.js';
 import type { Route } from './route.js';
+import { type RuleTrialDeps, ruleTrialRoutes } from './rule-trials.js';
 import { ruleRoutes } from './rules.js';
 import { type SessionDeps, sessionRoutes } from './session.js';
 import { type ConfigurationDeps, sourceRoutes } from './sources.js';
@@ -32,6 +33,7 @@ export type ApiDeps = MessageDeps &
   SessionDeps &
   HealthDeps &
   VerifyDeps &
+  RuleTrialDeps &
   AccountDeps &
   StreamDeps & { readonly version: string };
 
@@ -48,6 +50,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...targetRoutes(deps),
     ...deliveryRoutes(deps),
     ...ruleRoutes(deps),
+    ...ruleTrialRoutes(deps),
     ...channelRoutes(deps),
     ...verifyRoutes(deps),
     ...accountRoutes(deps),
