@@ -14,6 +14,7 @@ const decided = fc.record({
   late: fc.boolean(),
   replay: fc.constant(false),
   why: fc.constantFrom(null, null, 'reason'),
+  portion: fc.constantFrom(null, null, null, { fields: ['amount'] }, { fields: ['date'] }),
 });
 
 function inStream(messages: readonly Omit<Decided, 'sequence'>[], first = 1): Decided[] {
@@ -36,6 +37,7 @@ describe('planRuns', () => {
             late: run.late ?? false,
             replay: run.replay ?? false,
             why: run.why ?? null,
+            portion: run.p ?? null,
           })),
         );
         expect(told).toEqual(messages);
