@@ -150,7 +150,7 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   expect((await assign({ targets: ['archive', 'desk', 'erp', 'files'], part: 2 })).json).toMatchObject({
     portion: { part: 2 },
   });
-  await until(() => erp.bodies.length === 1 && files.asked.length === 1 && desk.mails.length === 1, 'all to be tried');
+  await until(() => erp.bodies.length === 1 && files.asked.length >= 1 && desk.mails.length === 1, 'all to be tried');
   expect(erp.bodies[0]).toEqual(pdf);
   expect(files.asked[0]?.headers).toMatchObject({ 'content-type': 'application/pdf', 'waybill-portion': 'part=2' });
   const forwarded = await simpleParser(desk.mails[0] as Buffer);

@@ -12,7 +12,7 @@ const MOST_FOUND = 200;
 const MOST_OF_ONE = 50;
 /** Characters that expressions look at: of one text, and of all of them together. */
 const MOST_IN_TEXT = 64 * 1024;
-const MOST_TOGETHER = 512 * 1024;
+const MOST_TOGETHER = 256 * 1024;
 
 /** What is there to be looked through. */
 export type Searched = Pick<CanonicalMessage, 'kind' | 'envelope' | 'view'>;
