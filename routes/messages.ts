@@ -4,15 +4,19 @@ import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { isPseudonym } from '../src/channel/pseudonym.js';
+import type { Extractor } from '../src/content/extract/extract.js';
+import { type FieldNames, unknownTo } from '../src/delivery/fields.js';
 import { deciderText } from '../src/delivery/plan.js';
+import type { Found } from '../src/message/found.js';
 import { messageId, type Place } from '../src/message/id.js';
-import type { StoredMessage } from '../src/message/message.js';
+import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
 import { compileRuleSet } from '../src/routing/compile.js';
 import { type Explanation, explain } from '../src/routing/explain.js';
 import { parseRuleSet } from '../src/routing/parse.js';
 import { decisionsOf } from '../src/storage/decisions.js';
+import { listTargets } from '../src/storage/definitions.js';
 import { deliveriesOfMessage, type PlannedRun } from '../src/storage/deliveries-read.js';
 import { listInbox } from '../src/storage/inbox.js';
 import {
@@ -53,9 +57,20 @@ export interface MessageDeps {
   readonly hostname: string;
   /** Reads an event or a webhook in place; null where its body can't be read. Mail has its view stored. */
   readonly contentOf: (message: StoredMessage) => Promise<View | null>;
+  /** What a message's source looks for in it. */
+  readonly extractorsOf: (message: StoredMessage) => readonly Extractor[];
   /** A part of a mail by its number in the view; undefined where there is none. */
   readonly partOf: (message: StoredMessage, view: View, n: number) => Promise<PartContent | undefined>;
 }
+
+const foundSchema = z.object({
+  type: z.string(),
+  value: z.string().meta({ description: 'In the one spelling of its type; as written where that is unclear' }),
+  written: z.string(),
+  where: z.string(),
+  currency: z.string().optional().meta({ description: 'Of an amount' }),
+  unclear: z.literal(true).optional().meta({ description: 'It may mean several things' }),
+});
 
 const detailSchema = summarySchema.extend({
   sha256: z.string(),
@@ -65,6 +80,10 @@ const detailSchema = summarySchema.extend({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'What could be read of it; null until it has been' }),
+  found: z.array(foundSchema).meta({ description: 'Structured data, by what its source looks for' }),
+  unmapped: z
+    .array(z.object({ target: z.string(), type: z.string(), count: z.int() }))
+    .meta({ description: 'What was found and a target that names `fields` does not know' }),
   decisions: z.array(decisionSchema).meta({ description: 'Of people; the first is the rules’ and is under /explain' }),
   deliveries: z.array(deliverySchema),
 });
@@ -127,17 +146,21 @@ export function messageRoutes(deps: MessageDeps): Route[] {
       params: messageParams,
       replies: { 200: { description: 'The message', schema: detailSchema }, 410: gone },
       handler: async ({ principal, params }: ApiRequest<{ id: Place }>) => {
-        const { message, view, standing, envelope } = await readMessage(deps, caller(principal), params.id);
+        const read = await readMessage(deps, caller(principal), params.id);
+        const { message, view, standing, envelope, canonical } = read;
         const tenant = caller(principal).tenant.id;
         const names = await targetNames(deps.pool, tenant);
         const decisions = await decisionsOf(deps.pool, tenant, params.id);
         const deliveries = await deliveriesOfMessage(deps.pool, tenant, params.id);
+        const knowing = await knowingTargets(deps.pool, tenant, canonical.found);
         return json({
           ...summaryEntry(standing),
           sha256: Buffer.from(message.sha256).toString('hex'),
           peer: message.peer,
           envelope,
           view,
+          found: canonical.found,
+          unmapped: knowing.flatMap(({ name, unknown }) => unknown.map((one) => ({ target: name, ...one }))),
           decisions: decisions.map((one) => decisionEntry(one, names)),
           deliveries: deliveries.map(deliveryEntry),
         });
@@ -257,6 +280,22 @@ async function idOf(
   return id;
 }
 
+/** A target that knows types of found data: by its own names for them, and what of a message it does not know. */
+export interface KnowingTarget {
+  readonly name: string;
+  readonly fields: FieldNames;
+  readonly unknown: ReturnType<typeof unknownTo>;
+}
+
+/** The targets that name `fields`; none where nothing was found. */
+export async function knowingTargets(pool: Pool, tenant: number, found: readonly Found[]): Promise<KnowingTarget[]> {
+  if (found.length === 0) return [];
+  const targets = await listTargets(pool, tenant);
+  return targets.flatMap(({ name, definition: { fields } }) =>
+    fields ? [{ name, fields, unknown: unknownTo(fields, found) }] : [],
+  );
+}
+
 /** Names of a tenant's targets by id, removed ones too. */
 export async function targetNames(pool: Pool, tenant: number): Promise<Map<number, string>> {
   return new Map([...(await idsByName(pool, tenant, 'target', 'all'))].map(([name, id]) => [id, name]));
@@ -276,6 +315,8 @@ export interface ReadMessage {
   /** Null while nothing of it could be read. */
   readonly view: View | null;
   readonly envelope: Readonly<Record<string, unknown>>;
+  /** As rules and targets see it; with nothing in it while nothing could be read. */
+  readonly canonical: CanonicalMessage;
 }
 
 /** A message with what can be read of it, headers that pretend to be ours renamed. Throws Problem: 404, 410. */
@@ -284,9 +325,14 @@ export async function readMessage(deps: MessageDeps, { tenant }: Principal, plac
   const standing = await summary(deps.pool, tenant.id, place);
   if (!standing) throw contentGone();
   const read = message.kind === 'mail' ? view : await deps.contentOf(message);
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
+  const names = {
+    tenant: tenant.name,
+    source: standing.source,
+    hostname: deps.hostname,
+    extractors: deps.extractorsOf(message),
+  };
   const canonical = canonicalMessage(message, names, read ?? EMPTY_VIEW);
-  return { message, standing, view: read && canonical.view, envelope: canonical.envelope };
+  return { message, standing, view: read && canonical.view, envelope: canonical.envelope, canonical };
 }
 
 /** Bytes as they came: nothing a browser would show, whatever they are. */
@@ -365,6 +411,7 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
     })),
     late: run.late ?? false,
     replay: run.replay ?? false,
+    portion: run.p ?? null,
     why: run.why ?? null,
   };
 }
@@ -374,9 +421,9 @@ export type ExplainedRules = { readonly [K in keyof Explanation]: Explanation[K]
 
 /** The rules that decided, asked once more of what is read now; null where none did. */
 export async function rulesExplained(
-  deps: Pick<MessageDeps, 'pool' | 'hostname'>,
+  deps: Pick<MessageDeps, 'pool'>,
   { tenant }: Principal,
-  { message, standing, view }: ReadMessage,
+  { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
   const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
@@ -384,6 +431,5 @@ export async function rulesExplained(
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
   const parsed = stored && parseRuleSet(stored.text);
   if (version === undefined || !parsed?.ok || !view) return null;
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
-  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonicalMessage(message, names, view)) };
+  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonical) };
 }

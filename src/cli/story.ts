@@ -1,3 +1,4 @@
+import { type Portion, portionText } from '../message/portion.js';
 import { plain } from './io.js';
 
 /** What `GET /v1/messages/{id}/explain` tells. */
@@ -30,6 +31,7 @@ interface Plan {
   readonly targets: readonly { readonly target: string; readonly number: number }[];
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   readonly why: string | null;
 }
 
@@ -148,10 +150,11 @@ function clauseLine({ path, operator, expected, actual, result, reason }: Clause
   return line(depth, `${path} ${operator} ${expected}: ${result}, found ${found}${because(reason)}`);
 }
 
-function planLine({ plan, at, did, by, rung, targets, late, replay, why }: Plan): string {
+function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {
   const to = targets.map(({ target, number }) => `${target} (number ${number})`).join(', ');
   const how = `${late ? ', late' : ''}${replay ? ', again' : ''}${rung > 0 ? `, on rung ${rung}` : ''}`;
-  return line(0, `plan ${plan}, ${at}: ${did}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
+  const what = portion ? ` ${portionText(portion)}` : '';
+  return line(0, `plan ${plan}, ${at}: ${did}${what}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
 }
 
 function decisionLine({ version, action, who, targets, reason, decidedAt }: Decision): string {
