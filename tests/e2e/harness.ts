@@ -91,6 +91,7 @@ export async function startSite(): Promise<TestSite> {
     wake: () => undefined,
     configurationChanged: async () => undefined,
     filters: async () => [],
+    surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => 'not_held',
     rungs: createRungViews(
       {
