@@ -2,13 +2,14 @@ import { stringify } from 'lossless-json';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
+import { keyWords } from '../src/channel/key-words.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { isPseudonym } from '../src/channel/pseudonym.js';
 import type { Extractor } from '../src/content/extract/extract.js';
 import { type FieldNames, unknownTo } from '../src/delivery/fields.js';
 import { deciderText } from '../src/delivery/plan.js';
 import type { Found } from '../src/message/found.js';
-import { messageId, type Place } from '../src/message/id.js';
+import { messageId, type Place, quarantineId } from '../src/message/id.js';
 import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
@@ -16,7 +17,7 @@ import { compileRuleSet } from '../src/routing/compile.js';
 import { type Explanation, explain } from '../src/routing/explain.js';
 import { parseRuleSet } from '../src/routing/parse.js';
 import { decisionsOf } from '../src/storage/decisions.js';
-import { listTargets } from '../src/storage/definitions.js';
+import { getSource, listTargets } from '../src/storage/definitions.js';
 import { deliveriesOfMessage, type PlannedRun } from '../src/storage/deliveries-read.js';
 import { listInbox } from '../src/storage/inbox.js';
 import {
@@ -28,7 +29,7 @@ import {
 } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
 import { getRuleSet } from '../src/storage/rule-sets.js';
-import { type Story, storyOf } from '../src/storage/story.js';
+import { type HeldCopy, type Story, storyOf } from '../src/storage/story.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
 import {
   decisionEntry,
@@ -105,7 +106,14 @@ export type MessageQuery = z.infer<typeof listQuery>;
 
 const explanationSchema = z.object({
   message: z.string(),
-  accepted: z.record(z.string(), z.unknown()),
+  accepted: z.record(z.string(), z.unknown()).meta({
+    description:
+      'When, from whom, over which TLS, how large; verdict, place, and the key that tells it apart, in words',
+  }),
+  held: z.array(z.record(z.string(), z.unknown())).meta({
+    description: 'In quarantine: itself, and what came later with its key and other content. Mere repeats leave no row',
+  }),
+  setAside: z.array(z.record(z.string(), z.unknown())).meta({ description: 'What its rung leaves out, and why' }),
   state: z.string(),
   version: z.int(),
   content: z.array(z.record(z.string(), z.unknown())).meta({ description: 'Tries of reading it' }),
@@ -115,7 +123,10 @@ const explanationSchema = z.object({
     .nullable()
     .meta({ description: 'Every rule that was asked, every clause, and the actual value' }),
   decisions: z.array(decisionSchema),
-  deliveries: z.array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) })),
+  deliveries: z
+    .array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) }))
+    .meta({ description: 'The newest 50, with their tries' }),
+  olderDeliveries: z.int().meta({ description: 'How many more there are' }),
 });
 
 export function messageRoutes(deps: MessageDeps): Route[] {
@@ -374,16 +385,25 @@ async function explanationOf(
   const { tenant } = principal;
   const story = await storyOf(deps.pool, tenant.id, place);
   const names = await targetNames(deps.pool, tenant.id);
+  const { tls } = read.envelope;
   return {
     message: messageId(place),
     accepted: {
       verdict: 'sequenced',
+      key: await keyOf(deps, principal, read),
       channel: place.channel,
       sequence: place.sequence,
+      source: standing.source,
+      kind: message.kind,
+      account: message.account,
       received: standing.received.toISOString(),
       peer: message.peer,
+      tls: tls ?? null,
+      size: standing.size,
       sha256: Buffer.from(message.sha256).toString('hex'),
     },
+    held: story.held.map((one) => heldEntry(one)),
+    setAside: read.view?.setAside.map((one) => ({ ...one })) ?? [],
     state: standing.state,
     version: standing.version,
     content: story.content.map((one) => ({ ...one })),
@@ -394,7 +414,22 @@ async function explanationOf(
       ...deliveryEntry(one),
       tries: one.tries.map((each) => ({ ...each })),
     })),
+    olderDeliveries: story.olderDeliveries,
   };
+}
+
+/** What tells a message apart, in words; null where its source is gone. */
+export async function keyOf(
+  { pool }: Pick<MessageDeps, 'pool'>,
+  { tenant }: Principal,
+  { message, standing, envelope }: ReadMessage,
+): Promise<string | null> {
+  const source = await getSource(pool, tenant.id, standing.source);
+  return keyWords(message, envelope, source?.definition ?? null);
+}
+
+function heldEntry({ number, first, last, ...rest }: HeldCopy) {
+  return { id: quarantineId(number), ...rest, first: first.toISOString(), last: last.toISOString() };
 }
 
 function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names: ReadonlyMap<number, string>) {

@@ -205,7 +205,12 @@ async function* backtest(
   yield { event: 'result', gone, ...comparison.result() };
 
   async function canonicalOf({ message, view }: KeptMessage): Promise<CanonicalMessage> {
-    const names = { tenant: tenant.name, source: sourceNames.get(message.source) ?? '', hostname: deps.hostname };
+    const names = {
+      tenant: tenant.name,
+      source: sourceNames.get(message.source) ?? '',
+      hostname: deps.hostname,
+      extractors: deps.extractorsOf(message),
+    };
     const read = view ?? (needs.raw === 'content' ? await deps.contentOf(message) : null);
     return canonicalMessage(message, names, read ?? EMPTY_VIEW);
   }

@@ -2,12 +2,13 @@ import type { Pool } from 'pg';
 import type { Principal } from '../src/access/principal.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { type AccountDeps, accountRoutes } from './accounts.js';
-import { type ChannelDeps, channelRoutes } from './channels.js';
+import { channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
 import { type MessageDeps, messageRoutes } from './messages.js';
 import { openapiRoute } from './openapi.js';
+import { type OverviewDeps, overviewRoutes } from './overview.js';
 import { type PeopleDeps, peopleRoutes } from './people.js';
 import { type QuarantineDeps, quarantineRoutes } from './quarantine.js';
 import { refusalRoutes } from './refusals.js';
@@ -26,7 +27,7 @@ import { type VerifyDeps, verifyRoutes } from './verify.js';
 export type ApiDeps = MessageDeps &
   DecisionDeps &
   ConfigurationDeps &
-  ChannelDeps &
+  OverviewDeps &
   QuarantineDeps &
   PeopleDeps &
   TokenDeps &
@@ -52,6 +53,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...ruleRoutes(deps),
     ...ruleTrialRoutes(deps),
     ...channelRoutes(deps),
+    ...overviewRoutes(deps),
     ...verifyRoutes(deps),
     ...accountRoutes(deps),
     ...quarantineRoutes(deps),

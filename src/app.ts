@@ -38,6 +38,7 @@ import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
 import { createRungViews } from './app/rung-views.js';
+import { createSampling } from './app/sampling.js';
 import { createSenders } from './app/senders.js';
 import { Broker } from './broker/broker.js';
 import { createAccepter } from './channel/accept.js';
@@ -52,6 +53,7 @@ import type { StoredMessage } from './message/message.js';
 import { type Accept, Backlogged, Busy, Unavailable } from './message/verdict.js';
 import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
+import type { Surroundings } from './overview/judge.js';
 import { createCrashes } from './owner/crashes.js';
 import { createOwner } from './owner/owner.js';
 import type { Canonical, Ready } from './owner/state.js';
@@ -435,6 +437,8 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   });
   const stopping = new AbortController();
   if (has('ledger')) {
+    const sampling = every(TEND_MS, 'writing down figures', createSampling(pool, clock));
+    running.onStop(sampling);
     const retaining = every(HOUR, 'dropping what is older than what is kept', async () => {
       await retain({
         pool,
@@ -486,6 +490,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       bulletin.post(['configured']);
     },
     filters: async () => filterStates(),
+    surroundings,
     now: clock.now,
     release: createRelease({ pool, accept, now: clock.now }),
     rungs: createRungViews(content, settings.content.ladder, (tenant, source) =>
@@ -716,6 +721,15 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
         falsePositives: asked === 0 ? null : Math.max(0, maybe - found) / asked,
       };
     });
+  }
+
+  function surroundings(tenant: number): Surroundings {
+    return {
+      disk: disk?.problem() ?? null,
+      broker: broker && { state: broker.state(), problem: broker.problem() },
+      clocks: clocks.problems(),
+      backlogged: backlog?.isFull(tenant) ?? false,
+    };
   }
 
   async function health() {

@@ -2,6 +2,7 @@ import type { StoredMessage } from '../../src/message/message.js';
 import type { View } from '../../src/message/view.js';
 import type { DecisionDeps } from '../decisions.js';
 import type { MessageDeps } from '../messages.js';
+import type { OverviewDeps } from '../overview.js';
 import type { PeopleDeps } from '../people.js';
 import type { QuarantineDeps } from '../quarantine.js';
 import type { ConfigurationDeps } from '../sources.js';
@@ -24,6 +25,7 @@ export type PageDeps = PageOwnDeps &
   MessageDeps &
   DecisionDeps &
   ConfigurationDeps &
+  OverviewDeps &
   QuarantineDeps &
   PeopleDeps &
   TokenDeps;

@@ -7,7 +7,7 @@ import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
 import { messageParams, text } from '../fields.js';
-import { knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
+import { keyOf, knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
 import { portionOf } from '../portion.js';
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
@@ -19,8 +19,8 @@ import { askedPortion, foundOn, portionChoices, portionFields, portionWords } fr
 import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
 import { asIs, showJson } from './json.js';
+import { lineageOf } from './lineage.js';
 import { type Site, seeOther } from './show.js';
-import { timelineOf } from './timeline.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
@@ -209,7 +209,7 @@ async function showMessage(
       href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
-    timeline: timelineOf(read, story, names, now),
+    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), names, now }),
     rules: rules && showRules(rules),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),

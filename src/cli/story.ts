@@ -4,7 +4,9 @@ import { plain } from './io.js';
 /** What `GET /v1/messages/{id}/explain` tells. */
 export interface Story {
   readonly message: string;
-  readonly accepted: { readonly received: string; readonly peer: string; readonly sha256: string };
+  readonly accepted: Accepted;
+  readonly held: readonly Held[];
+  readonly setAside: readonly SetAside[];
   readonly state: string;
   readonly version: number;
   readonly content: readonly ContentTry[];
@@ -12,6 +14,34 @@ export interface Story {
   readonly rules: Rules | null;
   readonly decisions: readonly Decision[];
   readonly deliveries: readonly Delivery[];
+  readonly olderDeliveries: number;
+}
+
+interface Accepted {
+  readonly received: string;
+  readonly peer: string;
+  readonly tls: { readonly version: string; readonly cipher: string } | null;
+  readonly source: string;
+  readonly size: number;
+  readonly sha256: string;
+  readonly key: string | null;
+  readonly channel: number;
+  readonly sequence: number;
+}
+
+interface Held {
+  readonly id: string;
+  readonly cause: string;
+  readonly state: string;
+  readonly count: number;
+  readonly last: string;
+}
+
+interface SetAside {
+  readonly where: string;
+  readonly name: string | null;
+  readonly size: number;
+  readonly why: string;
 }
 
 interface ContentTry {
@@ -96,11 +126,14 @@ export function storyLines(story: Story): string[] {
   const { message, accepted, state, version } = story;
   return [
     line(0, `${message} is ${state}, version ${version}`),
-    line(0, `accepted ${accepted.received} from ${accepted.peer}, sha256 ${accepted.sha256}`),
+    ...acceptedLines(accepted),
+    ...story.held.map(heldLine),
     ...story.content.map(contentLine),
+    ...story.setAside.map(setAsideLine),
     ...rulesLines(story.rules),
     ...story.plans.map(planLine),
     ...story.decisions.map(decisionLine),
+    ...(story.olderDeliveries === 0 ? [] : [line(0, `${story.olderDeliveries} older deliveries are not told`)]),
     ...story.deliveries.flatMap(deliveryLines),
   ];
 }
@@ -111,6 +144,25 @@ function line(depth: number, text: string): string {
 
 function because(reason: string | null): string {
   return reason === null ? '' : `: ${reason}`;
+}
+
+function acceptedLines(accepted: Accepted): string[] {
+  const { received, peer, tls, source, size, sha256, key, channel, sequence } = accepted;
+  const how = tls === null ? '' : ` over ${tls.version}, ${tls.cipher}`;
+  return [
+    line(0, `accepted ${received} by ${source} from ${peer}${how}, ${size} bytes, sha256 ${sha256}`),
+    line(0, `sequenced as ${sequence} of channel ${channel}${key === null ? '' : `; told apart by ${key}`}`),
+  ];
+}
+
+function heldLine({ id, cause, state, count, last }: Held): string {
+  const times = count === 1 ? 'once' : `${count} times`;
+  const what = cause === 'conflict' ? `other content with its key came ${times}, last ${last}` : `set aside ${last}`;
+  return line(0, `quarantine ${id}, ${state}: ${what}`);
+}
+
+function setAsideLine({ where, name, size, why }: SetAside): string {
+  return line(0, `left out: ${name ?? where}, ${size} bytes: ${why}`);
 }
 
 function contentLine({ rung, stage, try: attempt, outcome, reason }: ContentTry): string {

@@ -154,7 +154,7 @@ export type PlainPath = (typeof PLAIN_PATHS)[number];
 export function needsOf(...ruleSets: readonly CompiledRules[]): Needs {
   const paths = new Set(ruleSets.flatMap(({ fields }) => fields.map(({ path }) => path)));
   const families = new Set([...paths].map((path) => path.split('.', 1)[0] as string));
-  const content = ['data', 'text', 'rung', 'defects'].some((family) => families.has(family));
+  const content = ['data', 'text', 'rung', 'defects', 'found'].some((family) => families.has(family));
   return {
     plain: new Set(PLAIN_PATHS.filter((path) => paths.has(path))),
     meta: families.has('envelope') || families.has('headers') || content,

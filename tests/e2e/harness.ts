@@ -9,6 +9,7 @@ import { expect } from 'vitest';
 import { Authentication } from '../../routes/authentication.js';
 import { Notices } from '../../routes/notices.js';
 import { type PageDeps, pageRoutes, problemPage } from '../../routes/pages/index.js';
+import type { Route } from '../../routes/route.js';
 import { createServer, type WaybillServer } from '../../routes/server.js';
 import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
@@ -44,6 +45,8 @@ export interface TestSite {
   readonly sources: { readonly mail: number; readonly billing: number; readonly shop: number };
   readonly targets: { readonly archive: number; readonly crm: number; readonly erp: number };
   readonly notices: Notices;
+  /** Everything that can be called. */
+  readonly routes: readonly Route[];
   /** Puts a mail into the inbox, read as the owner reads it. */
   addMail(raw: string, account?: string): Promise<Place>;
   /** Puts an event into the inbox. */
@@ -96,7 +99,18 @@ export async function startSite(): Promise<TestSite> {
     },
     wake: () => undefined,
     configurationChanged: async () => undefined,
-    filters: async () => [],
+    filters: async () => [
+      {
+        generation: 1,
+        openedAt: new Date(realClock.now() - 259_200_000),
+        sealedAt: null,
+        ready: true,
+        keys: 12_345,
+        fill: 0.31,
+        falsePositives: 0.0004,
+      },
+    ],
+    surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => 'not_held',
     rungs: createRungViews(
       {
@@ -112,8 +126,9 @@ export async function startSite(): Promise<TestSite> {
     templates: `${ROOT}templates`,
     assets: `${ROOT}public`,
   };
+  const routes = allRoutes(deps, [], pageRoutes(deps));
   const server = createServer({
-    routes: allRoutes(deps, [], pageRoutes(deps)),
+    routes,
     authentication,
     refused: () => undefined,
     log: silent,
@@ -150,6 +165,7 @@ export async function startSite(): Promise<TestSite> {
     sources,
     targets,
     notices,
+    routes,
     linkFor,
     addMail: async (raw, account = 'invoices@example.com') => {
       const view = await readMail(Buffer.from(raw), TOOLS);

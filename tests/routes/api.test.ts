@@ -8,6 +8,7 @@ import { decisions } from './sections/decisions.js';
 import { deliveries } from './sections/deliveries.js';
 import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
+import { overview } from './sections/overview.js';
 import { quarantine } from './sections/quarantine.js';
 import { holdToTable, table } from './sections/table.js';
 
@@ -31,6 +32,7 @@ configuration(get);
 backtests(get);
 deliveries(get);
 quarantine(get);
+overview(get);
 access(get);
 live(get);
 books(get);

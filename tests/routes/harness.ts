@@ -116,6 +116,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     wake: (id, channel) => void woken.push(`${id}/${channel}`),
     configurationChanged: async () => undefined,
     filters: async () => [],
+    surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => state.released,
     rungs: createRungViews({ parse: ({ rung }) => state.parsed(rung) }, DEFAULT_LADDER, () => null),
     health: async () => state.health,

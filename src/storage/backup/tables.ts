@@ -4,7 +4,8 @@ import type { TableHead } from './format.js';
 
 /**
  * What a backup goes without. The migrations write their own table; filters are built anew from the keys; processes
- * are gone, and what they said of sources with them; and who was signed in signs in again, so that a backup opens no session.
+ * are gone, and what they said of sources with them; who was signed in signs in again, so that a backup opens no session;
+ * and figures over time begin anew.
  */
 export const LEFT_OUT: ReadonlySet<string> = new Set([
   'migration',
@@ -14,6 +15,8 @@ export const LEFT_OUT: ReadonlySet<string> = new Set([
   'source_health',
   'session',
   'sign_in',
+  'sample',
+  'sample_lag',
 ]);
 
 /** Tables that are backed up, partitioned ones as a whole: those that others refer to before those that refer. */
