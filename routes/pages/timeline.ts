@@ -95,13 +95,20 @@ function planned(
 
 function planTitle({ m: mode, d: decider }: PlannedRun['run']): { title: string; tone: Badge['tone'] } {
   const rules = decider.by === 'rules' ? decider.rules.join(', ') : '';
+  const suggested = decider.by === 'suggestion';
   switch (mode) {
     case 'deliver':
+      if (suggested) return { title: 'Routed by what people decided before', tone: 'ok' };
       return { title: rules === '' ? 'Planned to be delivered' : `Routed by ${rules}`, tone: 'ok' };
     case 'close':
       return { title: rules === '' ? 'Closed' : `Closed by ${rules}`, tone: 'plain' };
     case 'wait':
-      return { title: 'No rule matched: it waits for a person', tone: 'wait' };
+      return {
+        title: suggested
+          ? 'No rule matched, and no threshold was exceeded: it waits for a person'
+          : 'No rule matched: it waits for a person',
+        tone: 'wait',
+      };
     case 'park':
       return { title: 'Parked: the channel goes on without it', tone: 'wait' };
     case 'quarantine':

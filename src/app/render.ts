@@ -16,7 +16,14 @@ export function createRender(baseUrl: () => string, inlineParts: InlineParts): R
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
-    const source = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData, baseUrl: baseUrl() };
+    const source = {
+      message: canonical,
+      decider: delivery.decision,
+      target: target.id,
+      raw: message.raw,
+      rawIsData,
+      baseUrl: baseUrl(),
+    };
     if (!choice.inlineParts || view.parts.length === 0) {
       return outgoingOf(target, ready, delivery, renderBody(choice, source));
     }
@@ -49,7 +56,7 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
     source: canonical.source,
     rung: delivery.rung,
     defects: view.defects.length === 0 ? NONE : view.defects.map((defect) => defect.code),
-    decision: deciderText(delivery.decision),
+    decision: deciderText(delivery.decision, target.id),
     late: delivery.late,
     replay: delivery.replay,
     receivedAt: message.arrivedAt,

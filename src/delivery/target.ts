@@ -15,6 +15,25 @@ const inlineParts = z
   .boolean()
   .default(false)
   .describe('Whether the canonical message holds the content of parts up to 64 kB each, instead of links alone.');
+const automatic = z
+  .strictObject({
+    threshold: z
+      .number()
+      .multipleOf(0.01)
+      .min(0.01)
+      .max(0.99)
+      .describe('The probability that must be exceeded, in hundredths; equal is not exceeded.'),
+    decisions: z
+      .int()
+      .min(10)
+      .max(10_000)
+      .default(20)
+      .describe('How many decisions must have been learnt from before anything is sent by probability.'),
+  })
+  .optional()
+  .describe(
+    'It also gets what no rule matches and people would probably send it, by what they decided before. Without this it never does.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -29,6 +48,7 @@ export const queueTargetSchema = z.strictObject({
   body,
   inlineParts,
   order: lineUp,
+  automatic,
   exchange: brokerName
     .optional()
     .describe(
@@ -43,6 +63,7 @@ export const pullTargetSchema = z.strictObject({
   body,
   inlineParts,
   order: lineUp,
+  automatic,
   leaseSeconds: z
     .number()
     .int()
@@ -57,6 +78,7 @@ export const webhookTargetSchema = z.strictObject({
   body,
   inlineParts,
   order: eachOnItsOwn,
+  automatic,
   url: z
     .url({ protocol: /^https?$/ })
     .max(2048)
@@ -92,6 +114,7 @@ export const emailTargetSchema = z.strictObject({
     ),
   inlineParts,
   order: eachOnItsOwn,
+  automatic,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),
   from: mailAddress.describe('Envelope sender, and From of new mails.'),
   server: z
