@@ -55,7 +55,7 @@ async function assigned({ channel, sequence }: Place): Promise<number[]> {
   return rows.flatMap(({ targets }) => targets).sort((a, b) => a - b);
 }
 
-test('a suggestion says why, and is taken by one key', async () => {
+test('a suggestion says why, and its one button takes it', async () => {
   await teach();
   const place = await site.addMail(mail('Invoice'));
   await open(`/messages/${messageId(place)}`);
