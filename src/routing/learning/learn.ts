@@ -27,8 +27,9 @@ const MOST_TARGETS = 100;
 const MOST_FEATURES = 1_000;
 /** Share of the decisions that are learnt from when what is learnt is measured; the newer ones are measured by. */
 const OLDER_SHARE = 0.75;
-/** Examples between two pauses: a few milliseconds. */
+/** Examples, and features, between two pauses: a few milliseconds. */
 const SLICE = 250;
+const FEATURES_SLICE = 10_000;
 
 /**
  * Learns for each target whether people choose it, and measures how well that goes. It yields every few milliseconds, so that
@@ -125,11 +126,11 @@ function* learnTarget(
     if (i % SLICE === 0) yield;
   }
   const no = answered.length - yes;
-  const kept = tellingFeatures(room, priorOf(yes, no), vocabulary);
-  yield;
+  const kept = yield* tellingFeatures(room, priorOf(yes, no), vocabulary);
 
   // Each decision is left out of the weights that it is judged by.
-  const sums: { sum: number; chosen: 0 | 1 }[] = [];
+  const sums = { yes: new Float64Array(yes), no: new Float64Array(no) };
+  const judged = { yes: 0, no: 0 };
   for (const [i, { features, chosen }] of answered.entries()) {
     const own = chosen ? 1 : 0;
     const prior = priorOf(yes - own, no - (1 - own));
@@ -138,16 +139,12 @@ function* learnTarget(
       if (weights[feature] === 0) continue;
       sum += weightOf((withYes[feature] as number) - own, (withNo[feature] as number) - (1 - own), prior);
     }
-    sums.push({ sum, chosen: own });
+    const side = chosen ? 'yes' : 'no';
+    sums[side][judged[side]++] = sum;
     if (i % SLICE === 0) yield;
   }
-  // Sums of doubles depend on their order, and what is learnt must not depend on that of the examples.
-  sums.sort((a, b) => a.sum - b.sum || a.chosen - b.chosen);
-  const calibration = calibrate(
-    Float64Array.from(sums, ({ sum }) => sum),
-    Uint8Array.from(sums, ({ chosen }) => chosen),
-  );
-  yield;
+  // What is made of doubles depends on their order, and what is learnt must not depend on that of the examples.
+  const calibration = yield* calibrate(sums.yes.sort(), sums.no.sort());
   return {
     yes,
     no,
@@ -158,16 +155,32 @@ function* learnTarget(
   };
 }
 
+interface Telling {
+  readonly feature: number;
+  readonly weight: number;
+  readonly rank: number;
+}
+
 /** Fills in the weights of those that are kept: what is strong and often is surer than what is either. */
-function tellingFeatures({ withYes, withNo, weights }: Room, prior: number, vocabulary: Vocabulary): number[] {
-  const telling: { feature: number; rank: number; weight: number }[] = [];
+function* tellingFeatures(
+  { withYes, withNo, weights }: Room,
+  prior: number,
+  vocabulary: Vocabulary,
+): Generator<void, number[], void> {
+  const strongest = (some: readonly Telling[]) =>
+    some
+      .toSorted((a, b) => b.rank - a.rank || compare(vocabulary.feature(a.feature), vocabulary.feature(b.feature)))
+      .slice(0, MOST_FEATURES);
+  let telling: Telling[] = [];
   for (let feature = 0; feature < weights.length; feature++) {
     const [yes, no] = [withYes[feature] as number, withNo[feature] as number];
     const weight = weightOf(yes, no, prior);
     if (weight !== 0) telling.push({ feature, weight, rank: Math.abs(weight) * Math.sqrt(yes + no) });
+    // Sorted a few at a time: there can be a hundred thousand.
+    if (telling.length >= 4 * MOST_FEATURES) telling = strongest(telling);
+    if (feature % FEATURES_SLICE === 0) yield;
   }
-  telling.sort((a, b) => b.rank - a.rank || compare(vocabulary.feature(a.feature), vocabulary.feature(b.feature)));
-  const kept = telling.slice(0, MOST_FEATURES);
+  const kept = strongest(telling);
   for (const { feature, weight } of kept) weights[feature] = weight;
   return kept.map(({ feature }) => feature);
 }
