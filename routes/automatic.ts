@@ -64,12 +64,9 @@ export const automaticSchema = z.object({
       ...scoreShape,
       threshold: z.number(),
       exceeded: z.boolean().meta({ description: 'Equal is not exceeded' }),
-      recomputed: z
-        .number()
-        .nullable()
-        .meta({
-          description: 'The probability by the same model, of the message as it is read now; null where it is gone',
-        }),
+      recomputed: z.number().nullable().meta({
+        description: 'The probability by the same model, of the message as it is read now; null where it is gone',
+      }),
     }),
   ),
 });

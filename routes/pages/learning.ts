@@ -92,7 +92,7 @@ export function showLearning({ automatic, on, why, model, chosen, refused, measu
   const own = measured?.thresholds.find(({ threshold }) => threshold === automatic?.threshold);
   return {
     badge: on ? { label: 'on', tone: 'ok' } : { label: 'off', tone: 'plain' },
-    why,
+    why: why.charAt(0).toUpperCase() + why.slice(1),
     model: model && { version: model.version, made: when(new Date(model.madeAt), now) },
     chosen,
     refused,
@@ -111,5 +111,5 @@ export function showLearning({ automatic, on, why, model, chosen, refused, measu
 }
 
 function percent(share: number | null | undefined): string {
-  return share === null || share === undefined ? '–' : `${Math.round(share * 100)} %`;
+  return share === null || share === undefined ? '–' : `${Math.round(share * 100)}\u00a0%`;
 }

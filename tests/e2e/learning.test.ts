@@ -120,9 +120,9 @@ test('a target’s page says what was learnt of it and what each threshold would
   );
   await open('/targets/erp');
   const section = page.getByRole('region', { name: /By probability/ });
-  expect(await section.textContent()).toContain('needs 30 decisions, has 24');
+  expect(await section.textContent()).toContain('Needs 30 decisions, has 24');
   expect(await section.textContent()).toContain('Learnt from 24 decisions, 12 of which chose it');
   const row = section.locator('tr.current');
-  expect((await row.textContent())?.replace(/\s+/g, ' ').trim()).toBe('0.633100 %100 %');
+  expect((await row.textContent())?.replace(/\s+/g, ' ').trim()).toBe('0.63100 %100 %');
   await expectAccessible(page);
 });

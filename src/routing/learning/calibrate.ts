@@ -4,7 +4,7 @@ export interface Calibration {
   readonly offset: number;
 }
 
-export function sigmoid(x: number): number {
+function sigmoid(x: number): number {
   // Each branch takes the exponential of a negative number, which can't overflow.
   return x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x));
 }

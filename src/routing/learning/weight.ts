@@ -12,9 +12,9 @@
 /** How many average decisions each feature is taken to have been in besides those it was in. */
 const STRENGTH = 1;
 /** A feature of a single decision tells nothing but that decision. */
-export const LEAST_DECISIONS = 2;
+const LEAST_DECISIONS = 2;
 /** Weights nearer to 0 than this are mostly chance, and there are many of them: a third more or less odds. */
-export const LEAST_WEIGHT = 0.3;
+const LEAST_WEIGHT = 0.3;
 
 /** Share of decisions that chose the target: never 0 or 1. */
 export function priorOf(yes: number, no: number): number {
