@@ -30,6 +30,7 @@ import {
 import { idsByName } from '../src/storage/names.js';
 import { getRuleSet } from '../src/storage/rule-sets.js';
 import { type HeldCopy, type Story, storyOf } from '../src/storage/story.js';
+import { automaticExplained, automaticSchema } from './automatic.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
 import {
   decisionEntry,
@@ -122,6 +123,9 @@ const explanationSchema = z.object({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'Every rule that was asked, every clause, and the actual value' }),
+  automatic: automaticSchema
+    .nullable()
+    .meta({ description: 'Where no rule matched: the probabilities that were looked at, and the words that counted' }),
   decisions: z.array(decisionSchema),
   deliveries: z
     .array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) }))
@@ -409,6 +413,7 @@ async function explanationOf(
     content: story.content.map((one) => ({ ...one })),
     plans: story.plans.map((one) => planEntry(one, place.sequence, names)),
     rules: await rulesExplained(deps, principal, read, story),
+    automatic: await automaticExplained(deps, principal, read, story, names),
     decisions: story.decisions.map((one) => decisionEntry(one, names)),
     deliveries: story.deliveries.map((one) => ({
       ...deliveryEntry(one),
@@ -461,7 +466,8 @@ export async function rulesExplained(
   { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
-  const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
+  // By probability only where rules came to nothing: the set says which.
+  const versions = plans.map(({ run }) => (run.d.by === 'person' ? 0 : run.d.set)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
   const parsed = stored && parseRuleSet(stored.text);

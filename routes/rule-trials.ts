@@ -21,7 +21,8 @@ import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
 import { problemsReply, rulesInvalid } from './rules.js';
 
-export type RuleTrialDeps = LinesDeps & Pick<MessageDeps, 'contentOf' | 'hostname'> & { readonly pool: Pool };
+export type RuleTrialDeps = LinesDeps &
+  Pick<MessageDeps, 'contentOf' | 'extractorsOf' | 'hostname'> & { readonly pool: Pool };
 
 const lintBody = z.strictObject({
   text: z.string().max(LIMITS.text).meta({ description: 'The whole rule set, YAML' }),

@@ -6,6 +6,7 @@ import { channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
+import { learningRoutes } from './learning.js';
 import { type MessageDeps, messageRoutes } from './messages.js';
 import { openapiRoute } from './openapi.js';
 import { type OverviewDeps, overviewRoutes } from './overview.js';
@@ -46,6 +47,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
   const routes = [
     ...ingress,
     ...messageRoutes(deps),
+    ...learningRoutes(deps),
     ...decisionRoutes(deps),
     ...sourceRoutes(deps),
     ...targetRoutes(deps),

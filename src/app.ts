@@ -31,6 +31,7 @@ import { createContentPort } from './app/content.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { createHearing, publishPlanned } from './app/hearing.js';
+import { learnFromDecisions } from './app/learning.js';
 import { verifyLogin } from './app/login.js';
 import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -87,6 +88,8 @@ const TEND_MS = 1_000;
 /** A notice of another process that got lost is made up for within this; a second is promised. */
 const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
+/** How soon what people decide is looked at, to be learnt from. */
+const LEARN_MS = 5_000;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -459,9 +462,21 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       const dropped = await dropDecided(pool, quarantineDays, stopping.signal);
       told.retention.inc({ what: 'quarantine_dropped' }, dropped);
     });
-    running.onStop(() => {
+    const learning = every(LEARN_MS, 'learning from what people decided', () =>
+      learnFromDecisions({
+        pool,
+        viewInPlace: (message) => contentPort.inPlace(message, undefined, 0),
+        extractorsOf,
+        random: randomBytes,
+        monotonic: clock.monotonic,
+        log,
+        contentMs: settings.retention.contentDays * DAY,
+        stopping: stopping.signal,
+      }),
+    );
+    running.onStop(async () => {
       stopping.abort();
-      return retaining();
+      await Promise.all([retaining(), learning()]);
     });
   }
   const api = {

@@ -1,4 +1,4 @@
-import { deciderText } from '../../src/delivery/plan.js';
+import { type Decider, deciderText } from '../../src/delivery/plan.js';
 import { deliveryId, quarantineId } from '../../src/message/id.js';
 import type { DecisionEntry } from '../../src/storage/decisions.js';
 import type { DeliveryAttempt, DeliveryEntry, PlannedRun } from '../../src/storage/deliveries-read.js';
@@ -223,13 +223,20 @@ function planned(
 
 function planTitle({ m: mode, d: decider }: PlannedRun['run']): { title: string; tone: Badge['tone'] } {
   const rules = decider.by === 'rules' ? decider.rules.join(', ') : '';
+  const suggested = decider.by === 'suggestion';
   switch (mode) {
     case 'deliver':
+      if (suggested) return { title: 'Routed by what people decided before', tone: 'ok' };
       return { title: rules === '' ? 'Planned to be delivered' : `Routed by ${rules}`, tone: 'ok' };
     case 'close':
       return { title: rules === '' ? 'Closed' : `Closed by ${rules}`, tone: 'plain' };
     case 'wait':
-      return { title: 'No rule matched: it waits for a person', tone: 'wait' };
+      return {
+        title: suggested
+          ? 'No rule matched, and no threshold was exceeded: it waits for a person'
+          : 'No rule matched: it waits for a person',
+        tone: 'wait',
+      };
     case 'park':
       return { title: 'Parked: the channel goes on without it', tone: 'wait' };
     case 'quarantine':
@@ -362,8 +369,14 @@ function decisionStation({ plans, decisions }: Story, names: ReadonlyMap<number,
   const { title, tone } = planTitle(planned.run);
   const { d: by } = planned.run;
   const text = by.by === 'person' ? `${title}, by ${by.who}` : title;
-  return { href: `way-plan-${plan + 1}`, title: by.by === 'person' ? 'Decided' : 'Rules', text, tone };
+  return { href: `way-plan-${plan + 1}`, title: DECIDED_BY[by.by], text, tone };
 }
+
+const DECIDED_BY: Readonly<Record<Decider['by'], string>> = {
+  rules: 'Rules',
+  person: 'Decided',
+  suggestion: 'Probability',
+};
 
 /** The last delivery of each target, and what is yet to be planned. */
 function branchesOf({ story, names }: LineageOf): Station[] {

@@ -6,7 +6,9 @@ import type { View } from '../../src/message/view.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
+import { automaticExplained } from '../automatic.js';
 import { messageParams, text } from '../fields.js';
+import { suggestionsFor } from '../learning.js';
 import { keyOf, knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
 import { portionOf } from '../portion.js';
 import { caller } from '../problem.js';
@@ -19,6 +21,7 @@ import { askedPortion, foundOn, portionChoices, portionFields, portionWords } fr
 import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
 import { asIs, showJson } from './json.js';
+import { showAutomatic, showSuggestions } from './learning.js';
 import { lineageOf } from './lineage.js';
 import { type Site, seeOther } from './show.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
@@ -175,6 +178,7 @@ async function showMessage(
   const read = await readMessage(deps, by, place);
   const story = await storyOf(deps.pool, by.tenant.id, place);
   const names = await targetNames(deps.pool, by.tenant.id);
+  const automatic = await automaticExplained(deps, by, read, story, names);
   const rules = by.permissions.has('rules.read') ? await rulesExplained(deps, by, read, story) : null;
   const { found } = read.canonical;
   const now = deps.now();
@@ -211,6 +215,8 @@ async function showMessage(
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
     lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), names, now }),
     rules: rules && showRules(rules),
+    automatic: automatic && showAutomatic(automatic),
+    suggestion: await suggestionOf(deps, by, read, story),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),
     failed: failed?.why,
@@ -393,6 +399,13 @@ async function decideForms(
     targets: choices.map((one) => ({ ...one, has: has.get(one.name) })),
     portions: portionChoices(read, failed?.action === 'assign' ? failed.form : undefined),
   };
+}
+
+/** What is suggested for a message that waits for a person, to who may decide. */
+async function suggestionOf(deps: PageDeps, by: Principal, read: ReadMessage, { deliveries }: Story) {
+  const { state } = read.standing;
+  if ((state !== 'waiting' && state !== 'snoozed') || !by.permissions.has('messages.decide')) return null;
+  return showSuggestions(await suggestionsFor(deps, by, read), new Set(deliveries.map(({ target }) => target)));
 }
 
 /** Whether anything is left that has not been sent. */

@@ -22,7 +22,7 @@ export function createRender(baseUrl: () => string, inlineParts: InlineParts, on
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
-    const known = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData };
+    const known = { message: canonical, decider: delivery.decision, target: target.id, raw: message.raw, rawIsData };
     const source = { ...known, baseUrl: baseUrl(), portion };
     const n = portion?.part;
     if (n !== undefined) {
@@ -63,7 +63,7 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
     source: canonical.source,
     rung: delivery.rung,
     defects: view.defects.length === 0 ? NONE : view.defects.map((defect) => defect.code),
-    decision: deciderText(delivery.decision),
+    decision: deciderText(delivery.decision, target.id),
     late: delivery.late,
     replay: delivery.replay,
     ...(delivery.portion && delivery.what === 'message' && { only: onlyOf(target, delivery.portion, view) }),

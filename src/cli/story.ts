@@ -12,6 +12,7 @@ export interface Story {
   readonly content: readonly ContentTry[];
   readonly plans: readonly Plan[];
   readonly rules: Rules | null;
+  readonly automatic: Automatic | null;
   readonly decisions: readonly Decision[];
   readonly deliveries: readonly Delivery[];
   readonly olderDeliveries: number;
@@ -93,6 +94,28 @@ interface Clause {
   readonly reason: string | null;
 }
 
+interface Automatic {
+  readonly model: number;
+  readonly scores: readonly Score[];
+}
+
+interface Score {
+  readonly target: string;
+  readonly probability: number;
+  readonly threshold: number;
+  readonly exceeded: boolean;
+  readonly evidence: readonly Evidence[];
+  readonly further: number;
+}
+
+interface Evidence {
+  readonly field: string;
+  readonly word: string;
+  readonly odds: number;
+  readonly decisions: number;
+  readonly chosen: number;
+}
+
 interface Decision {
   readonly version: number;
   readonly action: string;
@@ -131,6 +154,7 @@ export function storyLines(story: Story): string[] {
     ...story.content.map(contentLine),
     ...story.setAside.map(setAsideLine),
     ...rulesLines(story.rules),
+    ...automaticLines(story.automatic),
     ...story.plans.map(planLine),
     ...story.decisions.map(decisionLine),
     ...(story.olderDeliveries === 0 ? [] : [line(0, `${story.olderDeliveries} older deliveries are not told`)]),
@@ -200,6 +224,28 @@ function clauseLine({ path, operator, expected, actual, result, reason }: Clause
   const more = actual.count > actual.values.length ? ` and ${actual.count - actual.values.length} more` : '';
   const found = actual.count === 0 ? 'nothing' : `${actual.values.join(', ')}${more}`;
   return line(depth, `${path} ${operator} ${expected}: ${result}, found ${found}${because(reason)}`);
+}
+
+function automaticLines(automatic: Automatic | null): string[] {
+  if (!automatic) return [];
+  return [
+    line(0, `no rule matched: probabilities by model ${automatic.model}`),
+    ...automatic.scores.flatMap(scoreLines),
+  ];
+}
+
+function scoreLines({ target, probability, threshold, exceeded, evidence, further }: Score): string[] {
+  const compared = exceeded ? `${probability}, above ${threshold}` : `${probability} of ${threshold} needed`;
+  return [
+    line(1, `${exceeded ? '+' : '-'} ${target}: ${compared}`),
+    ...evidence.map((one) =>
+      line(
+        3,
+        `${one.field} ${one.word}: odds × ${one.odds.toPrecision(3)}, chosen ${one.chosen} of ${one.decisions} times`,
+      ),
+    ),
+    ...(further > 0 ? [line(3, `and ${further} more that counted less`)] : []),
+  ];
 }
 
 function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {

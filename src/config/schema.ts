@@ -16,7 +16,7 @@ export const settingShape = {
       .array(z.enum(ROLES))
       .min(1)
       .default([...ROLES]),
-    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, and what has outlived its time.',
+    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, what has outlived its time, and what is learnt from decisions.',
     { env: 'WAYBILL_ROLES' },
   ),
   data: setting(path().default('./data'), 'Folder of the embedded database and of what can be made again.', {

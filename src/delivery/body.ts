@@ -5,7 +5,7 @@ import type { CanonicalMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import { EMPTY_VIEW, type Part, type View } from '../message/view.js';
 import { type FieldNames, type MappedFields, mapFields } from './fields.js';
-import type { Decider } from './plan.js';
+import { type Decider, probabilityFor } from './plan.js';
 import { VOID_TYPE } from './wire.js';
 
 /** The canonical message; its schema is docs/message.schema.json. */
@@ -29,6 +29,8 @@ export interface BodyChoice {
 export interface BodySource {
   readonly message: CanonicalMessage;
   readonly decider: Decider;
+  /** Id of the target it goes to. */
+  readonly target: number;
   /** The bytes as they came. */
   readonly raw: Uint8Array;
   /** Of an event: they are its data alone, since its attributes came as headers (binary mode). */
@@ -127,7 +129,7 @@ export function voidBody(notice: Notice): Body {
  * Members of `transport` and `data` are in the order of RFC 8785.
  */
 function canonicalBody(source: BodySource, choice: BodyChoice): Body {
-  const { message, decider, portion } = source;
+  const { message, decider, target, portion } = source;
   const view = portion ? onlyPart(message.view, portion.part) : message.view;
   const mapped = fieldsIn(choice, source);
   const parts = view.parts.map((part) => canonicalPart(part, source, choice.inlineParts));
@@ -142,7 +144,7 @@ function canonicalBody(source: BodySource, choice: BodyChoice): Body {
   if (portion) json.json(',"portion":').json(JSON.stringify(portion));
   json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
   json.json(',"setAside":').json(listJson(view.setAside));
-  json.json(',"decision":').json(deciderJson(decider)).json('}');
+  json.json(',"decision":').json(deciderJson(decider, target)).json('}');
   return { contentType: MESSAGE_TYPE, body: json.copy() };
 }
 
@@ -165,10 +167,20 @@ function listJson(list: readonly unknown[]): string {
   return list.length === 0 ? '[]' : JSON.stringify(list);
 }
 
-function deciderJson(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`
-    : `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+/** A target hears of no other's probability. */
+function deciderJson(decider: Decider, target: number): string {
+  switch (decider.by) {
+    case 'rules':
+      return `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`;
+    case 'person':
+      return `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+    case 'suggestion':
+      return `{"by":"suggestion","model":${decider.model},"probability":${probabilityFor(decider, target)}}`;
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {

@@ -33,10 +33,20 @@ export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cance
 /** `now`: sent at once, its outcome is the plan's. `later`: it has a row of its own. */
 export type How = 'now' | 'later';
 
-/** Rules of a set's version by their names, or a person by the version of the message's decision. */
+/**
+ * Rules of a set's version by their names, a person by the version of the message's decision, or, where the rules of a set's
+ * version came to nothing, probabilities of a model's version: those of every target that was asked for, by id, each with the
+ * threshold it had to exceed.
+ */
 export type Decider =
   | { readonly by: 'rules'; readonly set: number; readonly rules: readonly string[] }
-  | { readonly by: 'person'; readonly who: string; readonly version: number };
+  | { readonly by: 'person'; readonly who: string; readonly version: number }
+  | {
+      readonly by: 'suggestion';
+      readonly set: number;
+      readonly model: number;
+      readonly scores: readonly (readonly [target: number, probability: number, threshold: number])[];
+    };
 
 /** One message as the planner gets it: read, decided, not yet numbered. */
 export interface Decided {
@@ -110,10 +120,24 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
 
 function sameDecider(a: Decider, b: Decider): boolean {
   if (a === b) return true;
-  if (a.by === 'rules' && b.by === 'rules') {
-    return a.set === b.set && a.rules.length === b.rules.length && a.rules.every((rule, i) => rule === b.rules[i]);
+  switch (a.by) {
+    case 'rules':
+      return b.by === 'rules' && a.set === b.set && sameList(a.rules, b.rules);
+    case 'person':
+      return b.by === 'person' && a.who === b.who && a.version === b.version;
+    case 'suggestion':
+      return (
+        b.by === 'suggestion' && a.set === b.set && a.model === b.model && sameList(a.scores.flat(), b.scores.flat())
+      );
+    default: {
+      const never: never = a;
+      throw never;
+    }
   }
-  return a.by === 'person' && b.by === 'person' && a.who === b.who && a.version === b.version;
+}
+
+function sameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((one, i) => one === b[i]);
 }
 
 /** One delivery of a plan, written out. */
@@ -136,11 +160,33 @@ export function* deliveriesOf(runs: readonly Run[]): Generator<PlannedDelivery> 
   }
 }
 
-/** Short text of who decided, as it goes to targets: `rules 3: invoices, big` or `person anna v2`. */
-export function deciderText(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`
-    : `person ${decider.who} v${decider.version}`;
+/**
+ * Short text of who decided, as it goes to targets: `rules 3: invoices, big`, `person anna v2` or `suggestion 5: 0.93`, of
+ * the model's version, with the probability of the target whose id is given.
+ */
+export function deciderText(decider: Decider, target?: number): string {
+  switch (decider.by) {
+    case 'rules':
+      return `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`;
+    case 'person':
+      return `person ${decider.who} v${decider.version}`;
+    case 'suggestion': {
+      const probability = probabilityFor(decider, target);
+      return `suggestion ${decider.model}${probability === null ? '' : `: ${probability}`}`;
+    }
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
+}
+
+/** What a target was given by; null where it was not asked for. */
+export function probabilityFor(
+  { scores }: Extract<Decider, { by: 'suggestion' }>,
+  target: number | undefined,
+): number | null {
+  return scores.find(([id]) => id === target)?.[1] ?? null;
 }
 
 /** The running hash over a channel's planned sequences: SHA-256 of (previous, then sequence (8 bytes) and SHA-256 of each). */

@@ -32,6 +32,25 @@ const fields = z
   .describe(
     'The types of found data it knows, each with its own name for it: `order-number: orderId`, `amount: total.gross`. With them its bodies carry `fields`, and `data` is these alone.',
   );
+const automatic = z
+  .strictObject({
+    threshold: z
+      .number()
+      .multipleOf(0.01)
+      .min(0.01)
+      .max(0.99)
+      .describe('The probability that must be exceeded, in hundredths; equal is not exceeded.'),
+    decisions: z
+      .int()
+      .min(10)
+      .max(10_000)
+      .default(20)
+      .describe('How many decisions must have been learnt from before anything is sent by probability.'),
+  })
+  .optional()
+  .describe(
+    'It also gets what no rule matches and people would probably send it, by what they decided before. Without this it never does.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -47,6 +66,7 @@ export const queueTargetSchema = z.strictObject({
   inlineParts,
   fields,
   order: lineUp,
+  automatic,
   exchange: brokerName
     .optional()
     .describe(
@@ -62,6 +82,7 @@ export const pullTargetSchema = z.strictObject({
   inlineParts,
   fields,
   order: lineUp,
+  automatic,
   leaseSeconds: z
     .number()
     .int()
@@ -77,6 +98,7 @@ export const webhookTargetSchema = z.strictObject({
   inlineParts,
   fields,
   order: eachOnItsOwn,
+  automatic,
   url: z
     .url({ protocol: /^https?$/ })
     .max(2048)
@@ -113,6 +135,7 @@ export const emailTargetSchema = z.strictObject({
   inlineParts,
   fields,
   order: eachOnItsOwn,
+  automatic,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),
   from: mailAddress.describe('Envelope sender, and From of new mails.'),
   server: z

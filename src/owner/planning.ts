@@ -2,6 +2,7 @@ import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
 import type { LadderPlace } from '../message/view.js';
+import { suggest } from './automatic.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
 import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
@@ -27,7 +28,10 @@ export interface Item {
   readonly ready: Ready | null;
 }
 
-/** Decides one message that was read, by the rules in force. `known` is what rules came to in this round. */
+/**
+ * Decides one message that was read, by the rules in force, or by probability where they come to nothing. `known` is what
+ * rules came to in this round.
+ */
 export function decideByRules(
   ready: Ready,
   directory: OwnerDirectory,
@@ -43,7 +47,8 @@ export function decideByRules(
     consequence = { decider, ...consequenceOf(outcome, message.tenant, directory) };
     known.set(outcome, consequence);
   }
-  const { decider, mode, targets, why } = consequence;
+  const suggested = outcome.do === 'wait' ? suggest(ready, directory, rules.version) : null;
+  const { decider, mode, targets, why } = suggested ?? consequence;
   const decided: Decided = {
     sequence: message.sequence,
     rung: view.rung,
@@ -246,7 +251,7 @@ function draw(
 
 /** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
 function viewOf({ ready, decided }: Item): NewPlan['views'][number] | null {
-  return ready?.message.kind === 'mail' && decided.decider.by === 'rules'
+  return ready?.message.kind === 'mail' && decided.decider.by !== 'person'
     ? { sequence: decided.sequence, view: ready.view }
     : null;
 }

@@ -7,6 +7,7 @@ import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import type { Tenant } from '../message/tenant.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
+import type { AskedScore } from '../routing/learning/readiness.js';
 import type { Held, ReaderState, WaitingLine } from './ports.js';
 
 /** A channel this process reads, and everything it must remember of it between two rounds. */
@@ -86,6 +87,15 @@ export interface OwnerDirectory {
   targetNamed(tenant: number, name: string): Target | undefined;
   /** Every target there is, of all tenants. */
   targets(): readonly Target[];
+  /** What chooses by probability where no rule does; null where no target asks for that, or none has learnt enough. */
+  automatic(tenant: number): Automatic | null;
+}
+
+export interface Automatic {
+  /** Version of what was learnt. */
+  readonly model: number;
+  /** Every target that asks for it and has learnt enough. */
+  score(message: CanonicalMessage): readonly AskedScore[];
 }
 
 export interface ActiveRules {

@@ -94,6 +94,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
   }
   const quarantined = await eraseQuarantined(job);
   const refusals = await eraseRefusals(job);
+  if (sum.messages > 0) await forgetInLearning(job);
   const result: EraseResult = { pseudonym, ...sum, quarantined, refusals, left };
   await writeAudit(pool, { ...audit, action: 'account.erased', detail: { ...result } });
   yield { event: 'result', ...result };
@@ -321,6 +322,15 @@ async function eraseQuarantined({ pool, tenant, account, source, pseudonym }: Jo
     erased += page.erased;
     after = page.reached;
   }
+}
+
+/** What is learnt next is learnt soon, and without these messages. Models hold no words, but what they count came from some. */
+async function forgetInLearning({ pool, tenant }: Job): Promise<void> {
+  await pool.query(
+    `update learning_model set through = '-infinity'
+      where tenant = $1 and version = (select max(version) from learning_model where tenant = $1)`,
+    [tenant],
+  );
 }
 
 /** What was refused before it became a message names whom it was for. */

@@ -312,6 +312,7 @@ async function writePlans(
         client,
         plans.flatMap((plan) => plan.attempts),
       );
+      await noteModels(client, plans);
       await takeDecisions(client, plans);
       await cancelDeliveries(client, plans);
       return quarantinePoison(client, plans);
@@ -322,7 +323,8 @@ async function writePlans(
 function isBare(plan: NewPlan): boolean {
   return (
     plan.pending.length + plan.standings.length + plan.views.length + plan.attempts.length === 0 &&
-    plan.decisions.length + plan.cancelled.length + plan.poison.length === 0
+    plan.decisions.length + plan.cancelled.length + plan.poison.length === 0 &&
+    plan.runs.every(({ d }) => d.by !== 'suggestion')
   );
 }
 
@@ -365,6 +367,23 @@ function planParameters(
     arrayOf(outcomes.map((outcome) => outcome.plan)),
     arrayOf(plans.flatMap((plan) => plan.doneBatches)),
   ];
+}
+
+/** What a model decided can be explained for as long as the model is there: it is not let go of. */
+async function noteModels(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const used = new Map<number, Set<number>>();
+  for (const { held, runs } of plans) {
+    for (const { d } of runs) {
+      if (d.by === 'suggestion') used.set(held.tenant, (used.get(held.tenant) ?? new Set()).add(d.model));
+    }
+  }
+  // In one order, so that two owners can't wait for each other.
+  for (const [tenant, models] of [...used].sort(([a], [b]) => a - b)) {
+    await client.query(
+      'update learning_model set used = true where tenant = $1 and version = any($2::int[]) and not used',
+      [tenant, arrayOf([...models].sort((a, b) => a - b))],
+    );
+  }
 }
 
 /** The last delivery number the runs give, by target. */

@@ -33,6 +33,7 @@ function source(
       view: { ...EMPTY_VIEW, ...view },
     },
     decider: { by: 'rules', set: 3, rules: ['invoices'] },
+    target: 5,
     raw: Buffer.from('raw bytes'),
     baseUrl: 'https://waybill.example.com',
     ...more,
@@ -57,6 +58,28 @@ describe('the canonical message', () => {
       decision: { by: 'rules', set: 3, rules: ['invoices'] },
     });
     schema.parse(read);
+  });
+
+  test('says by whom it was decided, and of probabilities only its own', () => {
+    const scores = [
+      [4, 0.91, 0.8],
+      [5, 0.7132, 0.6],
+    ] as const;
+    const deciders = [
+      [
+        { by: 'person', who: 'anna', version: 2 },
+        { by: 'person', who: 'anna', version: 2 },
+      ],
+      [
+        { by: 'suggestion', set: 1, model: 3, scores },
+        { by: 'suggestion', model: 3, probability: 0.7132 },
+      ],
+    ] as const;
+    for (const [decider, decision] of deciders) {
+      const read = JSON.parse(text(renderBody(message, source({}, {}, { decider })).body));
+      expect(read.decision).toEqual(decision);
+      schema.parse(read);
+    }
   });
 
   test('of a mail, its parts as links', () => {

@@ -40,6 +40,7 @@ function message(number: number, account: string, amount: number): Outgoing {
   const source = {
     message: canonical,
     decider: { by: 'rules', set: 1, rules: [] },
+    target: 1,
     raw: Buffer.alloc(0),
     baseUrl: '',
   } as const;

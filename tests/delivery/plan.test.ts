@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Decided, deliveriesOf, nextChain, planRuns } from '../../src/delivery/plan.js';
+import { type Decided, deciderText, deliveriesOf, nextChain, planRuns } from '../../src/delivery/plan.js';
 
 const decided = fc.record({
   rung: fc.constantFrom(0, 0, 0, 1),
@@ -9,6 +9,9 @@ const decided = fc.record({
     { by: 'rules', set: 1, rules: ['a'] } as const,
     { by: 'rules', set: 1, rules: ['a'] } as const,
     { by: 'person', who: 'x', version: 2 } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.7, 0.6]] } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.7, 0.6]] } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.71, 0.6]] } as const,
   ),
   targets: fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }),
   late: fc.boolean(),
@@ -83,6 +86,18 @@ describe('planRuns', () => {
       () => 'now',
     );
     expect(runs).toEqual([{ s: 501, n: 1000, r: 0, m: 'deliver', d: rule, t: [[3, 10, 'now']] }]);
+  });
+});
+
+describe('deciderText', () => {
+  it.each([
+    [{ by: 'rules', set: 3, rules: ['invoices', 'big'] } as const, 'rules 3: invoices, big'],
+    [{ by: 'rules', set: 3, rules: [] } as const, 'rules 3'],
+    [{ by: 'person', who: 'anna', version: 2 } as const, 'person anna v2'],
+    [{ by: 'suggestion', set: 3, model: 5, scores: [[1, 0.93, 0.6]] } as const, 'suggestion 5: 0.93'],
+    [{ by: 'suggestion', set: 3, model: 5, scores: [[2, 0.93, 0.6]] } as const, 'suggestion 5'],
+  ])('%o', (decider, text) => {
+    expect(deciderText(decider, 1)).toBe(text);
   });
 });
 

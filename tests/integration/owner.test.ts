@@ -123,6 +123,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     target: (_tenant, wanted) => targets.find((target) => target.id === wanted),
     targetNamed: (_tenant, name) => targets.find((target) => target.name === name),
     targets: () => targets,
+    automatic: () => null,
   };
   const content: ContentPort = script.port ?? {
     slots: 2,

@@ -275,5 +275,6 @@ function directoryOf(tenant: Tenant, targets: readonly Target[]): OwnerDirectory
     target: (_, wanted) => targets.find((target) => target.id === wanted),
     targetNamed: (_, name) => targets.find((target) => target.name === name),
     targets: () => targets,
+    automatic: () => null,
   };
 }
