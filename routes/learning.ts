@@ -94,7 +94,7 @@ export function learningRoutes(deps: MessageDeps): Route[] {
 
 /** Targets there are, by the probability that people would send them this message. */
 export async function suggestionsFor(
-  deps: Pick<MessageDeps, 'pool' | 'hostname'>,
+  deps: Pick<MessageDeps, 'pool' | 'hostname' | 'extractorsOf'>,
   by: Principal,
   read: ReadMessage,
 ): Promise<Suggestions> {

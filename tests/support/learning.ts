@@ -14,6 +14,7 @@ export function learnNow(pool: Pool, stopping = new AbortController().signal): P
   return learnFromDecisions({
     pool,
     viewInPlace: (message) => eventView(message, undefined, 0),
+    extractorsOf: () => [],
     random: randomBytes,
     monotonic: realClock.monotonic,
     log: silent,
