@@ -3,6 +3,7 @@ import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { messageId, type Place } from '../src/message/id.js';
+import type { Portion } from '../src/message/portion.js';
 import type { Action } from '../src/routing/person.js';
 import { type Decided, type DecisionEntry, decide } from '../src/storage/decisions.js';
 import { wasGiven } from '../src/storage/messages.js';
@@ -25,6 +26,8 @@ export interface Request {
   readonly action: Action;
   readonly version: number | null;
   readonly targets?: readonly string[] | undefined;
+  /** Only this of the message, null for all of it; undefined means all to be assigned, and what each target had again. */
+  readonly portion?: Portion | null | undefined;
   readonly reason?: string | undefined;
   readonly until?: Date | undefined;
   /** Seconds within which it may still be taken back. */
@@ -145,6 +148,7 @@ export async function decideAbout(
     who,
     version: request.version,
     targets: await idsOf(deps.pool, tenant.id, place, request.targets),
+    portion: request.portion,
     reason: request.reason ?? null,
     until: request.until ?? null,
     hold: request.hold ?? 0,

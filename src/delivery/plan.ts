@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { type Portion, samePortion } from '../message/portion.js';
 
 /**
  * A plan is one durable row for a batch of a channel, written before anything of it is sent. Messages beside each
@@ -24,6 +25,8 @@ export interface Run {
   readonly replay?: true;
   /** Reason of a close, a park or a quarantine. */
   readonly why?: string;
+  /** Only this of it goes out. */
+  readonly p?: Portion;
 }
 
 export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cancel';
@@ -46,6 +49,8 @@ export interface Decided {
   readonly late: boolean;
   readonly replay: boolean;
   readonly why: string | null;
+  /** Only this of it goes out. */
+  readonly portion?: Portion | null;
 }
 
 /** The delivery counters of one channel: the last number given per target. The planner moves them on. */
@@ -54,12 +59,16 @@ export type Lines = Map<number, number>;
 /** Gives every delivery its number and groups the messages into runs, in the order given. */
 export function planRuns(messages: readonly Decided[], lines: Lines, how: (target: number) => How): Run[] {
   const runs: { -readonly [K in keyof Run]: Run[K] }[] = [];
+  /** Targets for which something of this plan waits: what comes after it must not overtake it. */
+  const waiting = new Set<number>();
   for (const message of messages) {
     const last = runs[runs.length - 1];
+    // The bytes of a part are fetched first, and what is sent at once must not wait.
+    if (message.portion?.part !== undefined) for (const target of message.targets) waiting.add(target);
     const deliveries = message.targets.map((target) => {
       const number = (lines.get(target) ?? 0) + 1;
       lines.set(target, number);
-      return [target, number, how(target)] as const;
+      return [target, number, waiting.has(target) ? 'later' : how(target)] as const;
     });
     if (last && continues(last, message, deliveries)) {
       last.n++;
@@ -74,6 +83,7 @@ export function planRuns(messages: readonly Decided[], lines: Lines, how: (targe
         ...(message.late && { late: true }),
         ...(message.replay && { replay: true }),
         ...(message.why !== null && { why: message.why }),
+        ...(message.portion && { p: message.portion }),
       });
     }
   }
@@ -88,6 +98,7 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
     message.late === (run.late ?? false) &&
     message.replay === (run.replay ?? false) &&
     message.why === (run.why ?? null) &&
+    samePortion(message.portion, run.p) &&
     deliveries.length === run.t.length &&
     deliveries.every(([target, number, how], i) => {
       const begun = run.t[i];

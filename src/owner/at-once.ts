@@ -180,6 +180,7 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
       decision: each.run.d,
       late: each.run.late ?? false,
       replay: each.run.replay ?? false,
+      portion: each.run.p ?? null,
       attempts: 0,
     });
     if (!(made instanceof Promise)) return made;

@@ -25,7 +25,8 @@ export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decisio
     case 'replay': {
       const ready = found && view ? readyOf(found.message, view, drawing.directory, deps.canonical) : null;
       const targets = ready ? decision.targets : [];
-      const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay' } as const;
+      const { portion } = decision;
+      const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay', portion } as const;
       // Where the message stands was written with the decision, and later ones may have moved it on.
       return drawExtra(drawing, [{ decided, standing: null, ready }], { decisions: [decision] });
     }

@@ -271,5 +271,6 @@ export function newDelivery(planned: {
     decision: planned.run.d,
     late: planned.run.late ?? false,
     replay: planned.run.replay ?? false,
+    portion: planned.run.p ?? null,
   };
 }

@@ -1,6 +1,7 @@
 import type { Decider, Run } from '../delivery/plan.js';
 import type { SendResult } from '../message/delivery.js';
 import type { StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
 
 /** A channel this process holds, and the term it holds it by: every write names both and fails when they are no longer so. */
@@ -77,6 +78,8 @@ export interface NewDelivery {
   readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
+  /** Only this of the message; null for all of it. */
+  readonly portion: Portion | null;
 }
 
 export interface NewStanding {
@@ -148,6 +151,7 @@ export interface DueDelivery {
   readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   readonly what: 'message' | 'void';
   readonly attempts: number;
   /** Bytes of its message as it came; 0 where that is gone. */
@@ -181,6 +185,8 @@ export interface DueDecision {
   readonly who: string;
   readonly action: 'assign' | 'unassign' | 'replay';
   readonly targets: readonly number[];
+  /** Only this of the message is sent; null for all of it. */
+  readonly portion: Portion | null;
 }
 
 /** Some sequences of a channel, both ends included. */

@@ -4,6 +4,7 @@ import type { Kind, ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
 import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
 import type { Tenant } from '../message/tenant.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
 import type { Held, ReaderState, WaitingLine } from './ports.js';
@@ -95,7 +96,10 @@ export interface ActiveRules {
 /** How messages of one target go out; null for those that are fetched (pull, or queue without a broker). */
 export type SenderOf = (target: Target) => Sender | null;
 
-/** Makes what goes on the wire out of a message; at once unless something has to be fetched for it. */
+/**
+ * Makes what goes on the wire out of a message; at once unless something has to be fetched for it. Null where what it is
+ * to be made of can't be had any more.
+ */
 export type Render = (
   target: Target,
   ready: Ready,
@@ -109,9 +113,10 @@ export type Render = (
     readonly decision: Decider;
     readonly late: boolean;
     readonly replay: boolean;
+    readonly portion: Portion | null;
     readonly attempts: number;
   },
-) => Outgoing | Promise<Outgoing>;
+) => Outgoing | Promise<Outgoing | null>;
 
 /** Turns a stored message and a view of it into the canonical message. */
 export type Canonical = (

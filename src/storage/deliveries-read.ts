@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import { type Decider, deciderText, type Run } from '../delivery/plan.js';
 import type { DeliveryState } from '../message/delivery.js';
 import { type DeliveryKey, messageId, type Place } from '../message/id.js';
+import type { Portion } from '../message/portion.js';
 import { arrayOf } from './array.js';
 import type { Positions } from './messages.js';
 import { type Found, NewestFirst, type Stretch } from './newest.js';
@@ -18,6 +19,8 @@ export interface DeliveryEntry extends DeliveryKey {
   readonly decision: string;
   readonly late: boolean;
   readonly replay: boolean;
+  /** Only this of the message; null for all of it. */
+  readonly portion: Portion | null;
   readonly attempts: number;
   readonly code: string | null;
   readonly reason: string | null;
@@ -41,6 +44,7 @@ interface DeliveryRow {
   decision: Decider;
   late: boolean;
   replay: boolean;
+  portion: Portion | null;
   state: DeliveryState;
   void: 'due' | 'taken' | 'refused' | null;
   attempts: number;
@@ -52,7 +56,7 @@ interface DeliveryRow {
 }
 
 const ROW = `d.target, t.name as target_name, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
-  d.replay, d.state, d.void, d.attempts, d.next_at, d.settled_at, d.code, d.reason, d.created_at`;
+  d.replay, d.portion, d.state, d.void, d.attempts, d.next_at, d.settled_at, d.code, d.reason, d.created_at`;
 const ROWS = 'delivery d join target t on t.tenant = d.tenant and t.id = d.target';
 
 function fromRow(row: DeliveryRow): DeliveryEntry {
@@ -70,6 +74,7 @@ function fromRow(row: DeliveryRow): DeliveryEntry {
     decision: deciderText(row.decision),
     late: row.late,
     replay: row.replay,
+    portion: row.portion,
     attempts: row.attempts,
     code: row.code,
     reason: row.reason,
@@ -114,6 +119,7 @@ function fromPlan(
     decision: deciderText(run.d),
     late: run.late ?? false,
     replay: run.replay ?? false,
+    portion: run.p ?? null,
     attempts: plan.open ? 0 : 1,
     code: null,
     reason: null,

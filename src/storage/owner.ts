@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Decider, Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
 import { EMPTY_VIEW, type LadderPlace, type View } from '../message/view.js';
 import {
   DecisionMoved,
@@ -167,7 +168,7 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     async dueDecisions(held, max) {
       const { rows } = await pool.query<DueDecision>(
         // Tenants take turns: one that decides about thousands keeps no other waiting.
-        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets
+        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets, d.portion
          from ${BY_TENANT} cross join lateral (
            select *, row_number() over (order by decided_at, sequence, version) as turn from decision
            where tenant = w.tenant and channel = any (w.channels) and plan is null and hold_until <= now()
@@ -569,6 +570,7 @@ interface DueRow {
   decision: Decider;
   late: boolean;
   replay: boolean;
+  portion: Portion | null;
   state: string;
   attempts: number;
   first_attempt_at: Date | null;
@@ -580,7 +582,7 @@ interface DueRow {
 }
 
 const DUE_COLUMNS = `d.tenant, d.target, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
-  d.replay, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
+  d.replay, d.portion, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
   t.last_taken_at, t.resumed_at, coalesce(octet_length(m.raw), 0) as size`;
 const DUE_FROM = `delivery d join target t on t.tenant = d.tenant and t.id = d.target
   left join message m on m.generation = generation_of(d.tenant, d.channel, d.sequence) and m.tenant = d.tenant
@@ -634,6 +636,7 @@ function dueDelivery(row: DueRow): DueDelivery {
     decision: row.decision,
     late: row.late,
     replay: row.replay,
+    portion: row.portion,
     attempts: row.attempts,
     reason: row.reason,
     size: row.size,
