@@ -12,11 +12,12 @@ export type InlineParts = (ready: Ready) => Promise<ReadonlyMap<number, Uint8Arr
 export function createRender(baseUrl: () => string, inlineParts: InlineParts): Render {
   return (target, ready, delivery) => {
     if (delivery.what === 'void') return outgoingOf(target, ready, delivery, noticeBody(target.name, ready, delivery));
-    const { canonical, message, view } = ready;
+    const { canonical, message, view, thread } = ready;
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
-    const source = { message: canonical, decider: delivery.decision, raw: message.raw, rawIsData, baseUrl: baseUrl() };
+    const { decision: decider } = delivery;
+    const source = { message: canonical, decider, thread, raw: message.raw, rawIsData, baseUrl: baseUrl() };
     if (!choice.inlineParts || view.parts.length === 0) {
       return outgoingOf(target, ready, delivery, renderBody(choice, source));
     }

@@ -2,6 +2,7 @@ import { JsonBytes } from '../content/json/bytes.js';
 import type { Outgoing } from '../message/delivery.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage } from '../message/message.js';
+import type { ThreadPlace } from '../message/thread.js';
 import type { Part } from '../message/view.js';
 import type { Decider } from './plan.js';
 import { VOID_TYPE } from './wire.js';
@@ -25,6 +26,8 @@ export interface BodyChoice {
 export interface BodySource {
   readonly message: CanonicalMessage;
   readonly decider: Decider;
+  /** Its place in its conversation; null where it stands alone. */
+  readonly thread?: ThreadPlace | null;
   /** The bytes as they came. */
   readonly raw: Uint8Array;
   /** Of an event: they are its data alone, since its attributes came as headers (binary mode). */
@@ -99,6 +102,7 @@ function canonicalBody(source: BodySource, inlineParts: boolean): Body {
   if (view.data !== undefined) json.json(',"data":').canonical(view.data);
   json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
   json.json(',"setAside":').json(listJson(view.setAside));
+  if (source.thread) json.json(`,"thread":{"id":${source.thread.id},"number":${source.thread.number}}`);
   json.json(',"decision":').json(deciderJson(decider)).json('}');
   return { contentType: MESSAGE_TYPE, body: json.copy() };
 }
@@ -118,9 +122,18 @@ function listJson(list: readonly unknown[]): string {
 }
 
 function deciderJson(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`
-    : `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+  switch (decider.by) {
+    case 'rules':
+      return `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`;
+    case 'thread':
+      return `{"by":"thread","set":${decider.set},"thread":${decider.thread},"number":${decider.number}}`;
+    case 'person':
+      return `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {

@@ -27,15 +27,21 @@ export interface Run {
   readonly why?: string;
   /** Only this of it goes out. */
   readonly p?: Portion;
+  /** Types of data by target id: of these targets each gets only what of it was updated in a conversation. */
+  readonly u?: Readonly<Record<number, readonly string[]>>;
 }
 
 export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cancel';
 /** `now`: sent at once, its outcome is the plan's. `later`: it has a row of its own. */
 export type How = 'now' | 'later';
 
-/** Rules of a set's version by their names, or a person by the version of the message's decision. */
+/**
+ * Rules of a set's version by their names; where none of that set matched, the message of that number in its thread, which
+ * it follows; or a person by the version of the message's decision.
+ */
 export type Decider =
   | { readonly by: 'rules'; readonly set: number; readonly rules: readonly string[] }
+  | { readonly by: 'thread'; readonly set: number; readonly thread: number; readonly number: number }
   | { readonly by: 'person'; readonly who: string; readonly version: number };
 
 /** One message as the planner gets it: read, decided, not yet numbered. */
@@ -51,6 +57,8 @@ export interface Decided {
   readonly why: string | null;
   /** Only this of it goes out. */
   readonly portion?: Portion | null;
+  /** Of these targets each gets only the types of data that were updated, by target id. */
+  readonly updated?: Readonly<Record<number, readonly string[]>>;
 }
 
 /** The delivery counters of one channel: the last number given per target. The planner moves them on. */
@@ -84,6 +92,7 @@ export function planRuns(messages: readonly Decided[], lines: Lines, how: (targe
         ...(message.replay && { replay: true }),
         ...(message.why !== null && { why: message.why }),
         ...(message.portion && { p: message.portion }),
+        ...(message.updated && { u: message.updated }),
       });
     }
   }
@@ -99,6 +108,9 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
     message.replay === (run.replay ?? false) &&
     message.why === (run.why ?? null) &&
     samePortion(message.portion, run.p) &&
+    // What was updated is seldom the same for two messages beside each other.
+    message.updated === undefined &&
+    run.u === undefined &&
     deliveries.length === run.t.length &&
     deliveries.every(([target, number, how], i) => {
       const begun = run.t[i];
@@ -113,7 +125,16 @@ function sameDecider(a: Decider, b: Decider): boolean {
   if (a.by === 'rules' && b.by === 'rules') {
     return a.set === b.set && a.rules.length === b.rules.length && a.rules.every((rule, i) => rule === b.rules[i]);
   }
+  if (a.by === 'thread' && b.by === 'thread') {
+    return a.set === b.set && a.thread === b.thread && a.number === b.number;
+  }
   return a.by === 'person' && b.by === 'person' && a.who === b.who && a.version === b.version;
+}
+
+/** What of its messages a run's target gets; null for all of each. */
+export function portionFor({ p, u }: Run, target: number): Portion | null {
+  const updated = u?.[target];
+  return updated === undefined ? (p ?? null) : { fields: updated };
 }
 
 /** One delivery of a plan, written out. */
@@ -136,11 +157,20 @@ export function* deliveriesOf(runs: readonly Run[]): Generator<PlannedDelivery> 
   }
 }
 
-/** Short text of who decided, as it goes to targets: `rules 3: invoices, big` or `person anna v2`. */
+/** Short text of who decided, as it goes to targets: `rules 3: invoices, big`, `thread 12: after 3` or `person anna v2`. */
 export function deciderText(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`
-    : `person ${decider.who} v${decider.version}`;
+  switch (decider.by) {
+    case 'rules':
+      return `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`;
+    case 'thread':
+      return `thread ${decider.thread}: after ${decider.number}`;
+    case 'person':
+      return `person ${decider.who} v${decider.version}`;
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
 }
 
 /** The running hash over a channel's planned sequences: SHA-256 of (previous, then sequence (8 bytes) and SHA-256 of each). */
