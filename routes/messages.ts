@@ -4,9 +4,10 @@ import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { isPseudonym } from '../src/channel/pseudonym.js';
+import type { Extractor } from '../src/content/extract/extract.js';
 import { deciderText } from '../src/delivery/plan.js';
 import { messageId, type Place } from '../src/message/id.js';
-import type { StoredMessage } from '../src/message/message.js';
+import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
 import { compileRuleSet } from '../src/routing/compile.js';
@@ -53,6 +54,8 @@ export interface MessageDeps {
   readonly hostname: string;
   /** Reads an event or a webhook in place; null where its body can't be read. Mail has its view stored. */
   readonly contentOf: (message: StoredMessage) => Promise<View | null>;
+  /** What a message's source looks for in it. */
+  readonly extractorsOf: (message: StoredMessage) => readonly Extractor[];
   /** A part of a mail by its number in the view; undefined where there is none. */
   readonly partOf: (message: StoredMessage, view: View, n: number) => Promise<PartContent | undefined>;
 }
@@ -276,6 +279,8 @@ export interface ReadMessage {
   /** Null while nothing of it could be read. */
   readonly view: View | null;
   readonly envelope: Readonly<Record<string, unknown>>;
+  /** As rules and targets see it; with nothing in it while nothing could be read. */
+  readonly canonical: CanonicalMessage;
 }
 
 /** A message with what can be read of it, headers that pretend to be ours renamed. Throws Problem: 404, 410. */
@@ -284,9 +289,14 @@ export async function readMessage(deps: MessageDeps, { tenant }: Principal, plac
   const standing = await summary(deps.pool, tenant.id, place);
   if (!standing) throw contentGone();
   const read = message.kind === 'mail' ? view : await deps.contentOf(message);
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
+  const names = {
+    tenant: tenant.name,
+    source: standing.source,
+    hostname: deps.hostname,
+    extractors: deps.extractorsOf(message),
+  };
   const canonical = canonicalMessage(message, names, read ?? EMPTY_VIEW);
-  return { message, standing, view: read && canonical.view, envelope: canonical.envelope };
+  return { message, standing, view: read && canonical.view, envelope: canonical.envelope, canonical };
 }
 
 /** Bytes as they came: nothing a browser would show, whatever they are. */
@@ -374,9 +384,9 @@ export type ExplainedRules = { readonly [K in keyof Explanation]: Explanation[K]
 
 /** The rules that decided, asked once more of what is read now; null where none did. */
 export async function rulesExplained(
-  deps: Pick<MessageDeps, 'pool' | 'hostname'>,
+  deps: Pick<MessageDeps, 'pool'>,
   { tenant }: Principal,
-  { message, standing, view }: ReadMessage,
+  { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
   const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
@@ -384,6 +394,5 @@ export async function rulesExplained(
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
   const parsed = stored && parseRuleSet(stored.text);
   if (version === undefined || !parsed?.ok || !view) return null;
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
-  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonicalMessage(message, names, view)) };
+  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonical) };
 }

@@ -54,7 +54,7 @@ import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
 import { createCrashes } from './owner/crashes.js';
 import { createOwner } from './owner/owner.js';
-import type { Canonical } from './owner/state.js';
+import type { Canonical, Ready } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
@@ -239,9 +239,10 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   let amqp: AmqpSources | null = null;
   const inTurns = createInTurns(nextTurn);
   let baseUrl = settings.http.publicUrl ?? '';
-  const render = createRender(() => baseUrl, inlineParts);
+  const render = createRender(() => baseUrl, inlineParts, onePart);
   const canonical: Canonical = (message, names, view, parsed) =>
-    canonicalMessage(message, { ...names, hostname: host }, view, parsed);
+    canonicalMessage(message, { ...names, hostname: host, extractors: extractorsOf(message) }, view, parsed);
+  const extractorsOf = ({ tenant, source }: StoredMessage) => directory.current().extractors(tenant, source);
   const owner = createOwner({
     process,
     name: `${hostname()}:${globalThis.process.pid}`,
@@ -455,6 +456,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     pool,
     hostname: host,
     contentOf: async (message: StoredMessage) => contentPort.inPlace(message, undefined, 0),
+    extractorsOf,
     partOf: async (message: StoredMessage, view: View, n: number) => {
       const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
       return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
@@ -552,9 +554,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     return made;
   }
 
-  async function inlineParts(
-    ready: Parameters<Parameters<typeof createRender>[1]>[0],
-  ): Promise<Map<number, Uint8Array>> {
+  async function inlineParts(ready: Ready): Promise<Map<number, Uint8Array>> {
     const parts = new Map<number, Uint8Array>();
     const level = levelOf(settings.content.ladder, ready.view);
     const small = ready.view.parts.filter(({ size }) => size <= INLINE_PART_BYTES).slice(0, MOST_INLINE_PARTS);
@@ -563,6 +563,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       if (read.ok) parts.set(n, read.bytes);
     }
     return parts;
+  }
+
+  async function onePart({ message, view }: Ready, n: number): Promise<Uint8Array | null> {
+    if (message.kind !== 'mail' || !view.parts.some((part) => part.n === n)) return null;
+    const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
+    if (!read.ok && read.failure === 'unavailable') throw new Error(`part ${n} can not be read now: ${read.reason}`);
+    return read.ok ? read.bytes : null;
   }
 
   async function startMail(): Promise<string> {

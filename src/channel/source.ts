@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js';
 import { z } from 'zod';
+import { extractSchema } from '../content/extract/definition.js';
 import { schemaProblem } from '../content/schema.js';
 import { isReservedName } from '../delivery/wire.js';
 
@@ -62,6 +63,7 @@ export const mailSourceSchema = z.strictObject({
     ])
     .default({ from: 'recipient' })
     .describe('Whom a mail concerns.'),
+  extract: extractSchema,
 });
 
 /** JSON Schema for the data of what a source takes: what does not fit is left out, and the rest goes on. */
@@ -79,6 +81,7 @@ const dataSchema = z
 export const webhookSourceSchema = z.strictObject({
   kind: z.literal('webhook'),
   schema: dataSchema,
+  extract: extractSchema,
   verify: z
     .discriminatedUnion('scheme', [
       z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
@@ -131,6 +134,7 @@ export const webhookSourceSchema = z.strictObject({
 export const eventsSourceSchema = z.strictObject({
   kind: z.literal('events'),
   schema: dataSchema,
+  extract: extractSchema,
   value: jsonPointer
     .optional()
     .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
@@ -154,6 +158,7 @@ export const amqpSourceSchema = z
   .strictObject({
     kind: z.literal('amqp'),
     schema: dataSchema,
+    extract: extractSchema,
     queue: z
       .string()
       .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'a name without control characters')

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { nameSchema } from '../channel/source.js';
+import { foundTypeSchema } from '../content/extract/definition.js';
+import { fieldClash, isFieldPath, MOST_FIELDS } from './fields.js';
 import { isReservedName } from './wire.js';
 
 const body = z
@@ -15,6 +17,20 @@ const inlineParts = z
   .boolean()
   .default(false)
   .describe('Whether the canonical message holds the content of parts up to 64 kB each, instead of links alone.');
+const fieldPath = z
+  .string()
+  .refine(isFieldPath, 'names joined by dots, such as total.gross: letters, digits, hyphens and underscores');
+const fields = z
+  .record(foundTypeSchema, fieldPath)
+  .superRefine((map, context) => {
+    const clash = fieldClash(map);
+    if (clash) context.addIssue({ code: 'custom', path: [clash.type], message: clash.why });
+    if (Object.keys(map).length > MOST_FIELDS) context.addIssue({ code: 'custom', message: `at most ${MOST_FIELDS}` });
+  })
+  .optional()
+  .describe(
+    'The types of found data it knows, each with its own name for it: `order-number: orderId`, `amount: total.gross`. With them its bodies carry `fields`, and `data` is these alone.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -28,6 +44,7 @@ export const queueTargetSchema = z.strictObject({
   kind: z.literal('queue'),
   body,
   inlineParts,
+  fields,
   order: lineUp,
   exchange: brokerName
     .optional()
@@ -42,6 +59,7 @@ export const pullTargetSchema = z.strictObject({
   kind: z.literal('pull'),
   body,
   inlineParts,
+  fields,
   order: lineUp,
   leaseSeconds: z
     .number()
@@ -56,6 +74,7 @@ export const webhookTargetSchema = z.strictObject({
   kind: z.literal('webhook'),
   body,
   inlineParts,
+  fields,
   order: eachOnItsOwn,
   url: z
     .url({ protocol: /^https?$/ })
@@ -91,6 +110,7 @@ export const emailTargetSchema = z.strictObject({
       '`forward`: the mail itself, with its own headers. `message`, `data`: a new mail with the body attached.',
     ),
   inlineParts,
+  fields,
   order: eachOnItsOwn,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),
   from: mailAddress.describe('Envelope sender, and From of new mails.'),

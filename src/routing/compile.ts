@@ -89,6 +89,6 @@ export class Reading {
     const { unread } = this.message.view;
     if (unread.length === 0) return false;
     const { of } = this.fields[field] as Field;
-    return of !== undefined && unread.includes(of);
+    return of === 'any' || (of !== undefined && unread.includes(of));
   }
 }

@@ -10,6 +10,7 @@ import {
   sourceDefinitionSchema,
   type WebhookSource,
 } from '../channel/source.js';
+import { compileExtractors, type Extractor } from '../content/extract/extract.js';
 import { compileSchema, type SchemaCheck } from '../content/schema.js';
 import { type Target, targetDefinitionSchema } from '../delivery/target.js';
 import type { CanonicalMessage } from '../message/message.js';
@@ -135,6 +136,7 @@ export class Snapshot implements SourceDirectory {
   readonly #sources = new Map<number, Source[]>();
   readonly #sourceNames = new Map<string, string>();
   readonly #schemas = new Map<string, SchemaCheck>();
+  readonly #extractors = new Map<string, readonly Extractor[]>();
   readonly #targets: readonly Target[];
   readonly #targetsById = new Map<string, Target>();
   readonly #targetsByName = new Map<string, Target>();
@@ -158,6 +160,8 @@ export class Snapshot implements SourceDirectory {
       const { definition, tenant, id } = source;
       const schema = definition.kind === 'mail' ? undefined : definition.schema;
       if (schema !== undefined) this.#schemas.set(`${tenant.id}/${id}`, compileSchema(schema));
+      const { extract = [] } = definition;
+      if (extract.length > 0) this.#extractors.set(`${tenant.id}/${id}`, compileExtractors(extract));
     }
     this.#targets = content.targets;
     for (const target of content.targets) {
@@ -210,6 +214,12 @@ export class Snapshot implements SourceDirectory {
   /** What the data of a source must be; null where it does not say. */
   schema(tenant: number, source: number): SchemaCheck | null {
     return this.#schemas.get(`${tenant}/${source}`) ?? null;
+  }
+
+  /** What a source looks for in its messages. */
+  extractors(tenant: number, source: number): readonly Extractor[] {
+    // Asked for every message, and most installations look for nothing.
+    return (this.#extractors.size > 0 && this.#extractors.get(`${tenant}/${source}`)) || NO_EXTRACTORS;
   }
 
   /** Also of one that was removed. */
@@ -315,6 +325,8 @@ class Feeds {
     this.#lengths.sort((a, b) => b - a);
   }
 }
+
+const NO_EXTRACTORS: readonly Extractor[] = [];
 
 function setFirst<K, V>(map: Map<K, V>, key: K, value: V): void {
   if (!map.has(key)) map.set(key, value);

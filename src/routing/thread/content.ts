@@ -1,4 +1,6 @@
 import { JsonBytes } from '../../content/json/bytes.js';
+import type { Found } from '../../message/found.js';
+import { grouped } from '../../message/grouped.js';
 import type { CanonicalMessage } from '../../message/message.js';
 import type { ViewField } from '../../message/view.js';
 import type { ThreadHashes } from './keys.js';
@@ -20,13 +22,13 @@ const MOST_PARTS = 100;
 const READ: readonly ViewField[] = ['text', 'html', 'parts', 'data'];
 
 /**
- * What is kept of a message; null where not all of it could be read: then nothing can be said of what it lacks. `found`: the
- * data in it, what it quotes left out; null where its source has nothing looked for.
+ * What is kept of a message; null where not all of it could be read: then nothing can be said of what it lacks. `found` is
+ * null where its source has nothing looked for.
  */
 export function threadContent(
   hashes: ThreadHashes,
   { kind, view }: CanonicalMessage,
-  found: readonly { readonly type: string; readonly value: string }[] | null,
+  found: readonly Found[] | null,
 ): ThreadContent | null {
   if (READ.some((field) => view.unread.includes(field))) return null;
   const attached = view.parts.filter(({ inline }) => !inline);
@@ -38,12 +40,13 @@ export function threadContent(
   };
 }
 
-function fieldsOf(hashes: ThreadHashes, found: readonly { readonly type: string; readonly value: string }[]) {
-  const values = new Map<string, Set<string>>();
-  for (const { type, value } of found) values.set(type, (values.get(type) ?? new Set()).add(value));
-  // In whatever order they stand.
+function fieldsOf(hashes: ThreadHashes, found: readonly Found[]): Record<string, string> {
   return Object.fromEntries(
-    [...values].map(([type, all]) => [type, hashes.of('field', JSON.stringify([type, ...[...all].sort()]))]),
+    [...grouped(found, ({ type }) => type)].map(([type, all]) => {
+      // In whatever order they stand.
+      const values = all.map(({ value, currency = null }) => JSON.stringify([value, currency])).sort();
+      return [type, hashes.of('field', JSON.stringify([type, values]))];
+    }),
   );
 }
 
