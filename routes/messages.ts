@@ -26,6 +26,7 @@ import {
 import { idsByName } from '../src/storage/names.js';
 import { getRuleSet } from '../src/storage/rule-sets.js';
 import { type Story, storyOf } from '../src/storage/story.js';
+import { placeInThread } from '../src/storage/threads-read.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
 import {
   decisionEntry,
@@ -39,6 +40,7 @@ import {
 import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
+import { threadPlaceSchema, threadStory } from './threads.js';
 
 /** Bytes of one part of a mail. */
 export interface PartContent {
@@ -70,6 +72,7 @@ const detailSchema = summarySchema.extend({
     .meta({ description: 'What could be read of it; null until it has been' }),
   decisions: z.array(decisionSchema).meta({ description: 'Of people; the first is the rules’ and is under /explain' }),
   deliveries: z.array(deliverySchema),
+  thread: threadPlaceSchema,
 });
 
 const listQuery = z.strictObject({
@@ -98,6 +101,9 @@ const explanationSchema = z.object({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'Every rule that was asked, every clause, and the actual value' }),
+  thread: z.record(z.string(), z.unknown()).nullable().meta({
+    description: 'Its conversation: which message it followed, what it was compared with, what was new',
+  }),
   decisions: z.array(decisionSchema),
   deliveries: z.array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) })),
 });
@@ -143,6 +149,7 @@ export function messageRoutes(deps: MessageDeps): Route[] {
           view,
           decisions: decisions.map((one) => decisionEntry(one, names)),
           deliveries: deliveries.map(deliveryEntry),
+          thread: await placeInThread(deps.pool, tenant, params.id),
         });
       },
     },
@@ -353,12 +360,24 @@ async function explanationOf(
     content: story.content.map((one) => ({ ...one })),
     plans: story.plans.map((one) => planEntry(one, place.sequence, names)),
     rules: await rulesExplained(deps, principal, read, story),
+    thread: await threadOf(deps.pool, tenant.id, place, story, names),
     decisions: story.decisions.map((one) => decisionEntry(one, names)),
     deliveries: story.deliveries.map((one) => ({
       ...deliveryEntry(one),
       tries: one.tries.map((each) => ({ ...each })),
     })),
   };
+}
+
+async function threadOf(
+  pool: Pool,
+  tenant: number,
+  place: Place,
+  { plans }: Story,
+  names: ReadonlyMap<number, string>,
+): Promise<Record<string, unknown> | null> {
+  const story = await threadStory(pool, tenant, place, plans, names);
+  return story && { ...story };
 }
 
 function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names: ReadonlyMap<number, string>) {
@@ -389,7 +408,8 @@ export async function rulesExplained(
   { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
-  const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
+  // Where a conversation decided, rules had been asked before.
+  const versions = plans.map(({ run }) => (run.d.by === 'person' ? 0 : run.d.set)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
   const parsed = stored && parseRuleSet(stored.text);

@@ -18,6 +18,7 @@ import { type ConfigurationDeps, sourceRoutes } from './sources.js';
 import { type StreamDeps, streamRoutes } from './stream.js';
 import { targetRoutes } from './targets.js';
 import { tenantRoutes } from './tenants.js';
+import { threadRoutes } from './threads.js';
 import { type TokenDeps, tokenRoutes } from './tokens.js';
 import { type VerifyDeps, verifyRoutes } from './verify.js';
 
@@ -43,6 +44,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
   const routes = [
     ...ingress,
     ...messageRoutes(deps),
+    ...threadRoutes(deps),
     ...decisionRoutes(deps),
     ...sourceRoutes(deps),
     ...targetRoutes(deps),

@@ -31,6 +31,12 @@ const fields = z
   .describe(
     'The types of found data it knows, each with its own name for it: `order-number: orderId`, `amount: total.gross`. With them its bodies carry `fields`, and `data` is these alone.',
   );
+const threads = z
+  .enum(['changes'])
+  .optional()
+  .describe(
+    '`changes`: of a message in a conversation it gets only what is new to it: the types of found data that were updated, as a portion, and nothing where nothing was. Without it, whole messages.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -45,6 +51,7 @@ export const queueTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: lineUp,
   exchange: brokerName
     .optional()
@@ -60,6 +67,7 @@ export const pullTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: lineUp,
   leaseSeconds: z
     .number()
@@ -75,6 +83,7 @@ export const webhookTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: eachOnItsOwn,
   url: z
     .url({ protocol: /^https?$/ })
@@ -111,6 +120,7 @@ export const emailTargetSchema = z.strictObject({
     ),
   inlineParts,
   fields,
+  threads,
   order: eachOnItsOwn,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),
   from: mailAddress.describe('Envelope sender, and From of new mails.'),

@@ -246,7 +246,6 @@ function draw(
       pending: waitingDeliveries(runs),
       standings: items.map((item) => item.standing).filter((standing) => standing !== null),
       views: items.map(viewOf).filter((view) => view !== null),
-      threads: items.flatMap(goingTo),
       attempts: [],
       doneBatches: [],
       decisions: [],
@@ -254,6 +253,7 @@ function draw(
       resumed: [],
       poison: [],
       ...rest,
+      threads: [...items.flatMap(goingTo), ...(rest.threads ?? [])],
     },
   };
 }

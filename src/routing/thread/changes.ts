@@ -34,3 +34,28 @@ function updatedFields(now: Readonly<Record<string, string>>, before: readonly T
     .filter((type) => known.get(type) !== now[type])
     .sort();
 }
+
+/** How a message differs from one before it, for people. */
+export interface Comparison {
+  /** Types of data that it names; null where nobody looks for data. */
+  readonly fields: readonly { readonly type: string; readonly change: 'same' | 'updated' | 'new' }[] | null;
+  readonly text: 'same' | 'other';
+  /** Attachments that were not there before. */
+  readonly newParts: number;
+}
+
+/** Null where one of them could not be read whole. */
+export function compared(now: ThreadContent | null, before: ThreadContent | null): Comparison | null {
+  if (now === null || before === null) return null;
+  return {
+    fields: now.fields && Object.keys(now.fields).sort().map((type) => ({ type, change: changeIn(type, now, before) })),
+    text: now.text === before.text ? 'same' : 'other',
+    newParts: now.parts.filter((part) => !before.parts.includes(part)).length,
+  };
+}
+
+function changeIn(type: string, now: ThreadContent, before: ThreadContent): 'same' | 'updated' | 'new' {
+  const known = before.fields?.[type];
+  if (known === undefined) return 'new';
+  return known === now.fields?.[type] ? 'same' : 'updated';
+}
