@@ -18,6 +18,7 @@ import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
 import { asIs, showJson } from './json.js';
 import { type Site, seeOther } from './show.js';
+import { threadCard } from './thread.js';
 import { timelineOf } from './timeline.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
 
@@ -198,6 +199,7 @@ async function showMessage(
       href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
+    thread: await threadCard(deps, by, read, story, names, now),
     timeline: timelineOf(read, story, names, now),
     rules: rules && showRules(rules),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),

@@ -95,6 +95,7 @@ function planned(
 
 function planTitle({ m: mode, d: decider }: PlannedRun['run']): { title: string; tone: Badge['tone'] } {
   const rules = decider.by === 'rules' ? decider.rules.join(', ') : '';
+  if (decider.by === 'thread' && mode === 'deliver') return { title: 'Followed its conversation', tone: 'ok' };
   switch (mode) {
     case 'deliver':
       return { title: rules === '' ? 'Planned to be delivered' : `Routed by ${rules}`, tone: 'ok' };

@@ -9,6 +9,7 @@ export interface Story {
   readonly content: readonly ContentTry[];
   readonly plans: readonly Plan[];
   readonly rules: Rules | null;
+  readonly thread: Thread | null;
   readonly decisions: readonly Decision[];
   readonly deliveries: readonly Delivery[];
 }
@@ -61,6 +62,25 @@ interface Clause {
   readonly reason: string | null;
 }
 
+interface Thread {
+  readonly id: number;
+  readonly number: number;
+  readonly of: number;
+  readonly followed: number | null;
+  readonly compared: readonly {
+    readonly target: string;
+    readonly with: readonly number[];
+    readonly sent: 'fields' | 'nothing';
+    readonly fields: readonly string[];
+  }[];
+  readonly changed: {
+    readonly since: number;
+    readonly fields: readonly { readonly type: string; readonly change: string }[] | null;
+    readonly text: string;
+    readonly newParts: number;
+  } | null;
+}
+
 interface Decision {
   readonly version: number;
   readonly action: string;
@@ -97,6 +117,7 @@ export function storyLines(story: Story): string[] {
     line(0, `accepted ${accepted.received} from ${accepted.peer}, sha256 ${accepted.sha256}`),
     ...story.content.map(contentLine),
     ...rulesLines(story.rules),
+    ...threadLines(story.thread),
     ...story.plans.map(planLine),
     ...story.decisions.map(decisionLine),
     ...story.deliveries.flatMap(deliveryLines),
@@ -141,6 +162,30 @@ function clauseLine({ path, operator, expected, actual, result, reason }: Clause
   const more = actual.count > actual.values.length ? ` and ${actual.count - actual.values.length} more` : '';
   const found = actual.count === 0 ? 'nothing' : `${actual.values.join(', ')}${more}`;
   return line(depth, `${path} ${operator} ${expected}: ${result}, found ${found}${because(reason)}`);
+}
+
+function threadLines(thread: Thread | null): string[] {
+  if (!thread) return [];
+  const { id, number, of, followed, compared, changed } = thread;
+  const course = followed === null ? '' : `: no rule matched, so it followed number ${followed}`;
+  return [
+    line(0, `thread ${id}, number ${number} of ${of}${course}`),
+    ...(changed ? [line(1, `beside number ${changed.since}: ${differences(changed).join(', ')}`)] : []),
+    ...compared.map(({ target, with: known, sent, fields }) =>
+      line(
+        1,
+        `${target} knew ${known.join(', ')}: ${sent === 'nothing' ? 'nothing is new' : `new is ${fields.join(', ')}`}`,
+      ),
+    ),
+  ];
+}
+
+function differences({ fields, text, newParts }: NonNullable<Thread['changed']>): string[] {
+  return [
+    ...(fields ?? []).map(({ type, change }) => `${type} ${change}`),
+    `text ${text}`,
+    ...(newParts > 0 ? [`new attachments ${newParts}`] : []),
+  ];
 }
 
 function planLine({ plan, at, did, by, rung, targets, late, replay, why }: Plan): string {

@@ -23,7 +23,8 @@ export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decisio
   switch (decision.action) {
     case 'assign':
     case 'replay': {
-      const ready = found && view ? readyOf(found.message, view, drawing.directory, deps.canonical, undefined, found.thread) : null;
+      const ready =
+        found && view ? readyOf(found.message, view, drawing.directory, deps.canonical, undefined, found.thread) : null;
       const targets = ready ? decision.targets : [];
       const { portion } = decision;
       const decided = { ...base, mode: 'deliver', targets, replay: decision.action === 'replay', portion } as const;
@@ -43,7 +44,11 @@ export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decisio
         cancelled.map(({ target }) => target),
         'remove',
       );
-      return drawExtra(drawing, [{ decided, standing: null, ready: null }], { decisions: [decision], cancelled, threads });
+      return drawExtra(drawing, [{ decided, standing: null, ready: null }], {
+        decisions: [decision],
+        cancelled,
+        threads,
+      });
     }
     default: {
       const never: never = decision.action;

@@ -170,7 +170,10 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
     for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
       const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(channelKey(channel, message.sequence), readyOf(message, seen, directory, deps.canonical, undefined, thread));
+      ready.set(
+        channelKey(channel, message.sequence),
+        readyOf(message, seen, directory, deps.canonical, undefined, thread),
+      );
     }
   }
   const prepared: Prepared[] = [];

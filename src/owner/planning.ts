@@ -103,7 +103,10 @@ function consequenceOf(outcome: Outcome, tenant: number, directory: OwnerDirecto
 }
 
 /** Messages that rules simply routed have no row of their own; every other one has, and so has a late one. */
-export function standingOf(decided: Decided, how: { readonly late: boolean; readonly version: number }): NewStanding | null {
+export function standingOf(
+  decided: Decided,
+  how: { readonly late: boolean; readonly version: number },
+): NewStanding | null {
   if (decided.mode === 'deliver' && !how.late) return null;
   const base = { sequence: decided.sequence, version: how.version, reason: decided.why, place: null };
   switch (decided.mode) {

@@ -85,7 +85,9 @@ function decideAll(
   directory: OwnerDirectory,
 ): Map<string, Item> {
   const all = wanted.map((one, i) => ({ one, place: places[i] as PlacedInThread }));
-  all.sort((a, b) => a.one.held.tenant - b.one.held.tenant || a.place.id - b.place.id || a.place.number - b.place.number);
+  all.sort(
+    (a, b) => a.one.held.tenant - b.one.held.tenant || a.place.id - b.place.id || a.place.number - b.place.number,
+  );
   const decided = new Map<string, Item>();
   for (const { one, place } of all) {
     const { tenant } = one.held;
@@ -99,10 +101,19 @@ function decideAll(
 }
 
 /** What a message comes to in its conversation. */
-function itemInThread({ item, ready, keys, content, held }: InThread, place: PlacedInThread, directory: OwnerDirectory): Item {
+function itemInThread(
+  { item, ready, keys, content, held }: InThread,
+  place: PlacedInThread,
+  directory: OwnerDirectory,
+): Item {
   const { id, number, before } = place;
   const thread = { id, number };
-  const decision = following(item.decided, keys, place, (target) => directory.target(held.tenant, target) !== undefined);
+  const decision = following(
+    item.decided,
+    keys,
+    place,
+    (target) => directory.target(held.tenant, target) !== undefined,
+  );
   const goesTo = decision.mode === 'deliver' ? decision.targets : [];
   const decided = onlyChanges(decision, (target) => changeFor(held.tenant, target, content, before, directory));
   const { version = 1 } = item.standing ?? {};

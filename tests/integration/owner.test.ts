@@ -15,7 +15,7 @@ import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
 import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
 import type { Crash, OwnerStore } from '../../src/owner/ports.js';
-import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
+import type { ContentPort, OwnerDirectory, ParseOutcome, ThreadPort } from '../../src/owner/state.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
@@ -25,6 +25,7 @@ import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { NO_THREADS } from '../support/threads.js';
 import { until } from '../support/until.js';
 
 let database: TestDatabase;
@@ -76,6 +77,8 @@ interface Script {
   /** What is known of mails from before. */
   readonly crashes?: readonly Crash[];
   readonly route?: (account: string) => string[];
+  /** Without it every message stands alone. */
+  readonly threads?: ThreadPort;
   /** Stands before the store. */
   readonly store?: (store: OwnerStore) => OwnerStore;
 }
@@ -141,6 +144,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     leases: createLeaseStore(database.pool, id, 1),
     content,
     crashes: createCrashes(script.crashes ?? [], () => undefined),
+    threads: script.threads ?? NO_THREADS,
     directory: () => directory,
     senderOf: (target) => ({
       async send(batch) {

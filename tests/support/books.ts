@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Pool } from 'pg';
+import { createThreadPort } from '../../src/app/threads.js';
 import { createAccepter } from '../../src/channel/accept.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
@@ -89,6 +90,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
     store: createOwnerStore(pool, process, 1),
     leases: createLeaseStore(pool, process, 1),
     crashes: createCrashes([], () => undefined),
+    threads: createThreadPort(secret, () => THREADED),
     content: {
       slots: 1,
       parsedOf: () => undefined,
@@ -245,6 +247,9 @@ async function startKeeper(site: Site): Promise<Keeper> {
   };
   return keeper;
 }
+
+/** Each event begins a conversation of its own, so that there are some. */
+const THREADED = { threadKey: () => '/data/id', extractors: () => [] };
 
 function nothing(): never {
   return undefined as never;

@@ -35,7 +35,10 @@ const expression = z
     (pattern) => programSize(pattern) !== null,
     'a regular expression in RE2 syntax with one capture group, such as Order (\\d+)',
   )
-  .refine((pattern) => (programSize(pattern) ?? 0) <= MOST_PROGRAM, 'a smaller expression: its repetitions are too many');
+  .refine(
+    (pattern) => (programSize(pattern) ?? 0) <= MOST_PROGRAM,
+    'a smaller expression: its repetitions are too many',
+  );
 
 function programSize(pattern: string): number | null {
   try {

@@ -7,12 +7,32 @@ const MOST_IN_LABEL = 60;
 /** Labels that say what stands after them, in the languages most orders come in. More are the source's own. */
 export const USUAL_LABELS: ReadonlyMap<string, string> = new Map(
   Object.entries({
-    phone: ['phone', 'phone number', 'telephone', 'tel', 'mobile', 'telefon', 'telefonnummer', 'mobil', 'handy', 'rückruf'],
+    phone: [
+      'phone',
+      'phone number',
+      'telephone',
+      'tel',
+      'mobile',
+      'telefon',
+      'telefonnummer',
+      'mobil',
+      'handy',
+      'rückruf',
+    ],
     email: ['email', 'e-mail', 'email address', 'e-mail address', 'mail', 'e-mail-adresse'],
     address: ['address', 'delivery address', 'shipping address', 'billing address', 'adresse', 'anschrift'],
     amount: ['amount', 'total', 'grand total', 'sum', 'price', 'betrag', 'gesamtbetrag', 'summe', 'gesamt', 'preis'],
     date: ['date', 'order date', 'delivery date', 'due date', 'datum', 'bestelldatum', 'lieferdatum'],
-    'order-number': ['order', 'order number', 'order no', 'order id', 'order nr', 'bestellung', 'bestellnummer', 'auftragsnummer'],
+    'order-number': [
+      'order',
+      'order number',
+      'order no',
+      'order id',
+      'order nr',
+      'bestellung',
+      'bestellnummer',
+      'auftragsnummer',
+    ],
     name: ['name', 'customer', 'customer name', 'full name', 'contact', 'kunde', 'ansprechpartner'],
   }).flatMap(([type, labels]) => labels.map((label) => [label, type] as const)),
 );

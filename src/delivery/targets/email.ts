@@ -129,8 +129,13 @@ function attachmentName(outgoing: Outgoing): string {
 
 /** A name that its sender chose, without the folders and signs that mean something where a file is saved. */
 function fileName(name: string): string {
-  const plain = oneLine(name).toWellFormed().replace(/[\\/:*?"<>|]+/g, '_');
-  return plain.replace(/^[.\s]+/, '').slice(0, LONGEST_NAME).trim();
+  const plain = oneLine(name)
+    .toWellFormed()
+    .replace(/[\\/:*?"<>|]+/g, '_');
+  return plain
+    .replace(/^[.\s]+/, '')
+    .slice(0, LONGEST_NAME)
+    .trim();
 }
 
 const LONGEST_NAME = 150;

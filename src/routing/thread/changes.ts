@@ -48,7 +48,11 @@ export interface Comparison {
 export function compared(now: ThreadContent | null, before: ThreadContent | null): Comparison | null {
   if (now === null || before === null) return null;
   return {
-    fields: now.fields && Object.keys(now.fields).sort().map((type) => ({ type, change: changeIn(type, now, before) })),
+    fields:
+      now.fields &&
+      Object.keys(now.fields)
+        .sort()
+        .map((type) => ({ type, change: changeIn(type, now, before) })),
     text: now.text === before.text ? 'same' : 'other',
     newParts: now.parts.filter((part) => !before.parts.includes(part)).length,
   };

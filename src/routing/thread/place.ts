@@ -31,7 +31,9 @@ export function joinThreads(messages: readonly Unplaced[], known: ReadonlyMap<st
   const references: { tenant: number; thread: number; hash: string }[] = [];
   const links: { tenant: number; thread: number; other: number }[] = [];
   const own = messages.map(({ tenant, references: named }) => {
-    const found = new Set(named.map((hash) => threads.get(referenceKey(tenant, hash))).filter((one) => one !== undefined));
+    const found = new Set(
+      named.map((hash) => threads.get(referenceKey(tenant, hash))).filter((one) => one !== undefined),
+    );
     const [first, ...others] = found;
     const thread = first ?? -begun.push(tenant);
     for (const other of others) links.push({ tenant, thread, other });
