@@ -250,7 +250,7 @@ function assignChosen(event) {
 }
 
 function isTyping(element) {
-  return element?.matches('input:not([type="checkbox"]), textarea, select') ?? false;
+  return element?.matches('input:not([type="checkbox"], [type="radio"]), textarea, select') ?? false;
 }
 
 document.addEventListener('keydown', (event) => {
@@ -275,6 +275,12 @@ document.addEventListener('keydown', (event) => {
 triage?.addEventListener('submit', rememberPlace);
 document.addEventListener('click', (event) => {
   if (event.target.closest?.('[data-row]')) rememberPlace();
+});
+
+/* Who ticks a field means to send fields. */
+document.addEventListener('change', ({ target }) => {
+  if (!target.matches('[data-field]:checked')) return;
+  one('[data-fields]', target.form).checked = true;
 });
 
 /* What was just done is said once: a reload or a bookmark doesn't say it again. */

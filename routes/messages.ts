@@ -5,7 +5,9 @@ import type { Principal } from '../src/access/principal.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { isPseudonym } from '../src/channel/pseudonym.js';
 import type { Extractor } from '../src/content/extract/extract.js';
+import { type FieldNames, unknownTo } from '../src/delivery/fields.js';
 import { deciderText } from '../src/delivery/plan.js';
+import type { Found } from '../src/message/found.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
@@ -14,6 +16,7 @@ import { compileRuleSet } from '../src/routing/compile.js';
 import { type Explanation, explain } from '../src/routing/explain.js';
 import { parseRuleSet } from '../src/routing/parse.js';
 import { decisionsOf } from '../src/storage/decisions.js';
+import { listTargets } from '../src/storage/definitions.js';
 import { deliveriesOfMessage, type PlannedRun } from '../src/storage/deliveries-read.js';
 import { listInbox } from '../src/storage/inbox.js';
 import {
@@ -62,6 +65,15 @@ export interface MessageDeps {
   readonly partOf: (message: StoredMessage, view: View, n: number) => Promise<PartContent | undefined>;
 }
 
+const foundSchema = z.object({
+  type: z.string(),
+  value: z.string().meta({ description: 'In the one spelling of its type; as written where that is unclear' }),
+  written: z.string(),
+  where: z.string(),
+  currency: z.string().optional().meta({ description: 'Of an amount' }),
+  unclear: z.literal(true).optional().meta({ description: 'It may mean several things' }),
+});
+
 const detailSchema = summarySchema.extend({
   sha256: z.string(),
   peer: z.string(),
@@ -70,6 +82,10 @@ const detailSchema = summarySchema.extend({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'What could be read of it; null until it has been' }),
+  found: z.array(foundSchema).meta({ description: 'Structured data, by what its source looks for' }),
+  unmapped: z
+    .array(z.object({ target: z.string(), type: z.string(), count: z.int() }))
+    .meta({ description: 'What was found and a target that names `fields` does not know' }),
   decisions: z.array(decisionSchema).meta({ description: 'Of people; the first is the rules’ and is under /explain' }),
   deliveries: z.array(deliverySchema),
   thread: threadPlaceSchema,
@@ -136,17 +152,21 @@ export function messageRoutes(deps: MessageDeps): Route[] {
       params: messageParams,
       replies: { 200: { description: 'The message', schema: detailSchema }, 410: gone },
       handler: async ({ principal, params }: ApiRequest<{ id: Place }>) => {
-        const { message, view, standing, envelope } = await readMessage(deps, caller(principal), params.id);
+        const read = await readMessage(deps, caller(principal), params.id);
+        const { message, view, standing, envelope, canonical } = read;
         const tenant = caller(principal).tenant.id;
         const names = await targetNames(deps.pool, tenant);
         const decisions = await decisionsOf(deps.pool, tenant, params.id);
         const deliveries = await deliveriesOfMessage(deps.pool, tenant, params.id);
+        const knowing = await knowingTargets(deps.pool, tenant, canonical.found);
         return json({
           ...summaryEntry(standing),
           sha256: Buffer.from(message.sha256).toString('hex'),
           peer: message.peer,
           envelope,
           view,
+          found: canonical.found,
+          unmapped: knowing.flatMap(({ name, unknown }) => unknown.map((one) => ({ target: name, ...one }))),
           decisions: decisions.map((one) => decisionEntry(one, names)),
           deliveries: deliveries.map(deliveryEntry),
           thread: await placeInThread(deps.pool, tenant, params.id),
@@ -265,6 +285,22 @@ async function idOf(
   const id = ids.get(name);
   if (id === undefined) throw unknownName(table, name, [...ids.keys()]);
   return id;
+}
+
+/** A target that knows types of found data: by its own names for them, and what of a message it does not know. */
+export interface KnowingTarget {
+  readonly name: string;
+  readonly fields: FieldNames;
+  readonly unknown: ReturnType<typeof unknownTo>;
+}
+
+/** The targets that name `fields`; none where nothing was found. */
+export async function knowingTargets(pool: Pool, tenant: number, found: readonly Found[]): Promise<KnowingTarget[]> {
+  if (found.length === 0) return [];
+  const targets = await listTargets(pool, tenant);
+  return targets.flatMap(({ name, definition: { fields } }) =>
+    fields ? [{ name, fields, unknown: unknownTo(fields, found) }] : [],
+  );
 }
 
 /** Names of a tenant's targets by id, removed ones too. */
@@ -394,6 +430,7 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
     })),
     late: run.late ?? false,
     replay: run.replay ?? false,
+    portion: run.p ?? null,
     why: run.why ?? null,
   };
 }

@@ -7,12 +7,14 @@ import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
 import { messageParams, text } from '../fields.js';
-import { type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
+import { knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
+import { portionOf } from '../portion.js';
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { showRules } from './explained.js';
+import { askedPortion, foundOn, portionChoices, portionFields, portionWords } from './found.js';
 import { address, backField, given, listOf, readForm, reasonField } from './form.js';
 import { FRAME_HEADERS, frameDocument } from './frame.js';
 import { targetChoices } from './inbox.js';
@@ -32,6 +34,7 @@ const version = z.coerce.number().int().min(1);
 const decisionForm = z.object({
   version,
   targets: listOf(text(63), 100),
+  ...portionFields,
   reason: reasonField,
   /** Hours to snooze for. */
   hours: given(z.coerce.number().int().min(1).max(9600)),
@@ -125,9 +128,11 @@ async function decide(
   const id = messageId(place);
   if (missing !== null) return again({ id, why: missing, status: 422 });
   const { targets, reason, hours } = form;
+  const portion = askedPortion(form);
   const wish = {
     action,
     reason,
+    ...(portion !== null && portion !== 'all' && { portion: portionOf(portion) }),
     ...(targets.length > 0 && { targets }),
     ...(hours !== undefined && { until: new Date(deps.now() + hours * HOUR_MS) }),
   };
@@ -148,8 +153,12 @@ function whereTo({ back }: PageQuery, action: Action, id: string, seen: number):
   return address(`/messages/${id}`, { back, done: action });
 }
 
-function missingOf(action: Action, { targets, reason, hours }: DecisionForm): string | null {
+function missingOf(action: Action, form: DecisionForm): string | null {
+  const { targets, reason, hours } = form;
   if (action === 'assign' && targets.length === 0) return 'Choose at least one target.';
+  if (action === 'assign' && askedPortion(form) === null) {
+    return 'To send fields alone choose “only these fields” and tick at least one; for anything else tick none.';
+  }
   if (action === 'close' && reason === undefined) return 'Say why it needs no target.';
   if (action === 'note' && reason === undefined) return 'The note is empty.';
   if (action === 'snooze' && hours === undefined) return 'Say for how long.';
@@ -168,6 +177,7 @@ async function showMessage(
   const story = await storyOf(deps.pool, by.tenant.id, place);
   const names = await targetNames(deps.pool, by.tenant.id);
   const rules = by.permissions.has('rules.read') ? await rulesExplained(deps, by, read, story) : null;
+  const { found } = read.canonical;
   const now = deps.now();
   const id = messageId(place);
   const title = titleOf(read.standing);
@@ -190,6 +200,7 @@ async function showMessage(
       inline: part.inline,
       href: `/v1/messages/${id}/parts/${part.n}`,
     })),
+    found: foundOn(found, await knowingTargets(deps.pool, by.tenant.id, found)),
     defects: read.view?.defects,
     setAside: read.view?.setAside.slice(0, SET_ASIDE_SHOWN).map((one) => ({
       name: one.name ?? one.where,
@@ -342,6 +353,7 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, now: number
     targetHref: `/targets/${one.target}`,
     number: one.number,
     badge: deliveryBadge(one.state),
+    portion: portionWords(one.portion),
     reason: one.reason,
     at: when(one.settled ?? one.created, now),
     retry: mayRetry(one.state) && permissions.has('deliveries.retry') && `/deliveries/${id}/retry`,
@@ -357,11 +369,12 @@ export function mayRetry(state: DeliveryState): boolean {
 async function decideForms(
   deps: PageDeps,
   by: Principal,
-  { standing }: ReadMessage,
+  read: ReadMessage,
   story: Story,
   query: PageQuery,
   failed: Failed | null,
 ) {
+  const { standing } = read;
   const { state } = standing;
   if (state === 'accepted') return { notYet: true };
   const id = messageId(standing);
@@ -380,6 +393,7 @@ async function decideForms(
     ...allowed,
     unassign: undo,
     targets: choices.map((one) => ({ ...one, has: has.get(one.name) })),
+    portions: portionChoices(read, failed?.action === 'assign' ? failed.form : undefined),
   };
 }
 

@@ -4,6 +4,7 @@ import type { DecisionEntry } from '../../src/storage/decisions.js';
 import type { DeliveryAttempt, DeliveryEntry, PlannedRun } from '../../src/storage/deliveries-read.js';
 import type { ContentAttempt, Story } from '../../src/storage/story.js';
 import type { ReadMessage } from '../messages.js';
+import { portionWords } from './found.js';
 import { type Badge, deliveryBadge, size, type When, when, yetToCome } from './words.js';
 
 /** One thing that happened to a message. */
@@ -87,6 +88,7 @@ function planned(
     tone,
     lines: [
       `Plan ${plan}, ${nobody ? '' : `by ${deciderText(run.d)}, `}rung ${run.r}${run.late ? ', late' : ''}${run.replay ? ', sent again' : ''}.`,
+      ...(run.p ? [`Only ${portionWords(run.p)}.`] : []),
       ...targets.map((line) => `${line}.`),
       ...(run.why === undefined ? [] : [run.why]),
     ],
@@ -132,6 +134,7 @@ function decided(one: DecisionEntry, names: ReadonlyMap<number, string>, now: nu
     title: `${one.who} ${DID[one.action]}${targets === '' ? '' : ` ${targets}`}`,
     tone: 'plain',
     lines: [
+      ...(one.portion ? [`Only ${portionWords(one.portion)}.`] : []),
       ...(one.reason === null ? [] : [`“${one.reason}”`]),
       ...(one.until === null ? [] : [`Until ${when(one.until, now).full}.`]),
       ...(one.plan === null ? ['Waits to be carried out.'] : []),

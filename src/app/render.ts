@@ -66,7 +66,7 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
     decision: deciderText(delivery.decision),
     late: delivery.late,
     replay: delivery.replay,
-    ...(delivery.portion && delivery.what === 'message' && { portion: portionOf(delivery.portion, view) }),
+    ...(delivery.portion && delivery.what === 'message' && { portion: portionOf(target, delivery.portion, view) }),
     receivedAt: message.arrivedAt,
     contentType: body.contentType,
     body: body.body,
@@ -79,9 +79,10 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
 const NONE: readonly string[] = [];
 
 /** The file's name counts where the body is that file. */
-function portionOf(portion: Portion, { parts }: View): NonNullable<Outgoing['portion']> {
-  const name = parts.find(({ n }) => n === portion.part)?.name ?? null;
-  return { text: portionText(portion), name };
+function portionOf({ definition }: Target, portion: Portion, { parts }: View): NonNullable<Outgoing['portion']> {
+  const isFile = definition.body !== 'message' && portion.part !== undefined;
+  const name = isFile ? parts.find(({ n }) => n === portion.part)?.name : null;
+  return { text: portionText(portion), name: name ?? null };
 }
 
 function mailOf(message: StoredMessage, canonical: CanonicalMessage): Outgoing['mail'] {

@@ -1,3 +1,4 @@
+import { type Portion, portionText } from '../message/portion.js';
 import { plain } from './io.js';
 
 /** What `GET /v1/messages/{id}/explain` tells. */
@@ -31,6 +32,7 @@ interface Plan {
   readonly targets: readonly { readonly target: string; readonly number: number }[];
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   readonly why: string | null;
 }
 
@@ -188,10 +190,11 @@ function differences({ fields, text, newParts }: NonNullable<Thread['changed']>)
   ];
 }
 
-function planLine({ plan, at, did, by, rung, targets, late, replay, why }: Plan): string {
+function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {
   const to = targets.map(({ target, number }) => `${target} (number ${number})`).join(', ');
   const how = `${late ? ', late' : ''}${replay ? ', again' : ''}${rung > 0 ? `, on rung ${rung}` : ''}`;
-  return line(0, `plan ${plan}, ${at}: ${did}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
+  const what = portion ? ` ${portionText(portion)}` : '';
+  return line(0, `plan ${plan}, ${at}: ${did}${what}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
 }
 
 function decisionLine({ version, action, who, targets, reason, decidedAt }: Decision): string {

@@ -8,7 +8,7 @@ export interface Portion {
 
 /** Whether two portions are the same; null is the whole message. */
 export function samePortion(a: Portion | null | undefined, b: Portion | null | undefined): boolean {
-  if (a == null || b == null) return a == b;
+  if (!a || !b) return !a && !b;
   return (
     a.part === b.part &&
     a.fields?.length === b.fields?.length &&

@@ -26,7 +26,7 @@ const stored: StoredMessage = {
 const ready = {
   message: stored,
   view: EMPTY_VIEW,
-  canonical: canonicalMessage(stored, { tenant: 'one', source: 'mail', hostname: 'mx.example.com' }, EMPTY_VIEW),
+  canonical: canonicalMessage(stored, { tenant: 'one', source: 'mail', hostname: 'mx.example.com', extractors: [] }, EMPTY_VIEW),
 };
 const delivery = {
   channel: 7,
@@ -38,6 +38,7 @@ const delivery = {
   decision: { by: 'rules', set: 1, rules: [] },
   late: false,
   replay: false,
+  portion: null,
   attempts: 0,
 } as const;
 
@@ -46,9 +47,11 @@ function target(definition: object): Target {
   return { id: 1, name: 'target', tenant, definition: targetDefinitionSchema.parse(definition), paused: null };
 }
 
+const parts = new Map([[2, Buffer.from('the second')]]);
 const render = createRender(
   () => '',
   async () => new Map(),
+  async (_, n) => parts.get(n) ?? null,
 );
 
 it('keeps the bytes of a mail for nobody but an e-mail target: others are sent for as long as a broker takes', async () => {

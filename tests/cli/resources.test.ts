@@ -287,6 +287,7 @@ it('explain tells the story of a message', async () => {
         targets: [{ target: 'erp', number: 4 }],
         late: true,
         replay: false,
+        portion: { part: 2 },
         why: null,
       },
       {
@@ -298,6 +299,7 @@ it('explain tells the story of a message', async () => {
         targets: [],
         late: false,
         replay: false,
+        portion: null,
         why: 'spam',
       },
     ],
@@ -331,7 +333,7 @@ rules, version 3, first-match
         pattern 1: true
           kind equals "mail": true, found "event" and 6 more
   . c: Off.
-plan 5, t1: deliver to erp (number 4), by rules 3: b, late, on rung 1
+plan 5, t1: deliver part=2 to erp (number 4), by rules 3: b, late, on rung 1
 plan 6, t2: close, by person anna v2: spam
 decision 2, t3: anna: assign erp, crm: asked for
 delivery 1.erp.7-4: pending after 2 tries (http_500: broken), next try t5

@@ -14,6 +14,7 @@ const decided = fc.record({
   late: fc.boolean(),
   replay: fc.constant(false),
   why: fc.constantFrom(null, null, 'reason'),
+  portion: fc.constantFrom(null, null, null, { fields: ['amount'] }, { fields: ['date'] }),
 });
 
 function inStream(messages: readonly Omit<Decided, 'sequence'>[], first = 1): Decided[] {
@@ -36,6 +37,7 @@ describe('planRuns', () => {
             late: run.late ?? false,
             replay: run.replay ?? false,
             why: run.why ?? null,
+            portion: run.p ?? null,
           })),
         );
         expect(told).toEqual(messages);
@@ -100,5 +102,36 @@ describe('nextChain', () => {
       expect(nextChain(start, other)).not.toEqual(chain);
     }
     expect(nextChain(chain, [message(1, 1), message(2, 2)])).not.toEqual(chain);
+  });
+});
+
+describe('portions', () => {
+  const decider = { by: 'rules', set: 1, rules: [] } as const;
+  const base = { rung: 0, mode: 'deliver', decider, targets: [1, 2], late: false, replay: false, why: null } as const;
+
+  it('never stand in one run with another portion, or with the whole', () => {
+    const portions = [null, { part: 1 }, { part: 2 }, { fields: ['a'] }, { fields: ['a', 'b'] }, { part: 1, fields: ['a'] }];
+    for (const one of portions) {
+      for (const other of portions) {
+        const runs = planRuns(inStream([{ ...base, portion: one }, { ...base, portion: other }]), new Map(), () => 'later');
+        expect(runs).toHaveLength(one === other ? 1 : 2);
+        expect(runs.map(({ p = null }) => p)).toEqual(one === other ? [one] : [one, other]);
+      }
+    }
+  });
+
+  it('of which a part has to be fetched are not sent at once, and nothing of their lines goes before them', () => {
+    const messages = [base, { ...base, targets: [2], portion: { part: 1 } }, base, { ...base, portion: { fields: ['a'] } }];
+    const runs = planRuns(inStream(messages), new Map(), () => 'now');
+    const sent = [...deliveriesOf(runs)].map(({ sequence, target, how }) => `${sequence} to ${target} ${how}`);
+    expect(sent).toEqual([
+      '1 to 1 now',
+      '1 to 2 now',
+      '2 to 2 later',
+      '3 to 1 now',
+      '3 to 2 later',
+      '4 to 1 now',
+      '4 to 2 later',
+    ]);
   });
 });

@@ -17,6 +17,8 @@ import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
 import { EVERYTHING } from '../../src/content/features.js';
+import type { ExtractorDefinition } from '../../src/content/extract/definition.js';
+import { compileExtractors, type Extractor } from '../../src/content/extract/extract.js';
 import { makeSafe } from '../../src/content/html.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import { MAIL_LIMITS } from '../../src/content/limits.js';
@@ -46,6 +48,8 @@ export interface TestSite {
   addMail(raw: string, account?: string): Promise<Place>;
   /** Puts an event into the inbox. */
   addEvent(data: string, about?: { readonly type?: string; readonly account?: string }): Promise<Place>;
+  /** What a source looks for in its messages. */
+  lookFor(source: number, definitions: readonly ExtractorDefinition[]): void;
   /** Tells those who listen that a message came or changed. */
   announce(place: Place): void;
   /** A one-time link. */
@@ -67,6 +71,7 @@ export async function startSite(): Promise<TestSite> {
   const authentication = new Authentication({ pool, clock: realClock, random: randomBytes, admin: null });
   const notices = new Notices();
   const stopping = new AbortController();
+  const looked = new Map<number, readonly Extractor[]>();
   const deps: ApiDeps & PageDeps = {
     pool,
     authentication,
@@ -80,6 +85,7 @@ export async function startSite(): Promise<TestSite> {
     metrics: new Registry(),
     settings: { pollMs: 20 },
     contentOf: async (message) => eventView(message, undefined, 0),
+    extractorsOf: ({ source }) => looked.get(source) ?? [],
     partOf: async (message, _, n) => {
       const found = await readPart(Buffer.from(message.raw), n, TOOLS);
       return found ? { name: found.part.name, type: found.part.type, bytes: found.bytes } : undefined;
@@ -169,6 +175,7 @@ export async function startSite(): Promise<TestSite> {
       await plan(pool, tenant, place, { mode: 'wait' });
       return place;
     },
+    lookFor: (source, definitions) => void looked.set(source, compileExtractors(definitions)),
     announce: (place) => notices.publish(tenant.id, [messageId(place)]),
     async signedIn(browser, { role = 'owner', name = `anna-${randomBytes(3).toString('hex')}`, ...options } = {}) {
       const response = await fetch(await linkFor(name, role), { method: 'POST', redirect: 'manual' });

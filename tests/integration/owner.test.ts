@@ -174,7 +174,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       mail: null,
     }),
     canonical: (message, names, view, parsed) =>
-      canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
+      canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: (_due, result, _target, _startedAt, now) => {
       switch (result.result) {
         case 'delivered':

@@ -12,6 +12,7 @@ import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import type { ParseResult } from '../../src/content/content.js';
+import type { Extractor } from '../../src/content/extract/extract.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
@@ -57,6 +58,8 @@ export interface Api {
   released: Place | 'not_held';
   /** What reading a mail on a rung is to come to. */
   parsed: (rung: number) => Promise<ParseResult>;
+  /** What sources look for in their messages, by their ids. */
+  readonly extractors: Map<number, readonly Extractor[]>;
   /** `METHOD path-of-the-table` and status of everything that was answered. */
   readonly seen: Set<string>;
   call(method: string, path: string, ask?: Ask): Promise<Answer>;
@@ -85,6 +88,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     }),
   };
   const woken: string[] = [];
+  const extractors = new Map<number, readonly Extractor[]>();
   const notices = new Notices();
   const metrics = new Registry();
   const stopping = new AbortController();
@@ -104,6 +108,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
       const body = parse(Buffer.from(message.raw).toString()) as { data?: unknown };
       return { ...EMPTY_VIEW, data: body.data };
     },
+    extractorsOf: ({ source }) => extractors.get(source) ?? [],
     partOf: async (_, view, n) =>
       view.parts.some((part) => part.n === n)
         ? { name: 'a"b\r\n€.txt', type: 'text/html; x', bytes: Buffer.from('part') }
@@ -177,6 +182,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     notices,
     metrics,
     stopping,
+    extractors,
     seen,
     call,
     token,

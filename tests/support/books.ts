@@ -125,7 +125,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       mail: null,
     }),
     canonical: (message, names, view, parsed) =>
-      canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
+      canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: () => ({ becomes: { state: 'delivered' }, pause: null }),
     clock: realClock,
     log: silent,

@@ -25,14 +25,18 @@ function learn(messages: readonly ThreadContent[]): Record<string, string> {
 
 describe('what of a message goes to a target that wants changes', () => {
   it('is all of the first', () => {
-    fc.assert(fc.property(attached, (one) => expect(changeOf(one, [])).toEqual({ send: 'whole' })));
+    fc.assert(
+      fc.property(attached, (one) => {
+        expect(changeOf(one, [])).toEqual({ send: 'whole' });
+      }),
+    );
   });
 
   it('is nothing of one that says what the one before it said', () => {
     fc.assert(
-      fc.property(fc.array(attached), attached, (before, one) =>
-        expect(changeOf(one, [...before, one])).toEqual({ send: 'nothing' }),
-      ),
+      fc.property(fc.array(attached), attached, (before, one) => {
+        expect(changeOf(one, [...before, one])).toEqual({ send: 'nothing' });
+      }),
     );
   });
 
