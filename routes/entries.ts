@@ -51,7 +51,9 @@ export function summaryEntry(one: MessageSummary): z.input<typeof summarySchema>
 export const portionSchema = z
   .object({ part: z.int().optional(), fields: z.array(z.string()).optional() })
   .nullable()
-  .meta({ description: 'Only this of the message: an attachment by its number, found data by its types; null for all' });
+  .meta({
+    description: 'Only this of the message: an attachment by its number, found data by its types; null for all',
+  });
 
 export const decisionSchema = z.object({
   message: z.string(),

@@ -62,7 +62,11 @@ export function portionChoices({ view, canonical }: ReadMessage, asked: Asked | 
   }));
   const types = [...new Set(canonical.found.map(({ type }) => type))].map((type) => ({
     type,
-    values: canonical.found.filter((one) => one.type === type).map(valueText).slice(0, 3).join(', '),
+    values: canonical.found
+      .filter((one) => one.type === type)
+      .map(valueText)
+      .slice(0, 3)
+      .join(', '),
     chosen: asked?.fields.includes(type),
   }));
   if (parts.length + types.length === 0) return null;

@@ -26,7 +26,12 @@ const stored: StoredMessage = {
 const ready = {
   message: stored,
   view: EMPTY_VIEW,
-  canonical: canonicalMessage(stored, { tenant: 'one', source: 'mail', hostname: 'mx.example.com', extractors: [] }, EMPTY_VIEW),
+  thread: null,
+  canonical: canonicalMessage(
+    stored,
+    { tenant: 'one', source: 'mail', hostname: 'mx.example.com', extractors: [] },
+    EMPTY_VIEW,
+  ),
 };
 const delivery = {
   channel: 7,

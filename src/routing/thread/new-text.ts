@@ -2,6 +2,8 @@
 const WHOLE_MAIL = /^(-{2,} ?(original message|ursprüngliche nachricht|forwarded message) ?-{2,}|_{20,})$/i;
 /** RFC 3676: dash, dash, blank. The blank is often lost. */
 const SIGNATURE = /^-- ?$/;
+/** Longer lines are none of these. */
+const LONGEST = 200;
 const QUOTED = /^\s{0,3}>/;
 
 /**
@@ -12,7 +14,7 @@ export function newText(text: string): string {
   const kept: string[] = [];
   let quoting = false;
   for (const line of text.split(/\r\n|\r|\n/)) {
-    if (SIGNATURE.test(line) || WHOLE_MAIL.test(line.trim())) break;
+    if (line.length <= LONGEST && (SIGNATURE.test(line) || WHOLE_MAIL.test(line.trim()))) break;
     const quoted = QUOTED.test(line);
     if (!quoted) kept.push(line);
     else if (!quoting) dropIntroduction(kept);
@@ -21,20 +23,21 @@ export function newText(text: string): string {
   return kept.join('\n').replace(/\s+/g, ' ').trim();
 }
 
-/** Lines of an introduction: mail programs break `On Monday, 3 May, Anna <anna@example.com> wrote:` in two or three. */
-const MOST_LINES = 3;
 const MOST_BLANK_LINES = 3;
+/** A time, a year or an address. */
+const NAMES_A_MAIL = /@|\d:\d\d|\d{4}/;
+/** Where mail programs break an introduction, its last line is an address or a word. */
+const CONTINUES = /^(<\S+>|\S+):$/;
 
-/** `On … wrote:` ends with a colon, stands right before what is quoted, and names a day, a time or an address. */
+/**
+ * `On Monday, 3 May 2027, Anna <anna@example.com> wrote:` ends with a colon and stands right before what is quoted. What may
+ * be somebody's own words stays.
+ */
 function dropIntroduction(kept: string[]): void {
   let end = kept.length;
   while (end > Math.max(0, kept.length - MOST_BLANK_LINES) && kept[end - 1]?.trim() === '') end--;
-  if (!kept[end - 1]?.trimEnd().endsWith(':')) return;
-  for (let start = end - 1; start >= Math.max(0, end - MOST_LINES); start--) {
-    const line = kept[start] ?? '';
-    if (line.trim() === '') return;
-    if (!/[\d@]/.test(line)) continue;
-    kept.length = start;
-    return;
-  }
+  const last = kept[end - 1]?.trim() ?? '';
+  if (last.length > LONGEST || !last.endsWith(':')) return;
+  if (CONTINUES.test(last) && NAMES_A_MAIL.test(kept[end - 2] ?? '')) kept.length = end - 2;
+  else if (NAMES_A_MAIL.test(last)) kept.length = end - 1;
 }

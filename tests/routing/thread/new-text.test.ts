@@ -11,6 +11,8 @@ describe('the new text of an answer', () => {
       'Yes.\n\nOn Mon, 3 May 2027 at 10:00, Anna <anna@example.com> wrote:\n\n> Is it?',
       'Yes.',
     ],
+    ['in two lines, with a word alone', 'Yes.\nOn Mon, 3 May 2027 at 10:00, Anna\nwrote:\n> Is it?', 'Yes.'],
+    ['without a line too many', 'It is 5.\nOn Mon, 3 May 2027, Anna wrote:\n> Is it?', 'It is 5.'],
     ['in two lines, too', 'Ja.\nAm 3. Mai 2027 um 10:00 schrieb Anna\n<anna@example.com>:\n> Ist es?', 'Ja.'],
     ['without the signature', 'Yes.\n-- \nAnna\nExample Ltd.', 'Yes.'],
     ['without the whole mail that is answered', 'Yes.\n\n-----Original Message-----\nFrom: Anna\nIs it?', 'Yes.'],
