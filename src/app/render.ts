@@ -66,7 +66,7 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
     decision: deciderText(delivery.decision),
     late: delivery.late,
     replay: delivery.replay,
-    ...(delivery.portion && delivery.what === 'message' && { portion: portionOf(target, delivery.portion, view) }),
+    ...(delivery.portion && delivery.what === 'message' && { only: onlyOf(target, delivery.portion, view) }),
     receivedAt: message.arrivedAt,
     contentType: body.contentType,
     body: body.body,
@@ -79,7 +79,7 @@ function outgoingOf(target: Target, { message, canonical, view }: Ready, deliver
 const NONE: readonly string[] = [];
 
 /** The file's name counts where the body is that file. */
-function portionOf({ definition }: Target, portion: Portion, { parts }: View): NonNullable<Outgoing['portion']> {
+function onlyOf({ definition }: Target, portion: Portion, { parts }: View): NonNullable<Outgoing['only']> {
   const isFile = definition.body !== 'message' && portion.part !== undefined;
   const name = isFile ? parts.find(({ n }) => n === portion.part)?.name : null;
   return { text: portionText(portion), name: name ?? null };

@@ -48,7 +48,7 @@ export function mapFields(found: readonly Found[], names: FieldNames | undefined
   for (const [type, values] of grouped(found, typeOf)) {
     const path = names === undefined ? type : Object.hasOwn(names, type) ? names[type] : undefined;
     if (path === undefined) unmapped.push(type);
-    else put(fields, path.split('.'), values.length === 1 ? valueOf(values[0] as Found) : values.map(valueOf));
+    else put(fields, path.split('.'), values.length === 1 ? writtenOut(values[0] as Found) : values.map(writtenOut));
   }
   return { fields, unmapped };
 }
@@ -67,8 +67,8 @@ function typeOf({ type }: Found): string {
 }
 
 /** An amount keeps its digits, which a JSON number would not everywhere; null where they are not certain. */
-function valueOf({ type, value, written, currency = null, unclear = false }: Found): unknown {
-  return type === 'amount' ? { amount: unclear ? null : value, currency, written } : value;
+function writtenOut({ type, value, written, currency, unclear }: Found): unknown {
+  return type === 'amount' ? { amount: unclear ? null : value, currency: currency ?? null, written } : value;
 }
 
 function put(fields: Record<string, unknown>, [name = '', ...rest]: readonly string[], value: unknown): void {

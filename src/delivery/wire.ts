@@ -42,7 +42,7 @@ export function wireFields(outgoing: Outgoing): WireFields {
     'waybill-decision': outgoing.decision.slice(0, DECISION_LIMIT),
     'waybill-late': outgoing.late,
     'waybill-replay': outgoing.replay,
-    ...(outgoing.portion && { 'waybill-portion': outgoing.portion.text }),
+    ...(outgoing.only && { 'waybill-portion': outgoing.only.text }),
   };
 }
 

@@ -257,7 +257,10 @@ describe('what was found', () => {
   });
 
   test('is all there is where the target wants data alone, and nothing where it names none', () => {
-    const { contentType, body } = renderBody({ ...message, body: 'data', fields }, source({ found }, { data: { a: 1 } }));
+    const { contentType, body } = renderBody(
+      { ...message, body: 'data', fields },
+      source({ found }, { data: { a: 1 } }),
+    );
     expect([contentType, Object.keys(JSON.parse(text(body)))]).toEqual(['application/json', ['orderId', 'total']]);
     expect(renderBody({ ...message, body: 'data', fields }, source({})).body).toEqual(Buffer.from('{}'));
     const read = JSON.parse(text(renderBody(message, source({ found })).body));
@@ -322,7 +325,9 @@ describe('a portion', () => {
     expect(read).not.toHaveProperty('fields');
     const dates = JSON.parse(text(renderBody(message, mail({ fields: ['date'] })).body));
     expect([dates.parts, dates.fields, dates.unmapped]).toEqual([[], { date: '2026-03-01' }, []]);
-    const both = JSON.parse(text(renderBody({ ...message, fields: { date: 'on' } }, mail({ part: 1, fields: ['date', 'phone'] })).body));
+    const both = JSON.parse(
+      text(renderBody({ ...message, fields: { date: 'on' } }, mail({ part: 1, fields: ['date', 'phone'] })).body),
+    );
     expect([both.parts.length, both.fields, both.unmapped]).toEqual([1, { on: '2026-03-01' }, ['phone']]);
     for (const body of [read, dates, both]) {
       expect(JSON.stringify(body)).not.toContain('secret');
@@ -344,4 +349,3 @@ describe('a portion', () => {
     expect(data({ date: 'on.day' })).toEqual({ on: { day: '2026-03-01' } });
   });
 });
-

@@ -34,6 +34,7 @@ function message(number: number, account: string, amount: number): Outgoing {
     received: '2026-01-01T12:00:00.000Z',
     peer: 'token ci',
     envelope: {},
+    found: [],
     view,
   } as const;
   const source = {

@@ -110,10 +110,24 @@ describe('portions', () => {
   const base = { rung: 0, mode: 'deliver', decider, targets: [1, 2], late: false, replay: false, why: null } as const;
 
   it('never stand in one run with another portion, or with the whole', () => {
-    const portions = [null, { part: 1 }, { part: 2 }, { fields: ['a'] }, { fields: ['a', 'b'] }, { part: 1, fields: ['a'] }];
+    const portions = [
+      null,
+      { part: 1 },
+      { part: 2 },
+      { fields: ['a'] },
+      { fields: ['a', 'b'] },
+      { part: 1, fields: ['a'] },
+    ];
     for (const one of portions) {
       for (const other of portions) {
-        const runs = planRuns(inStream([{ ...base, portion: one }, { ...base, portion: other }]), new Map(), () => 'later');
+        const runs = planRuns(
+          inStream([
+            { ...base, portion: one },
+            { ...base, portion: other },
+          ]),
+          new Map(),
+          () => 'later',
+        );
         expect(runs).toHaveLength(one === other ? 1 : 2);
         expect(runs.map(({ p = null }) => p)).toEqual(one === other ? [one] : [one, other]);
       }
@@ -121,7 +135,12 @@ describe('portions', () => {
   });
 
   it('of which a part has to be fetched are not sent at once, and nothing of their lines goes before them', () => {
-    const messages = [base, { ...base, targets: [2], portion: { part: 1 } }, base, { ...base, portion: { fields: ['a'] } }];
+    const messages = [
+      base,
+      { ...base, targets: [2], portion: { part: 1 } },
+      base,
+      { ...base, portion: { fields: ['a'] } },
+    ];
     const runs = planRuns(inStream(messages), new Map(), () => 'now');
     const sent = [...deliveriesOf(runs)].map(({ sequence, target, how }) => `${sequence} to ${target} ${how}`);
     expect(sent).toEqual([

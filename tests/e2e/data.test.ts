@@ -65,17 +65,21 @@ async function decided(id: string) {
 
 const choice = (name: string | RegExp) => page.getByRole('radio', { name });
 
-test.each(['light', 'dark'] as const)('what was found is shown with its place, and what no target knows is said (%s)', async (colorScheme) => {
-  await open({ colorScheme });
-  const table = page.getByRole('region', { name: 'Found in it' });
-  const row = (type: string) => table.getByRole('row').filter({ has: page.getByRole('rowheader', { name: type, exact: true }) });
-  expect(await row('order-number').innerText()).toMatch(/A-17\s+text, line 1\s+erp: orderId/);
-  expect(await row('amount').innerText()).toMatch(/1\.234 unclear\s+text, line 2\s+erp: total\.gross/);
-  expect(await row('phone').count()).toBe(2);
-  expect(await page.getByText('erp does not know: phone ×2, name').count()).toBe(1);
-  expect(await table.locator('script').count()).toBe(0);
-  await expectAccessible(page);
-});
+test.each(['light', 'dark'] as const)(
+  'what was found is shown with its place, and what no target knows is said (%s)',
+  async (colorScheme) => {
+    await open({ colorScheme });
+    const table = page.getByRole('region', { name: 'Found in it' });
+    const row = (type: string) =>
+      table.getByRole('row').filter({ has: page.getByRole('rowheader', { name: type, exact: true }) });
+    expect(await row('order-number').textContent()).toMatch(/A-17\s+text, line 1\s+erp: orderId/);
+    expect(await row('amount').textContent()).toMatch(/1\.234 unclear\s+text, line 2\s+erp: total\.gross/);
+    expect(await row('phone').count()).toBe(2);
+    expect(await page.getByText('erp does not know: phone ×2, name').count()).toBe(1);
+    expect(await table.locator('script').count()).toBe(0);
+    await expectAccessible(page);
+  },
+);
 
 test('nothing is said where nothing is looked for', async () => {
   const place = await site.addEvent('{"order":"A-17"}');
@@ -108,7 +112,7 @@ test('fields alone are assigned to who can have them, and whoever can not is nam
   await page.getByRole('checkbox', { name: /order-number/ }).check();
   expect(await choice('only these fields').isChecked()).toBe(true);
   await page.getByRole('button', { name: 'Assign' }).click();
-  expect(await page.getByRole('alert').innerText()).toContain('Target "archive" gets raw bytes');
+  expect(await page.getByRole('alert').textContent()).toContain('Target "archive" gets raw bytes');
   expect(await decided(id)).toEqual([]);
   // What was chosen is still chosen.
   expect(await page.getByRole('checkbox', { name: /order-number/ }).isChecked()).toBe(true);
@@ -125,6 +129,6 @@ test('without scripts, ticked fields beside another choice are asked about and n
   await page.getByRole('checkbox', { name: /erp/ }).check();
   await page.getByRole('checkbox', { name: /order-number/ }).check();
   await page.getByRole('button', { name: 'Assign' }).click();
-  expect(await page.getByRole('alert').innerText()).toContain('choose “only these fields”');
+  expect(await page.getByRole('alert').textContent()).toContain('choose “only these fields”');
   expect(await decided(id)).toEqual([]);
 });

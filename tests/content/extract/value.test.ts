@@ -37,7 +37,12 @@ describe('a date', () => {
         const [year, month, of] = iso.split('-').map(Number);
         expect(readDate(iso)).toBe(iso);
         expect(readDate(`${of}.${month}.${year}`)).toBe(iso);
-        const long = date.toLocaleDateString('en-GB', { timeZone: 'UTC', day: 'numeric', month: 'long', year: 'numeric' });
+        const long = date.toLocaleDateString('en-GB', {
+          timeZone: 'UTC',
+          day: 'numeric',
+          month: 'long',
+          year: 'numeric',
+        });
         expect(readDate(long)).toBe(iso);
       }),
     );
@@ -45,7 +50,7 @@ describe('a date', () => {
 });
 
 describe('a value', () => {
-  const valueOf = (type: string, written: string) => foundOf({ type, decimal: null }, written, 'subject');
+  const found = (type: string, written: string) => foundOf({ type, decimal: null }, written, 'subject');
 
   it.each([
     ['phone', '+49 (0)30 123-456', '+4930123456'],
@@ -56,8 +61,8 @@ describe('a value', () => {
     ['order-number', '  A-17 \t x ', 'A-17 x'],
     ['customer-number', '007', '007'],
   ])('%s %s', (type, written, value) => {
-    expect(valueOf(type, written)).toMatchObject({ type, value, where: 'subject' });
-    expect(valueOf(type, written)).not.toHaveProperty('unclear');
+    expect(found(type, written)).toMatchObject({ type, value, where: 'subject' });
+    expect(found(type, written)).not.toHaveProperty('unclear');
   });
 
   it('that is not of its type stays as written, and says that it is unclear', () => {
@@ -68,12 +73,12 @@ describe('a value', () => {
       ['date', '3/4/2026'],
       ['amount', '1.234'],
     ] as const) {
-      expect(valueOf(type, written)).toEqual({ type, value: written, written, where: 'subject', unclear: true });
+      expect(found(type, written)).toEqual({ type, value: written, written, where: 'subject', unclear: true });
     }
   });
 
   it('keeps the currency of an amount beside its digits', () => {
-    expect(valueOf('amount', '1.250,00 €')).toEqual({
+    expect(found('amount', '1.250,00 €')).toEqual({
       type: 'amount',
       value: '1250.00',
       currency: 'EUR',
@@ -86,11 +91,11 @@ describe('a value', () => {
     const type = fc.constantFrom(...KNOWN_TYPES, 'own');
     fc.assert(
       fc.property(type, fc.string({ unit: 'binary', maxLength: 1200 }), (of, text) => {
-        const found = valueOf(of, text);
-        if (!found) return;
-        expect(found.value).not.toBe('');
-        expect(found.written.length).toBeLessThanOrEqual(1000);
-        if (of !== 'amount' && !found.unclear) expect(valueOf(of, found.value)?.value).toBe(found.value);
+        const one = found(of, text);
+        if (!one) return;
+        expect(one.value).not.toBe('');
+        expect(one.written.length).toBeLessThanOrEqual(1000);
+        if (of !== 'amount' && !one.unclear) expect(found(of, one.value)?.value).toBe(one.value);
       }),
       { numRuns: 2000 },
     );

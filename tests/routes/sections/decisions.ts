@@ -130,7 +130,9 @@ export function decisions(get: () => Api): void {
       expect([first.status, first.body.version]).toEqual([202, 4]);
       expect((await decide(api, id, 'replay', { version: 1 }, headers)).text).toBe(first.text);
       const { body } = await api.call('GET', `/v1/messages/${id}`);
-      expect(body.decisions.map(({ targets, portion }: { targets: string[]; portion: unknown }) => [targets, portion])).toEqual([
+      expect(
+        body.decisions.map(({ targets, portion }: { targets: string[]; portion: unknown }) => [targets, portion]),
+      ).toEqual([
         [[a], { part: 1 }],
         [[a], { part: 2 }],
         [[b], null],
