@@ -2,6 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createContentPort } from '../../src/app/content.js';
+import { createThreadPort } from '../../src/app/threads.js';
 import { type Accepter, createAccepter } from '../../src/channel/accept.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { crashHash } from '../../src/content/crash-hash.js';
@@ -925,5 +926,78 @@ describe('several owners', () => {
     await process.accepter.accept([mail('bomb')]);
     await until(() => process.sent.length === 1, 'it to be sent');
     expect(process.sent[0]).toMatchObject({ rung: 1, late: true });
+  });
+});
+
+describe('conversations', () => {
+  /** Mails that are named by their first line, and answer what the second names. */
+  const parse: ContentPort['parse'] = async (raw) => {
+    const [id = '', answered] = Buffer.from(raw).toString().split('\n');
+    const inReplyTo = answered ? [`<${answered}>`] : [];
+    return { ok: true, child: null, view: { ...EMPTY_VIEW, messageId: `<${id}>`, inReplyTo, text: id } };
+  };
+  const answer = (id: string, account: string, to = ''): Arrival => ({
+    ...mail(id),
+    account,
+    raw: Buffer.from(`${id}\n${to}`),
+  });
+  const threads = createThreadPort(secret, () => ({ threadKey: () => null, extractors: () => [] }));
+  const numbers = async () => {
+    const { rows } = await database.pool.query<{ external_id: string; number: number }>(
+      `select m.external_id, t.number from thread_message t join message m using (tenant, channel, sequence) order by 1`,
+    );
+    return Object.fromEntries(rows.map(({ external_id, number }) => [external_id, number]));
+  };
+  const first = (account: string) => (account === 'anna' ? ['erp'] : []);
+
+  it('keep their numbers when the process ends after it gave them and before its plan', async () => {
+    let died = () => undefined as unknown;
+    const placed = new Promise<void>((resolve) => {
+      died = resolve;
+    });
+    const store = (whole: OwnerStore): OwnerStore => ({
+      ...whole,
+      async writePlans(plans, outcomes) {
+        if (plans.some((plan) => plan.threads.length > 0)) {
+          died();
+          throw new Error('the power is out');
+        }
+        return whole.writePlans(plans, outcomes);
+      },
+    });
+    const dying = await startProcess({ parse, threads, route: first, store });
+    await dying.accepter.accept([answer('a', 'anna'), answer('b', 'bob', 'a'), answer('c', 'carl', 'b')]);
+    await placed;
+    await until(async () => Object.keys(await numbers()).length === 3, 'all to have their numbers');
+    const given = await numbers();
+    expect(Object.values(given).sort()).toEqual([1, 2, 3]);
+    await dying.stop();
+    const next = await startProcess({ parse, threads, route: first });
+    await until(() => next.sent.length === 3, 'the next process to send them');
+    expect(await numbers()).toEqual(given);
+    expect(dying.sent).toEqual([]);
+    const { rows } = await database.pool.query<{ targets: number[] }>('select targets from thread_message');
+    expect(rows.map(({ targets }) => targets)).toEqual([[targets[0]?.id], [targets[0]?.id], [targets[0]?.id]]);
+    await next.accepter.accept([answer('d', 'dora', 'c')]);
+    await until(() => next.sent.length === 4, 'the fourth');
+    expect(await numbers()).toEqual({ ...given, d: 4 });
+  });
+
+  it('take a message that was set aside with the number that is next when it goes on', async () => {
+    let go = () => undefined as unknown;
+    const released = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const slow: ContentPort['parse'] = async (raw, place, suspect) => {
+      if (Buffer.from(raw).toString().startsWith('slow')) await released;
+      return parse(raw, place, suspect);
+    };
+    const process = await startProcess({ parse: slow, threads, route: first });
+    await process.accepter.accept([answer('a', 'anna'), answer('slow', 'bob', 'a'), answer('c', 'bob', 'a')]);
+    await until(async () => Object.keys(await numbers()).length === 2, 'the others to have their numbers');
+    go();
+    await until(() => process.sent.length === 3, 'the slow one to be sent');
+    expect(await numbers()).toEqual({ a: expect.any(Number), c: expect.any(Number), slow: 3 });
+    expect(process.sent.find(({ late }) => late)?.decision).toContain('"by":"thread"');
   });
 });

@@ -117,7 +117,6 @@ describe('1.6: a conversation', () => {
       ids.push(await send(waybill, { id: `mail-${i + 1}`, subject, text, answers, date: dates[i] as string }));
       await untilPlanned(waybill, ids[i] as string);
     }
-    await untilSettled(site.databaseUrl);
     const states = await Promise.all(ids.map((id) => message(waybill, id)));
     const [{ thread }] = states;
     expect(states.map((one) => one.thread)).toEqual(
@@ -170,6 +169,7 @@ describe('1.6: a conversation', () => {
     });
     expect(story.stdout).toContain(`thread ${thread.id}, number 2 of 5: no rule matched, so it followed number 1`);
     expect(story.stdout).toContain('erp knew 1: new is amount');
+    await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
   }, 60_000);
 
@@ -188,7 +188,6 @@ describe('1.6: a conversation', () => {
       await waybill.stop();
       waybill = await site.start();
     }
-    await untilSettled(site.databaseUrl);
     const erp = await take(waybill, 'erp');
     expect(erp.map(({ id, portion }) => [id, portion?.fields])).toEqual([
       [ids[0], undefined],
@@ -200,6 +199,7 @@ describe('1.6: a conversation', () => {
       [ids[1], undefined, 'rules'],
       [ids[2], undefined, 'thread'],
     ]);
+    await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
   }, 90_000);
 
@@ -246,7 +246,6 @@ describe('1.6: a conversation', () => {
     });
     const ids: string[] = json.results.map(({ message }: { message: string }) => message);
     await Promise.all(ids.map((id) => untilPlanned(waybill, id)));
-    await untilSettled(site.databaseUrl);
     const states = await Promise.all(ids.map((id) => message(waybill, id)));
     expect(states.map(({ thread }) => thread?.number ?? null)).toEqual([1, 2, 3, 1, null]);
     expect(states.map(({ state }) => state)).toEqual(['routed', 'closed', 'routed', 'waiting', 'waiting']);
@@ -266,6 +265,7 @@ describe('1.6: a conversation', () => {
     const links = (await waybill.call('GET', `/v1/threads/${a.thread.id}`)).json.links;
     expect(links).toEqual([{ id: b.thread.id, of: 2 }]);
     expect((await waybill.call('GET', '/v1/threads/999999')).status).toBe(404);
+    await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
   }, 60_000);
 });

@@ -9,6 +9,7 @@ import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
 import { quarantine } from './sections/quarantine.js';
 import { holdToTable, table } from './sections/table.js';
+import { threads } from './sections/threads.js';
 
 /*
  * Everything under one server, so that in the end what was answered can be held against what the table of routes says:
@@ -32,4 +33,5 @@ quarantine(get);
 access(get);
 live(get);
 books(get);
+threads(get);
 table(get);

@@ -16,13 +16,15 @@ export interface Earlier {
 /**
  * The message that another one follows where no rule decides: the newest before it that went anywhere. Of those of its own
  * source and account, where there are any: a mail to two of our addresses is two messages, and each goes on where its own
- * went. A copy of the message itself says nothing. `before`: newest first.
+ * went. A copy of the message itself stands where that stands: neither it nor what answers it says anything. `before`: newest
+ * first.
  */
 export function followed(
   { own, party }: Pick<ThreadKeys, 'own' | 'party'>,
   before: readonly Earlier[],
 ): Earlier | undefined {
-  const others = before.filter((one) => one.own === null || one.own !== own || one.party === party);
+  const copy = before.findLastIndex((one) => one.own !== null && one.own === own && one.party !== party);
+  const others = before.slice(copy + 1);
   const ofItsOwn = others.filter((one) => one.party === party);
   return (ofItsOwn.length > 0 ? ofItsOwn : others).find(({ targets }) => targets !== null && targets.length > 0);
 }

@@ -41,7 +41,10 @@ describe('the message that one follows', () => {
   });
 
   it('is never a copy of it to another of our addresses', () => {
-    expect(followed(own, [message(1, [ERP], { own: 'id 9', party: 'books' })])).toBeUndefined();
+    const copy = message(2, [ERP], { own: 'id 9', party: 'books' });
+    expect(followed(own, [copy])).toBeUndefined();
+    expect(followed(own, [message(3, [ERP], { party: 'books' }), copy])).toBeUndefined();
+    expect(followed(own, [copy, message(1, [CRM])])?.number).toBe(1);
   });
 
   it('may be one with the same id to the same address: programs give several mails one id', () => {
