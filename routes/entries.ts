@@ -48,7 +48,7 @@ export function summaryEntry(one: MessageSummary): z.input<typeof summarySchema>
   };
 }
 
-export const portionSchema = z
+const portionSchema = z
   .object({ part: z.int().optional(), fields: z.array(z.string()).optional() })
   .nullable()
   .meta({

@@ -23,7 +23,7 @@ export function fieldClash(names: FieldNames): { readonly type: string; readonly
   const taken = new Map<string, string>();
   for (const [type, path] of Object.entries(names)) {
     const other = [...taken].find(([each]) => each === path || within(each, path) || within(path, each));
-    if (other) return { type, why: `"${path}" is taken by ${other[1]}: it has "${other[0]}"` };
+    if (other) return { type, why: `a place of its own: "${other[0]}" is where ${other[1]} goes` };
     taken.set(path, type);
   }
   return undefined;

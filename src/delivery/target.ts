@@ -25,7 +25,8 @@ const fields = z
   .superRefine((map, context) => {
     const clash = fieldClash(map);
     if (clash) context.addIssue({ code: 'custom', path: [clash.type], message: clash.why });
-    if (Object.keys(map).length > MOST_FIELDS) context.addIssue({ code: 'custom', message: `at most ${MOST_FIELDS}` });
+    if (Object.keys(map).length > MOST_FIELDS)
+      context.addIssue({ code: 'custom', message: `a map of at most ${MOST_FIELDS} types` });
   })
   .optional()
   .describe(

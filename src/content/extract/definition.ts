@@ -33,7 +33,7 @@ const expression = z
   .max(MOST_PATTERN)
   .refine(
     (pattern) => programSize(pattern) !== null,
-    'a regular expression in RE2 syntax with one capture group, such as Order (\\d+)',
+    'a regular expression in RE2 syntax with a capture group, such as Order (\\d+)',
   )
   .refine(
     (pattern) => (programSize(pattern) ?? 0) <= MOST_PROGRAM,
@@ -84,7 +84,7 @@ const extractorSchema = z.discriminatedUnion('from', [
       from: z.literal('lines'),
       labels: z
         .record(z.string().min(1).max(60), foundTypeSchema)
-        .refine((labels) => Object.keys(labels).length <= MOST_LABELS, `at most ${MOST_LABELS} labels`)
+        .refine((labels) => Object.keys(labels).length <= MOST_LABELS, `a map of at most ${MOST_LABELS} labels`)
         .default({})
         .describe('More labels and the types of what stands after them, such as `Kundennr: customer-number`.'),
       decimal,

@@ -3,7 +3,7 @@ import { type Amount, readAmount } from './amount.js';
 import { readDate } from './date.js';
 
 /** What is longer is prose, and no piece of data, in UTF-16 code units. */
-export const MOST_CHARACTERS = 1_000;
+const MOST_CHARACTERS = 1_000;
 
 /** How values of an extractor are written. */
 export interface Spelling {
