@@ -44,7 +44,7 @@ export async function threadCard(
 }
 
 /** `1st`, `2nd`, `3rd`, `4th`, `11th`, `21st`. */
-export function ordinal(number: number): string {
+function ordinal(number: number): string {
   const tens = number % 100;
   const ending = tens > 10 && tens < 14 ? 'th' : (['th', 'st', 'nd', 'rd'][number % 10] ?? 'th');
   return `${number}${ending}`;

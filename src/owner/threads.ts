@@ -20,7 +20,7 @@ export interface DecidedBatch {
 }
 
 /** Why a message goes nowhere that brings its conversation nothing. */
-export const NOTHING_NEW = 'nothing in it is new to its conversation';
+const NOTHING_NEW = 'nothing in it is new to its conversation';
 
 /** Whether any of them can belong to a conversation: if not, nothing is asked of the database for them. */
 export function mayBelong(items: readonly Item[], threads: ThreadPort): boolean {

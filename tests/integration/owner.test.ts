@@ -5,6 +5,7 @@ import { createContentPort } from '../../src/app/content.js';
 import { createThreadPort } from '../../src/app/threads.js';
 import { type Accepter, createAccepter } from '../../src/channel/accept.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
+import { accountHash, channelOf } from '../../src/channel/partition.js';
 import { crashHash } from '../../src/content/crash-hash.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import { MOST_DEATHS } from '../../src/content/ladder.js';
@@ -930,16 +931,20 @@ describe('several owners', () => {
 });
 
 describe('conversations', () => {
-  /** Mails that are named by their first line, and answer what the second names. */
+  /** Says what a mail of `answer` says. */
   const parse: ContentPort['parse'] = async (raw) => {
-    const [id = '', answered] = Buffer.from(raw).toString().split('\n');
+    const [, id, answered] = /^Subject: (\w+)\r\nIn-Reply-To: <(\w*)>/.exec(Buffer.from(raw).toString()) ?? [];
     const inReplyTo = answered ? [`<${answered}>`] : [];
-    return { ok: true, child: null, view: { ...EMPTY_VIEW, messageId: `<${id}>`, inReplyTo, text: id } };
+    return { ok: true, child: null, view: { ...EMPTY_VIEW, messageId: `<${id}>`, inReplyTo, text: id ?? null } };
   };
-  const answer = (id: string, account: string, to = ''): Arrival => ({
+  /** Of different accounts in one channel: rules send the first one's to erp. */
+  const accounts = Array.from({ length: 64 }, (_, i) => `account ${i}`).filter(
+    (account) => channelOf(accountHash(account), 2) === 0,
+  );
+  const answer = (id: string, account: number, to = ''): Arrival => ({
     ...mail(id),
-    account,
-    raw: Buffer.from(`${id}\n${to}`),
+    account: accounts[account] as string,
+    raw: Buffer.from(`Subject: ${id}\r\nIn-Reply-To: <${to}>\r\n\r\n${id}`),
   });
   const threads = createThreadPort(secret, () => ({ threadKey: () => null, extractors: () => [] }));
   const numbers = async () => {
@@ -948,7 +953,7 @@ describe('conversations', () => {
     );
     return Object.fromEntries(rows.map(({ external_id, number }) => [external_id, number]));
   };
-  const first = (account: string) => (account === 'anna' ? ['erp'] : []);
+  const first = (account: string) => (account === accounts[0] ? ['erp'] : []);
 
   it('keep their numbers when the process ends after it gave them and before its plan', async () => {
     let died = () => undefined as unknown;
@@ -966,11 +971,11 @@ describe('conversations', () => {
       },
     });
     const dying = await startProcess({ parse, threads, route: first, store });
-    await dying.accepter.accept([answer('a', 'anna'), answer('b', 'bob', 'a'), answer('c', 'carl', 'b')]);
+    await dying.accepter.accept([answer('a', 0), answer('b', 1, 'a'), answer('c', 2, 'b')]);
     await placed;
     await until(async () => Object.keys(await numbers()).length === 3, 'all to have their numbers');
     const given = await numbers();
-    expect(Object.values(given).sort()).toEqual([1, 2, 3]);
+    expect(given).toEqual({ a: 1, b: 2, c: 3 });
     await dying.stop();
     const next = await startProcess({ parse, threads, route: first });
     await until(() => next.sent.length === 3, 'the next process to send them');
@@ -978,7 +983,7 @@ describe('conversations', () => {
     expect(dying.sent).toEqual([]);
     const { rows } = await database.pool.query<{ targets: number[] }>('select targets from thread_message');
     expect(rows.map(({ targets }) => targets)).toEqual([[targets[0]?.id], [targets[0]?.id], [targets[0]?.id]]);
-    await next.accepter.accept([answer('d', 'dora', 'c')]);
+    await next.accepter.accept([answer('d', 3, 'c')]);
     await until(() => next.sent.length === 4, 'the fourth');
     expect(await numbers()).toEqual({ ...given, d: 4 });
   });
@@ -989,15 +994,15 @@ describe('conversations', () => {
       go = resolve;
     });
     const slow: ContentPort['parse'] = async (raw, place, suspect) => {
-      if (Buffer.from(raw).toString().startsWith('slow')) await released;
+      if (Buffer.from(raw).toString().startsWith('Subject: slow')) await released;
       return parse(raw, place, suspect);
     };
     const process = await startProcess({ parse: slow, threads, route: first });
-    await process.accepter.accept([answer('a', 'anna'), answer('slow', 'bob', 'a'), answer('c', 'bob', 'a')]);
+    await process.accepter.accept([answer('a', 0), answer('slow', 1, 'a'), answer('c', 2, 'a')]);
     await until(async () => Object.keys(await numbers()).length === 2, 'the others to have their numbers');
     go();
     await until(() => process.sent.length === 3, 'the slow one to be sent');
-    expect(await numbers()).toEqual({ a: expect.any(Number), c: expect.any(Number), slow: 3 });
+    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
     expect(process.sent.find(({ late }) => late)?.decision).toContain('"by":"thread"');
   });
 });

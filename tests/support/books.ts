@@ -38,6 +38,7 @@ export interface Keeper {
   readonly generations: Generations;
   /** An account of this channel that goes where its name says. */
   account(kind: 'erp' | 'shelf' | 'inbox', channel: number): string;
+  /** Those of an account whose ids begin with `thread` are one conversation. */
   arrival(id: string, account: string): Arrival;
   /** Accepts one message for each id, each in a plan of its own, and waits until nothing is under way. */
   take(account: string, ...ids: string[]): Promise<void>;
@@ -212,7 +213,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       identity: Buffer.from(id),
       digest: Buffer.alloc(16, 1),
       onOtherContent: 'conflict',
-      raw: Buffer.from(JSON.stringify({ id, account })),
+      raw: Buffer.from(JSON.stringify({ id, account, ...(id.startsWith('thread') && { thread: account }) })),
     }),
     async take(account, ...ids) {
       for (const id of ids) {
@@ -248,8 +249,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
   return keeper;
 }
 
-/** Each event begins a conversation of its own, so that there are some. */
-const THREADED = { threadKey: () => '/data/id', extractors: () => [] };
+const THREADED = { threadKey: () => '/data/thread', extractors: () => [] };
 
 function nothing(): never {
   return undefined as never;
