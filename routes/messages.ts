@@ -427,6 +427,7 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
       target: names.get(target) ?? String(target),
       number: first + sequence - run.s,
       sent: how,
+      ...(run.u?.[target] && { updated: run.u[target] }),
     })),
     late: run.late ?? false,
     replay: run.replay ?? false,

@@ -78,9 +78,10 @@ function planned(
   names: ReadonlyMap<number, string>,
   now: number,
 ): Dated {
-  const targets = run.t.map(
-    ([target, first]) => `${names.get(target) ?? target} gets it as number ${first + sequence - run.s}`,
-  );
+  const targets = run.t.map(([target, first]) => {
+    const what = run.u?.[target] ? `what is new in it (${run.u[target].join(', ')})` : 'it';
+    return `${names.get(target) ?? target} gets ${what} as number ${first + sequence - run.s}`;
+  });
   const { title, tone } = planTitle(run);
   const nobody = run.d.by === 'rules' && run.d.set === 0;
   return dated(plannedAt, now, {

@@ -29,7 +29,11 @@ interface Plan {
   readonly did: string;
   readonly by: string;
   readonly rung: number;
-  readonly targets: readonly { readonly target: string; readonly number: number }[];
+  readonly targets: readonly {
+    readonly target: string;
+    readonly number: number;
+    readonly updated?: readonly string[];
+  }[];
   readonly late: boolean;
   readonly replay: boolean;
   readonly portion: Portion | null;
@@ -191,7 +195,11 @@ function differences({ fields, text, newParts }: NonNullable<Thread['changed']>)
 }
 
 function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {
-  const to = targets.map(({ target, number }) => `${target} (number ${number})`).join(', ');
+  const to = targets
+    .map(
+      ({ target, number, updated }) => `${target} (number ${number}${updated ? `, only ${updated.join(', ')}` : ''})`,
+    )
+    .join(', ');
   const how = `${late ? ', late' : ''}${replay ? ', again' : ''}${rung > 0 ? `, on rung ${rung}` : ''}`;
   const what = portion ? ` ${portionText(portion)}` : '';
   return line(0, `plan ${plan}, ${at}: ${did}${what}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);

@@ -136,7 +136,8 @@ async function messagesBefore(
     const { tenant } = message.held;
     const key = `${tenant}/${thread}`;
     const { last = 0, most = BEFORE } = wanted.get(key) ?? {};
-    if (message.asks || wanted.has(key)) {
+    // Nothing comes before the first, and most messages are.
+    if ((message.asks && number > 1) || wanted.has(key)) {
       wanted.set(key, { tenant, thread, last: Math.max(last, number), most: most + 1 });
     }
   }

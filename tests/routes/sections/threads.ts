@@ -66,7 +66,9 @@ export function threads(get: () => Api): void {
       updated: { [erp]: ['amount'] },
     });
     const { body } = await api.call('GET', `/v1/messages/${messageId(second)}/explain`);
-    expect(body.plans).toMatchObject([{ by: `thread ${thread}: after 1`, targets: [{ target: 'thread-erp' }] }]);
+    expect(body.plans).toMatchObject([
+      { by: `thread ${thread}: after 1`, targets: [{ target: 'thread-erp', updated: ['amount'] }] },
+    ]);
     expect(body.thread).toEqual({
       ...{ id: thread, number: 2, of: 2, followed: 1 },
       compared: [
