@@ -117,8 +117,10 @@ async function readBefore(deps: PageDeps, by: Principal, place: NumberedPlace): 
 function linesOf({ fields, text, newParts }: Comparison, now: readonly Found[], before: readonly Found[]): string[] {
   const changes = (fields ?? []).filter(({ change }) => change !== 'same');
   const lines = changes.map(({ type, change }) => {
-    const was = change === 'updated' ? written(before, type) : '';
-    return `${type}: ${was === '' ? '' : `${was} → `}${written(now, type)}${change === 'new' ? ' (new)' : ''}`;
+    const [was, is] = [change === 'updated' ? written(before, type) : '', written(now, type)];
+    // Its source may look for other data by now.
+    if (is === '') return `${type}: ${change}`;
+    return `${type}: ${was === '' ? '' : `${was} → `}${is}${change === 'new' ? ' (new)' : ''}`;
   });
   if (newParts > 0) lines.push(count(newParts, 'new attachment', 'new attachments'));
   if (lines.length > 0) return lines;

@@ -67,3 +67,34 @@ it('keeps the bytes of a mail for nobody but an e-mail target: others are sent f
   const mailed = await render(target(email), ready, delivery);
   expect(mailed?.mail).toEqual({ sender: 'a@example.org', raw });
 });
+
+it('makes a portion of what can be read, and nothing of what can not', async () => {
+  const part = (n: number, type: string) => ({
+    n,
+    path: String(n),
+    name: `${n}.txt`,
+    type,
+    size: 3,
+    sha256: '',
+    inline: false,
+    contentId: null,
+  });
+  const view = { ...EMPTY_VIEW, text: 'secret', parts: [part(2, 'text/plain'), part(3, 'text/plain')] };
+  const names = { tenant: 'one', source: 'mail', hostname: 'mx.example.com', extractors: [] };
+  const mail = { message: stored, view, canonical: canonicalMessage(stored, names, view) };
+  const of = (definition: object, n: number) => render(target(definition), mail, { ...delivery, portion: { part: n } });
+  const raw = await of({ kind: 'queue', body: 'raw' }, 2);
+  expect([raw?.contentType, String(raw?.body), raw?.only]).toEqual([
+    'text/plain',
+    'the second',
+    { text: 'part=2', name: '2.txt' },
+  ]);
+  const message = await of({ kind: 'queue', inlineParts: true }, 2);
+  expect(message?.only).toEqual({ text: 'part=2', name: null });
+  expect(JSON.parse(String(message?.body)).parts).toMatchObject([
+    { n: 2, content: Buffer.from('the second').toString('base64') },
+  ]);
+  expect(await of({ kind: 'queue', body: 'raw' }, 3)).toBeNull();
+  const notice = await render(target({ kind: 'queue' }), mail, { ...delivery, what: 'void', portion: { part: 3 } });
+  expect(notice?.only).toBeUndefined();
+});

@@ -12,6 +12,7 @@ import { MOST_DEATHS } from '../../src/content/ladder.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Outgoing, SendResult } from '../../src/message/delivery.js';
+import type { Portion } from '../../src/message/portion.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
 import { createCrashes } from '../../src/owner/crashes.js';
@@ -81,6 +82,8 @@ interface Script {
   readonly route?: (account: string) => string[];
   /** Without it every message stands alone. */
   readonly threads?: ThreadPort;
+  /** Whether an attachment can't be read any more. */
+  readonly missing?: (portion: Portion | null) => boolean;
   /** Stands before the store. */
   readonly store?: (store: OwnerStore) => OwnerStore;
 }
@@ -160,21 +163,26 @@ async function startProcess(script: Script = {}): Promise<Process> {
       },
       close: async () => undefined,
     }),
-    render: (target, ready, delivery) => ({
-      ...delivery,
-      tenant: tenant.name,
-      target: target.name,
-      decision: JSON.stringify(delivery.decision),
-      sequence: ready.message.sequence,
-      type: ready.message.type,
-      account: ready.message.account,
-      source: 'feed',
-      defects: [],
-      receivedAt: ready.message.arrivedAt,
-      contentType: 'application/json',
-      body: ready.message.raw,
-      mail: null,
-    }),
+    render: (target, ready, delivery) => {
+      const outgoing = {
+        ...delivery,
+        tenant: tenant.name,
+        target: target.name,
+        decision: JSON.stringify(delivery.decision),
+        sequence: ready.message.sequence,
+        type: ready.message.type,
+        account: ready.message.account,
+        source: 'feed',
+        defects: [],
+        receivedAt: ready.message.arrivedAt,
+        contentType: 'application/json',
+        body: ready.message.raw,
+        mail: null,
+      };
+      // As in earnest: the bytes of an attachment are fetched, and a notice needs none.
+      if (delivery.portion?.part === undefined || delivery.what === 'void') return outgoing;
+      return Promise.resolve(script.missing?.(delivery.portion) ? null : outgoing);
+    },
     canonical: (message, names, view, parsed) =>
       canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: (_due, result, _target, _startedAt, now) => {
@@ -664,6 +672,50 @@ describe('the owner', () => {
     await until(() => process.sent.length === 2, 'both targets');
     const { rows: taken } = await database.pool.query('select plan from decision');
     expect(taken).toEqual([{ plan: 2 }]);
+  });
+
+  it('carries out portions in their order, gives up one that can not be made any more, and keeps what comes after behind them', async () => {
+    const process = await startProcess({
+      route: (account) => (account === 'waits' ? [] : ['erp']),
+      missing: (portion) => portion?.part === 2,
+    });
+    const account = 'waits';
+    await process.accepter.accept([eventArrival(tenant, { id: 'p', account })]);
+    const place = await until(
+      async () =>
+        (
+          await database.pool.query<{ channel: number; sequence: number }>(
+            "select channel, sequence from standing where state = 'waiting'",
+          )
+        ).rows[0],
+      'the inbox',
+    );
+    const portions = [{ part: 1 }, { part: 2 }, { fields: ['amount'] }, { part: 3 }, null];
+    for (const [i, portion] of portions.entries()) {
+      await database.pool.query(
+        `insert into decision (tenant, channel, sequence, version, who, action, targets, portion, decided_at)
+         values ($1, $2, $3, $4::int, 'anna', 'assign', array[$5]::int[], $6, now() + $4::int * interval '1 microsecond')`,
+        [tenant.id, place.channel, place.sequence, i + 2, targets[0]?.id, portion],
+      );
+    }
+    process.owner.wake();
+    await until(() => process.sent.length === 5, 'what can be sent, and the notice of what can not');
+    // To a queue a notice may come after later numbers.
+    const numbers = (of: Outgoing['what']) =>
+      process.sent.filter(({ what }) => what === of).map(({ number }) => number);
+    expect([numbers('message'), numbers('void')]).toEqual([[1, 3, 4, 5], [2]]);
+    const { rows } = await database.pool.query('select number, state, code, portion from delivery order by number');
+    expect(rows).toEqual([
+      { number: 1, state: 'delivered', code: null, portion: { part: 1 } },
+      { number: 2, state: 'failed', code: 'portion_gone', portion: { part: 2 } },
+      { number: 3, state: 'delivered', code: null, portion: { fields: ['amount'] } },
+      { number: 4, state: 'delivered', code: null, portion: { part: 3 } },
+      ...rows.slice(4),
+    ]);
+    const { rows: planned } = await database.pool.query(
+      "select runs->0->'p' as p from plan where kind = 'extra' order by number",
+    );
+    expect(planned.map(({ p }) => p)).toEqual(portions);
   });
 
   it('takes a person’s assignment into a plan when its first one could not be written, though nothing else comes', async () => {

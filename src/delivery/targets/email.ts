@@ -123,7 +123,7 @@ function envelope(from: string, definition: EmailTarget) {
 function attachmentName(outgoing: Outgoing): string {
   const name = fileName(outgoing.only?.name ?? '');
   if (name !== '') return name;
-  const extension = /json/.test(outgoing.contentType) ? 'json' : outgoing.mail ? 'eml' : 'bin';
+  const extension = /json/.test(outgoing.contentType) ? 'json' : outgoing.mail && !outgoing.only ? 'eml' : 'bin';
   return `${messageId(outgoing)}.${extension}`;
 }
 
