@@ -30,6 +30,7 @@ import {
 import { idsByName } from '../src/storage/names.js';
 import { getRuleSet } from '../src/storage/rule-sets.js';
 import { type HeldCopy, type Story, storyOf } from '../src/storage/story.js';
+import { placeInThread } from '../src/storage/threads-read.js';
 import { automaticExplained, automaticSchema } from './automatic.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
 import {
@@ -44,6 +45,7 @@ import {
 import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
+import { threadPlaceSchema, threadStory } from './threads.js';
 
 /** Bytes of one part of a mail. */
 export interface PartContent {
@@ -88,6 +90,7 @@ const detailSchema = summarySchema.extend({
     .meta({ description: 'What was found and a target that names `fields` does not know' }),
   decisions: z.array(decisionSchema).meta({ description: 'Of people; the first is the rules’ and is under /explain' }),
   deliveries: z.array(deliverySchema),
+  thread: threadPlaceSchema,
 });
 
 const listQuery = z.strictObject({
@@ -126,6 +129,9 @@ const explanationSchema = z.object({
   automatic: automaticSchema
     .nullable()
     .meta({ description: 'Where no rule matched: the probabilities that were looked at, and the words that counted' }),
+  thread: z.record(z.string(), z.unknown()).nullable().meta({
+    description: 'Its conversation: which message it followed, what it was compared with, what was new',
+  }),
   decisions: z.array(decisionSchema),
   deliveries: z
     .array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) }))
@@ -178,6 +184,7 @@ export function messageRoutes(deps: MessageDeps): Route[] {
           unmapped: knowing.flatMap(({ name, unknown }) => unknown.map((one) => ({ target: name, ...one }))),
           decisions: decisions.map((one) => decisionEntry(one, names)),
           deliveries: deliveries.map(deliveryEntry),
+          thread: await placeInThread(deps.pool, tenant, params.id),
         });
       },
     },
@@ -414,6 +421,7 @@ async function explanationOf(
     plans: story.plans.map((one) => planEntry(one, place.sequence, names)),
     rules: await rulesExplained(deps, principal, read, story),
     automatic: await automaticExplained(deps, principal, read, story, names),
+    thread: await threadOf(deps.pool, tenant.id, place, story, names),
     decisions: story.decisions.map((one) => decisionEntry(one, names)),
     deliveries: story.deliveries.map((one) => ({
       ...deliveryEntry(one),
@@ -437,6 +445,17 @@ function heldEntry({ number, first, last, ...rest }: HeldCopy) {
   return { id: quarantineId(number), ...rest, first: first.toISOString(), last: last.toISOString() };
 }
 
+async function threadOf(
+  pool: Pool,
+  tenant: number,
+  place: Place,
+  { plans }: Story,
+  names: ReadonlyMap<number, string>,
+): Promise<Record<string, unknown> | null> {
+  const story = await threadStory(pool, tenant, place, plans, names);
+  return story && { ...story };
+}
+
 function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names: ReadonlyMap<number, string>) {
   return {
     plan,
@@ -448,6 +467,7 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
       target: names.get(target) ?? String(target),
       number: first + sequence - run.s,
       sent: how,
+      ...(run.u?.[target] && { updated: run.u[target] }),
     })),
     late: run.late ?? false,
     replay: run.replay ?? false,
@@ -466,7 +486,7 @@ export async function rulesExplained(
   { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
-  // By probability only where rules came to nothing: the set says which.
+  // Where a conversation or a probability decided, rules had been asked before: the set says which.
   const versions = plans.map(({ run }) => (run.d.by === 'person' ? 0 : run.d.set)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);

@@ -21,6 +21,7 @@ import { type ConfigurationDeps, sourceRoutes } from './sources.js';
 import { type StreamDeps, streamRoutes } from './stream.js';
 import { targetRoutes } from './targets.js';
 import { tenantRoutes } from './tenants.js';
+import { threadRoutes } from './threads.js';
 import { type TokenDeps, tokenRoutes } from './tokens.js';
 import { type VerifyDeps, verifyRoutes } from './verify.js';
 
@@ -48,6 +49,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...ingress,
     ...messageRoutes(deps),
     ...learningRoutes(deps),
+    ...threadRoutes(deps),
     ...decisionRoutes(deps),
     ...sourceRoutes(deps),
     ...targetRoutes(deps),

@@ -41,6 +41,7 @@ import { createRender } from './app/render.js';
 import { createRungViews } from './app/rung-views.js';
 import { createSampling } from './app/sampling.js';
 import { createSenders } from './app/senders.js';
+import { createThreadPort } from './app/threads.js';
 import { Broker } from './broker/broker.js';
 import { createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
@@ -258,6 +259,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     leases,
     content: contentPort,
     crashes,
+    threads: createThreadPort(installation.fingerprintSecret, () => directory.current()),
     directory: () => directory.current(),
     senderOf: (target) =>
       target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target),

@@ -201,9 +201,10 @@ function planned(
   names: ReadonlyMap<number, string>,
   now: number,
 ): Dated {
-  const targets = run.t.map(
-    ([target, first]) => `${names.get(target) ?? target} gets it as number ${first + sequence - run.s}`,
-  );
+  const targets = run.t.map(([target, first]) => {
+    const what = run.u?.[target] ? `what is new in it (${run.u[target].join(', ')})` : 'it';
+    return `${names.get(target) ?? target} gets ${what} as number ${first + sequence - run.s}`;
+  });
   const { title, tone } = planTitle(run);
   const nobody = run.d.by === 'rules' && run.d.set === 0;
   const byRules = run.d.by === 'rules' && run.d.set > 0;
@@ -227,6 +228,7 @@ function planTitle({ m: mode, d: decider }: PlannedRun['run']): { title: string;
   switch (mode) {
     case 'deliver':
       if (suggested) return { title: 'Routed by what people decided before', tone: 'ok' };
+      if (decider.by === 'thread') return { title: 'Followed its conversation', tone: 'ok' };
       return { title: rules === '' ? 'Planned to be delivered' : `Routed by ${rules}`, tone: 'ok' };
     case 'close':
       return { title: rules === '' ? 'Closed' : `Closed by ${rules}`, tone: 'plain' };
@@ -376,6 +378,7 @@ const DECIDED_BY: Readonly<Record<Decider['by'], string>> = {
   rules: 'Rules',
   person: 'Decided',
   suggestion: 'Probability',
+  thread: 'Conversation',
 };
 
 /** The last delivery of each target, and what is yet to be planned. */

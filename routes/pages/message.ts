@@ -24,6 +24,7 @@ import { asIs, showJson } from './json.js';
 import { showAutomatic, showSuggestions } from './learning.js';
 import { lineageOf } from './lineage.js';
 import { type Site, seeOther } from './show.js';
+import { threadCard } from './thread.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
@@ -213,6 +214,7 @@ async function showMessage(
       href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
+    thread: await threadCard(deps, by, read, story, names, now),
     lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), names, now }),
     rules: rules && showRules(rules),
     automatic: automatic && showAutomatic(automatic),

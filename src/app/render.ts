@@ -17,12 +17,19 @@ export type OnePart = (ready: Ready, n: number) => Promise<Uint8Array | null>;
 export function createRender(baseUrl: () => string, inlineParts: InlineParts, onePart: OnePart): Render {
   return (target, ready, delivery) => {
     if (delivery.what === 'void') return outgoingOf(target, ready, delivery, noticeBody(target.name, ready, delivery));
-    const { canonical, message, view } = ready;
+    const { canonical, message, view, thread } = ready;
     const { portion } = delivery;
     const choice = target.definition;
     // In binary mode an event's bytes are its data, and its attributes came as headers.
     const rawIsData = message.kind === 'event' && message.meta !== null;
-    const known = { message: canonical, decider: delivery.decision, target: target.id, raw: message.raw, rawIsData };
+    const known = {
+      message: canonical,
+      decider: delivery.decision,
+      target: target.id,
+      thread,
+      raw: message.raw,
+      rawIsData,
+    };
     const source = { ...known, baseUrl: baseUrl(), portion };
     const n = portion?.part;
     if (n !== undefined) {

@@ -78,9 +78,20 @@ const dataSchema = z
     'JSON Schema (2020-12) of the data. Fields that do not fit are left out, each with a defect; the rest goes on at the rung `schema`.',
   );
 
+/** What joins messages of a source to one conversation. Mails have their own ids. */
+const thread = z
+  .string()
+  .regex(/^(account|(\/([^~/]|~[01])*)+)$/, '`account`, or a JSON pointer such as /data/order')
+  .max(256)
+  .optional()
+  .describe(
+    'What joins messages to one conversation: `account`, or a JSON pointer to a key (of an event in the event itself, as in /data/order; else in the body). Without it each stands alone.',
+  );
+
 export const webhookSourceSchema = z.strictObject({
   kind: z.literal('webhook'),
   schema: dataSchema,
+  thread,
   extract: extractSchema,
   verify: z
     .discriminatedUnion('scheme', [
@@ -134,6 +145,7 @@ export const webhookSourceSchema = z.strictObject({
 export const eventsSourceSchema = z.strictObject({
   kind: z.literal('events'),
   schema: dataSchema,
+  thread,
   extract: extractSchema,
   value: jsonPointer
     .optional()
@@ -158,6 +170,7 @@ export const amqpSourceSchema = z
   .strictObject({
     kind: z.literal('amqp'),
     schema: dataSchema,
+    thread,
     extract: extractSchema,
     queue: z
       .string()

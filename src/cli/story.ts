@@ -13,6 +13,7 @@ export interface Story {
   readonly plans: readonly Plan[];
   readonly rules: Rules | null;
   readonly automatic: Automatic | null;
+  readonly thread: Thread | null;
   readonly decisions: readonly Decision[];
   readonly deliveries: readonly Delivery[];
   readonly olderDeliveries: number;
@@ -59,7 +60,11 @@ interface Plan {
   readonly did: string;
   readonly by: string;
   readonly rung: number;
-  readonly targets: readonly { readonly target: string; readonly number: number }[];
+  readonly targets: readonly {
+    readonly target: string;
+    readonly number: number;
+    readonly updated?: readonly string[];
+  }[];
   readonly late: boolean;
   readonly replay: boolean;
   readonly portion: Portion | null;
@@ -116,6 +121,25 @@ interface Evidence {
   readonly chosen: number;
 }
 
+interface Thread {
+  readonly id: number;
+  readonly number: number;
+  readonly of: number;
+  readonly followed: number | null;
+  readonly compared: readonly {
+    readonly target: string;
+    readonly with: readonly number[];
+    readonly sent: 'fields' | 'nothing';
+    readonly fields: readonly string[];
+  }[];
+  readonly changed: {
+    readonly since: number;
+    readonly fields: readonly { readonly type: string; readonly change: string }[] | null;
+    readonly text: string;
+    readonly newParts: number;
+  } | null;
+}
+
 interface Decision {
   readonly version: number;
   readonly action: string;
@@ -155,6 +179,7 @@ export function storyLines(story: Story): string[] {
     ...story.setAside.map(setAsideLine),
     ...rulesLines(story.rules),
     ...automaticLines(story.automatic),
+    ...threadLines(story.thread),
     ...story.plans.map(planLine),
     ...story.decisions.map(decisionLine),
     ...(story.olderDeliveries === 0 ? [] : [line(0, `${story.olderDeliveries} older deliveries are not told`)]),
@@ -248,8 +273,36 @@ function scoreLines({ target, probability, threshold, exceeded, evidence, furthe
   ];
 }
 
+function threadLines(thread: Thread | null): string[] {
+  if (!thread) return [];
+  const { id, number, of, followed, compared, changed } = thread;
+  const course = followed === null ? '' : `: no rule matched, so it followed number ${followed}`;
+  return [
+    line(0, `thread ${id}, number ${number} of ${of}${course}`),
+    ...(changed ? [line(1, `beside number ${changed.since}: ${differences(changed).join(', ')}`)] : []),
+    ...compared.map(({ target, with: known, sent, fields }) =>
+      line(
+        1,
+        `${target} knew ${known.join(', ')}: ${sent === 'nothing' ? 'nothing is new' : `new is ${fields.join(', ')}`}`,
+      ),
+    ),
+  ];
+}
+
+function differences({ fields, text, newParts }: NonNullable<Thread['changed']>): string[] {
+  return [
+    ...(fields ?? []).map(({ type, change }) => `${type} ${change}`),
+    `text ${text}`,
+    ...(newParts > 0 ? [`new attachments ${newParts}`] : []),
+  ];
+}
+
 function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {
-  const to = targets.map(({ target, number }) => `${target} (number ${number})`).join(', ');
+  const to = targets
+    .map(
+      ({ target, number, updated }) => `${target} (number ${number}${updated ? `, only ${updated.join(', ')}` : ''})`,
+    )
+    .join(', ');
   const how = `${late ? ', late' : ''}${replay ? ', again' : ''}${rung > 0 ? `, on rung ${rung}` : ''}`;
   const what = portion ? ` ${portionText(portion)}` : '';
   return line(0, `plan ${plan}, ${at}: ${did}${what}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);

@@ -3,6 +3,7 @@ import type { Outgoing } from '../message/delivery.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
+import type { ThreadPlace } from '../message/thread.js';
 import { EMPTY_VIEW, type Part, type View } from '../message/view.js';
 import { type FieldNames, type MappedFields, mapFields } from './fields.js';
 import { type Decider, probabilityFor } from './plan.js';
@@ -31,6 +32,8 @@ export interface BodySource {
   readonly decider: Decider;
   /** Id of the target it goes to. */
   readonly target: number;
+  /** Its place in its conversation; null where it stands alone. */
+  readonly thread?: ThreadPlace | null;
   /** The bytes as they came. */
   readonly raw: Uint8Array;
   /** Of an event: they are its data alone, since its attributes came as headers (binary mode). */
@@ -144,6 +147,7 @@ function canonicalBody(source: BodySource, choice: BodyChoice): Body {
   if (portion) json.json(',"portion":').json(JSON.stringify(portion));
   json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
   json.json(',"setAside":').json(listJson(view.setAside));
+  if (source.thread) json.json(`,"thread":{"id":${source.thread.id},"number":${source.thread.number}}`);
   json.json(',"decision":').json(deciderJson(decider, target)).json('}');
   return { contentType: MESSAGE_TYPE, body: json.copy() };
 }
@@ -172,6 +176,8 @@ function deciderJson(decider: Decider, target: number): string {
   switch (decider.by) {
     case 'rules':
       return `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`;
+    case 'thread':
+      return `{"by":"thread","set":${decider.set},"thread":${decider.thread},"number":${decider.number}}`;
     case 'person':
       return `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
     case 'suggestion':

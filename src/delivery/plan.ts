@@ -27,6 +27,8 @@ export interface Run {
   readonly why?: string;
   /** Only this of it goes out. */
   readonly p?: Portion;
+  /** Types of data by target id: of these targets each gets only what of it was updated in a conversation. */
+  readonly u?: Readonly<Record<number, readonly string[]>>;
 }
 
 export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cancel';
@@ -34,12 +36,13 @@ export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cance
 export type How = 'now' | 'later';
 
 /**
- * Rules of a set's version by their names, a person by the version of the message's decision, or, where the rules of a set's
- * version came to nothing, probabilities of a model's version: those of every target that was asked for, by id, each with the
- * threshold it had to exceed.
+ * Rules of a set's version by their names; where none of that set matched, the message of that number in its thread, which
+ * it follows, or probabilities of a model's version: those of every target that was asked for, by id, each with the threshold
+ * it had to exceed; or a person by the version of the message's decision.
  */
 export type Decider =
   | { readonly by: 'rules'; readonly set: number; readonly rules: readonly string[] }
+  | { readonly by: 'thread'; readonly set: number; readonly thread: number; readonly number: number }
   | { readonly by: 'person'; readonly who: string; readonly version: number }
   | {
       readonly by: 'suggestion';
@@ -61,6 +64,8 @@ export interface Decided {
   readonly why: string | null;
   /** Only this of it goes out. */
   readonly portion?: Portion | null;
+  /** Of these targets each gets only the types of data that were updated, by target id. */
+  readonly updated?: Readonly<Record<number, readonly string[]>>;
 }
 
 /** The delivery counters of one channel: the last number given per target. The planner moves them on. */
@@ -94,6 +99,7 @@ export function planRuns(messages: readonly Decided[], lines: Lines, how: (targe
         ...(message.replay && { replay: true }),
         ...(message.why !== null && { why: message.why }),
         ...(message.portion && { p: message.portion }),
+        ...(message.updated && { u: message.updated }),
       });
     }
   }
@@ -109,6 +115,9 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
     message.replay === (run.replay ?? false) &&
     message.why === (run.why ?? null) &&
     samePortion(message.portion, run.p) &&
+    // What was updated is seldom the same for two messages beside each other.
+    message.updated === undefined &&
+    run.u === undefined &&
     deliveries.length === run.t.length &&
     deliveries.every(([target, number, how], i) => {
       const begun = run.t[i];
@@ -125,6 +134,8 @@ function sameDecider(a: Decider, b: Decider): boolean {
       return b.by === 'rules' && a.set === b.set && sameList(a.rules, b.rules);
     case 'person':
       return b.by === 'person' && a.who === b.who && a.version === b.version;
+    case 'thread':
+      return b.by === 'thread' && a.set === b.set && a.thread === b.thread && a.number === b.number;
     case 'suggestion':
       return (
         b.by === 'suggestion' && a.set === b.set && a.model === b.model && sameList(a.scores.flat(), b.scores.flat())
@@ -138,6 +149,12 @@ function sameDecider(a: Decider, b: Decider): boolean {
 
 function sameList<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((one, i) => one === b[i]);
+}
+
+/** What of its messages a run's target gets; null for all of each. */
+export function portionFor({ p, u }: Run, target: number): Portion | null {
+  const updated = u?.[target];
+  return updated === undefined ? (p ?? null) : { fields: updated };
 }
 
 /** One delivery of a plan, written out. */
@@ -161,13 +178,15 @@ export function* deliveriesOf(runs: readonly Run[]): Generator<PlannedDelivery> 
 }
 
 /**
- * Short text of who decided, as it goes to targets: `rules 3: invoices, big`, `person anna v2` or `suggestion 5: 0.93`, of
- * the model's version, with the probability of the target whose id is given.
+ * Short text of who decided, as it goes to targets: `rules 3: invoices, big`, `thread 12: after 3`, `person anna v2` or
+ * `suggestion 5: 0.93`, of the model's version, with the probability of the target whose id is given.
  */
 export function deciderText(decider: Decider, target?: number): string {
   switch (decider.by) {
     case 'rules':
       return `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`;
+    case 'thread':
+      return `thread ${decider.thread}: after ${decider.number}`;
     case 'person':
       return `person ${decider.who} v${decider.version}`;
     case 'suggestion': {

@@ -51,6 +51,12 @@ const automatic = z
   .describe(
     'It also gets what no rule matches and people would probably send it, by what they decided before. Without this it never does.',
   );
+const threads = z
+  .enum(['changes'])
+  .optional()
+  .describe(
+    '`changes`: of a message in a conversation it gets only what is new to it: the types of found data that were updated, as a portion, and nothing where nothing was. Without it, whole messages.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -65,6 +71,7 @@ export const queueTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: lineUp,
   automatic,
   exchange: brokerName
@@ -81,6 +88,7 @@ export const pullTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: lineUp,
   automatic,
   leaseSeconds: z
@@ -97,6 +105,7 @@ export const webhookTargetSchema = z.strictObject({
   body,
   inlineParts,
   fields,
+  threads,
   order: eachOnItsOwn,
   automatic,
   url: z
@@ -134,6 +143,7 @@ export const emailTargetSchema = z.strictObject({
     ),
   inlineParts,
   fields,
+  threads,
   order: eachOnItsOwn,
   automatic,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),

@@ -167,10 +167,13 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
   const ready = new Map<string, Ready>();
   for (const [channel, deliveries] of grouped(due, (each) => each.channel)) {
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
-    for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
+    for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
       const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(channelKey(channel, message.sequence), readyOf(message, seen, directory, deps.canonical));
+      ready.set(
+        channelKey(channel, message.sequence),
+        readyOf(message, seen, directory, deps.canonical, undefined, thread),
+      );
     }
   }
   const prepared: Prepared[] = [];

@@ -6,8 +6,11 @@ import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import type { Tenant } from '../message/tenant.js';
+import type { ThreadPlace } from '../message/thread.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
 import type { AskedScore } from '../routing/learning/readiness.js';
+import type { ThreadContent } from '../routing/thread/content.js';
+import type { ThreadKeys } from '../routing/thread/keys.js';
 import type { Held, ReaderState, WaitingLine } from './ports.js';
 
 /** A channel this process reads, and everything it must remember of it between two rounds. */
@@ -76,6 +79,8 @@ export interface Ready {
   readonly message: StoredMessage;
   readonly view: View;
   readonly canonical: CanonicalMessage;
+  /** Its place in its conversation; null where it stands alone, or has none yet. */
+  readonly thread: ThreadPlace | null;
 }
 
 /** The configuration as the owner needs it; a snapshot, to be asked for anew each round. */
@@ -135,6 +140,15 @@ export type Canonical = (
   view: View,
   parsed: ParsedJson | undefined,
 ) => CanonicalMessage;
+
+/** What joins messages to conversations, as configuration says, and what is kept of them to compare others with. */
+export interface ThreadPort {
+  /** Whether a message can belong to a conversation at all: asked of every message. */
+  mayBelong(message: Pick<StoredMessage, 'tenant' | 'source' | 'kind'>): boolean;
+  /** Null for one that names nothing by which others could belong with it. */
+  keysOf(ready: Ready): ThreadKeys | null;
+  contentOf(ready: Ready): ThreadContent | null;
+}
 
 /** Reads content: events in place, mail in children. Never rejects. */
 export interface ContentPort {

@@ -4,7 +4,8 @@ import { type Crashes, furtherDown } from './crashes.js';
 import { decideByRules, type Item, poisonItem, readyOf } from './planning.js';
 import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
 import { failedAttempt, isFurtherDown, parseMail, reasonOf } from './reading.js';
-import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome } from './state.js';
+import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome, ThreadPort } from './state.js';
+import { inThreads } from './threads.js';
 
 /** A parked message that may go on: an extra plan is to carry it. */
 export interface Resolved {
@@ -18,6 +19,7 @@ export interface SuspectDeps {
   readonly store: OwnerStore;
   readonly content: ContentPort;
   readonly crashes: Crashes;
+  readonly threads: ThreadPort;
   readonly directory: () => OwnerDirectory;
   readonly canonical: Canonical;
 }
@@ -97,8 +99,11 @@ export async function concludeSuspect(
     return null;
   }
   if (outcome.ok) {
-    const ready = readyOf(message, outcome.view, deps.directory(), deps.canonical);
-    const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
+    const directory = deps.directory();
+    const ready = readyOf(message, outcome.view, directory, deps.canonical);
+    const decided = decideByRules(ready, directory, { late: true, version: parked.version });
+    // It takes its number in its conversation now, and keeps it.
+    const [[item = decided] = []] = await inThreads(deps, [{ held: state.held, items: [decided] }], directory);
     const attempts: EndedAttempt[] =
       attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null, child: outcome.child }];
     return { state, item, attempts, poison: [] };

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import { type Decider, deciderText, type Run } from '../delivery/plan.js';
+import { type Decider, deciderText, portionFor, type Run } from '../delivery/plan.js';
 import type { DeliveryState } from '../message/delivery.js';
 import { type DeliveryKey, messageId, type Place } from '../message/id.js';
 import type { Portion } from '../message/portion.js';
@@ -119,7 +119,7 @@ function fromPlan(
     decision: deciderText(run.d, target),
     late: run.late ?? false,
     replay: run.replay ?? false,
-    portion: run.p ?? null,
+    portion: portionFor(run, target),
     attempts: plan.open ? 0 : 1,
     code: null,
     reason: null,

@@ -156,6 +156,7 @@ export class Snapshot implements SourceDirectory {
   readonly #sourceNames = new Map<string, string>();
   readonly #schemas = new Map<string, SchemaCheck>();
   readonly #extractors = new Map<string, readonly Extractor[]>();
+  readonly #threadKeys = new Map<string, string>();
   readonly #targets: readonly Target[];
   readonly #targetsById = new Map<string, Target>();
   readonly #targetsByName = new Map<string, Target>();
@@ -181,6 +182,8 @@ export class Snapshot implements SourceDirectory {
       const { definition, tenant, id } = source;
       const schema = definition.kind === 'mail' ? undefined : definition.schema;
       if (schema !== undefined) this.#schemas.set(`${tenant.id}/${id}`, compileSchema(schema));
+      if (definition.kind !== 'mail' && definition.thread !== undefined)
+        this.#threadKeys.set(`${tenant.id}/${id}`, definition.thread);
       const { extract = [] } = definition;
       if (extract.length > 0) this.#extractors.set(`${tenant.id}/${id}`, compileExtractors(extract));
     }
@@ -249,6 +252,12 @@ export class Snapshot implements SourceDirectory {
   extractors(tenant: number, source: number): readonly Extractor[] {
     // Asked for every message, and most installations look for nothing.
     return (this.#extractors.size > 0 && this.#extractors.get(`${tenant}/${source}`)) || NO_EXTRACTORS;
+  }
+
+  /** What joins messages of a source to one conversation, `account` or a JSON pointer; null where each stands alone. */
+  threadKey(tenant: number, source: number): string | null {
+    // Asked for every message, and most installations have none.
+    return (this.#threadKeys.size > 0 && this.#threadKeys.get(`${tenant}/${source}`)) || null;
   }
 
   /** Also of one that was removed. */

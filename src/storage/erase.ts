@@ -179,6 +179,7 @@ async function eraseMessages(client: PoolClient, job: Job, batch: readonly numbe
   const of = [tenant, channel, arrayOf(sequences)];
   await eraseReasons(client, of);
   await erasePlanReasons(client, job, sequences);
+  await client.query(`update thread_message set content = null where content is not null and ${OF}`, of);
   const closed = await closeOpen(client, job, of);
   const cancelling = await cancelPending(client, job, of);
   await client.query(

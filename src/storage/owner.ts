@@ -23,6 +23,7 @@ import { arrayOf, textArray } from './array.js';
 import { beginChannels } from './beginning.js';
 import { insertDeliveries } from './pending.js';
 import { inTransaction } from './pool.js';
+import { noteCourses, placeInThreads } from './threads.js';
 
 /** Columns of a message, as StoredMessage has them; event times keep their microseconds. */
 export const MESSAGE_COLUMNS = `m.tenant, m.channel, m.sequence, m.source, m.kind, m.account, m.type,
@@ -108,16 +109,23 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows.map(storedMessage);
     },
     async readWithViews(tenant, channel, sequences) {
-      const { rows } = await pool.query<MessageRow & { body: View | null }>(
-        `select ${MESSAGE_COLUMNS}, v.body from unnest($3::bigint[]) as w(sequence)
+      const { rows } = await pool.query<
+        MessageRow & { body: View | null; thread: number | null; number: number | null }
+      >(
+        `select ${MESSAGE_COLUMNS}, v.body, t.thread, t.number from unnest($3::bigint[]) as w(sequence)
          join message m on m.generation = generation_of($1, $2::smallint, w.sequence) and m.tenant = $1
            and m.channel = $2 and m.sequence = w.sequence
          left join view v on v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel
            and v.sequence = m.sequence
+         left join thread_message t on t.tenant = m.tenant and t.channel = m.channel and t.sequence = m.sequence
          order by m.sequence`,
         [tenant, channel, arrayOf(sequences)],
       );
-      return rows.map((row) => ({ message: storedMessage(row), view: row.erased ? EMPTY_VIEW : row.body }));
+      return rows.map((row) => ({
+        message: storedMessage(row),
+        view: row.erased ? EMPTY_VIEW : row.body,
+        thread: row.thread === null || row.number === null ? null : { id: row.thread, number: row.number },
+      }));
     },
     async lastSequences(held) {
       const { rows } = await pool.query<{ tenant: number; channel: number; last_sequence: number }>(
@@ -126,6 +134,15 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel))],
       );
       return new Map(rows.map((row) => [`${row.tenant}/${row.channel}`, row.last_sequence]));
+    },
+    async placeInThreads(messages) {
+      const held = distinctLeases(messages.map((message) => message.held));
+      // The plan that speaks of a number is flushed to disk after it, and the number with it.
+      const begin = (client: PoolClient) =>
+        client.query("select check_leases($1, $2, $3, $4), set_config('synchronous_commit', 'off', true)", [
+          ...leaseParameters(process, held),
+        ]);
+      return asFencedOut(held, () => placeInThreads(pool, begin, messages));
     },
     async beginAttempts(attempts) {
       if (attempts.length === 0) return [];
@@ -315,6 +332,10 @@ async function writePlans(
       await noteModels(client, plans);
       await takeDecisions(client, plans);
       await cancelDeliveries(client, plans);
+      await noteCourses(
+        client,
+        withChannel(plans, (plan) => plan.threads),
+      );
       return quarantinePoison(client, plans);
     });
   });
@@ -323,7 +344,7 @@ async function writePlans(
 function isBare(plan: NewPlan): boolean {
   return (
     plan.pending.length + plan.standings.length + plan.views.length + plan.attempts.length === 0 &&
-    plan.decisions.length + plan.cancelled.length + plan.poison.length === 0 &&
+    plan.decisions.length + plan.cancelled.length + plan.poison.length + plan.threads.length === 0 &&
     plan.runs.every(({ d }) => d.by !== 'suggestion')
   );
 }

@@ -12,6 +12,7 @@ import { messages } from './sections/messages.js';
 import { overview } from './sections/overview.js';
 import { quarantine } from './sections/quarantine.js';
 import { holdToTable, table } from './sections/table.js';
+import { threads } from './sections/threads.js';
 
 /*
  * Everything under one server, so that in the end what was answered can be held against what the table of routes says:
@@ -38,4 +39,5 @@ access(get);
 learning(get);
 live(get);
 books(get);
+threads(get);
 table(get);

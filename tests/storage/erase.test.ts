@@ -137,6 +137,25 @@ describe('erasing an account', () => {
     expect(other).toMatchObject({ message: { account: erp } });
   });
 
+  it('leaves its number in its conversation, and nothing to compare others with', async () => {
+    const erp = books.account('erp', 0);
+    await books.take(erp, 'thread-a', 'thread-b');
+    const kept = async () =>
+      (await database.pool.query('select number, content is null as empty from thread_message order by 1')).rows;
+    expect(await kept()).toEqual([
+      { number: 1, empty: false },
+      { number: 2, empty: false },
+    ]);
+    await erase(erp);
+    expect(await placesOf(erp)).toEqual([]);
+    expect(await placesOf('thread-a')).toEqual([]);
+    expect(await kept()).toEqual([
+      { number: 1, empty: true },
+      { number: 2, empty: true },
+    ]);
+    expect((await verify()).said).toEqual([]);
+  });
+
   it('says who did it and why, without the name, and closes what waited as a decision of theirs', async () => {
     const inbox = books.account('inbox', 0);
     await books.take(inbox, 'a');

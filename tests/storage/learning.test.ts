@@ -298,6 +298,7 @@ describe('what was learnt', () => {
           runs: [run],
           chain: Buffer.alloc(32),
           open: true,
+          threads: [],
           pending: [],
           standings: [],
           views: [],

@@ -72,7 +72,7 @@ function plan(
     firstSequence: Math.min(...sequences),
     lastSequence: Math.max(...sequences),
     runs: sequences.map((s) => ({ s, n: 1, r: 0, m: 'wait', d: { by: 'rules', set: 1, rules: [] }, t: [] })),
-    ...{ pending: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [] },
+    ...{ pending: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [], threads: [] },
     resumed: resumed.map(({ sequence }) => sequence),
     standings: sequences.map((sequence) => ({ sequence, state, version: 1, reason: null, place })),
     poison: state === 'quarantined' ? sequences : [],

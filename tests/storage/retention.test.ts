@@ -109,6 +109,27 @@ async function old(): Promise<void> {
 }
 
 describe('content that is old enough', () => {
+  it('goes with its places in conversations; one of which something is left goes on with its numbers', async () => {
+    const [gone, open] = [books.account('erp', 0), books.account('inbox', 0)];
+    await books.take(gone, 'thread-a', 'thread-b');
+    await books.take(open, 'thread-c');
+    await books.take(books.account('erp', 1), 'thread-d');
+    await books.generations.rotate();
+    await books.age(100);
+    await keep();
+    const left = async (table: string) => (await database.pool.query(`select from ${table}`)).rowCount;
+    expect([await left('thread'), await left('thread_message'), await left('thread_reference')]).toEqual([1, 1, 1]);
+    await books.take(gone, 'thread-e');
+    await books.take(open, 'thread-f');
+    const { rows } = await database.pool.query('select sequence, number from thread_message order by sequence');
+    expect(rows).toEqual([
+      { sequence: 3, number: 1 },
+      { sequence: 4, number: 1 },
+      { sequence: 5, number: 2 },
+    ]);
+    expect((await verify()).said).toEqual([]);
+  });
+
   it('goes with its tables, but for what is open, which moves on', async () => {
     await old();
     const before = await database.pool.query(
