@@ -60,11 +60,13 @@ import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
+import { sweepClaims } from './storage/claims.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
 import { forgetCrash, keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
+import { sumUpCounts } from './storage/inbox-counts.js';
 import { isUnchanged, loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
@@ -72,6 +74,7 @@ import { createPullStore } from './storage/pull.js';
 import { dropDecided } from './storage/quarantine.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 import { retain } from './storage/retention.js';
+import { fillSearch } from './storage/search.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -85,6 +88,8 @@ const TEND_MS = 1_000;
 /** A notice of another process that got lost is made up for within this; a second is promised. */
 const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
+/** Of each second or so that goes to filling the search, at most so much is spent on it. */
+const FILL_MS = 400;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -402,7 +407,9 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     await refusals.sweep(settings.retention.refusalsDays);
     await leases.sweep();
     await sweepCrashes(pool);
+    await sweepClaims(pool);
   });
+  const summing = every(TEND_MS, 'summing the inbox up', () => sumUpCounts(pool));
   let replacedNow = () => {};
   const replaced = new Promise<void>((resolve) => {
     replacedNow = resolve;
@@ -411,7 +418,16 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     if (!(await isUnchanged(pool, installation))) replacedNow();
   });
   running.onStop(async () => {
-    await Promise.all([tending(), flushing(), looking(), counting(), comparingClocks(), sweeping(), comparing()]);
+    await Promise.all([
+      tending(),
+      flushing(),
+      looking(),
+      counting(),
+      comparingClocks(),
+      sweeping(),
+      summing(),
+      comparing(),
+    ]);
   });
 
   const defaultTenant = directory.current().tenantNamed('default');
@@ -446,9 +462,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       const dropped = await dropDecided(pool, quarantineDays, stopping.signal);
       told.retention.inc({ what: 'quarantine_dropped' }, dropped);
     });
+    const filling = every(TEND_MS, 'filling the search', () => {
+      const until = clock.monotonic() + FILL_MS;
+      return fillSearch(pool, settings.search.kinds, () => stopping.signal.aborted || clock.monotonic() > until);
+    });
     running.onStop(() => {
       stopping.abort();
-      return retaining();
+      return together([retaining, filling]);
     });
   }
   const api = {

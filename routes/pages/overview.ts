@@ -1,6 +1,6 @@
 import type { Principal } from '../../src/access/principal.js';
 import { listChannels } from '../../src/storage/channels-read.js';
-import { countInbox } from '../../src/storage/inbox.js';
+import { countInbox } from '../../src/storage/inbox-counts.js';
 import { caller } from '../problem.js';
 import type { Reply, Route } from '../route.js';
 import { targetsWithHealth } from '../targets.js';

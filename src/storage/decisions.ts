@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Place } from '../message/id.js';
 import { type Action, consequenceOf, type Designated, newTargets, type Standing, takeBack } from '../routing/person.js';
 import { arrayOf } from './array.js';
+import { endClaim } from './claims.js';
 import { deliveriesOfMessage } from './deliveries-read.js';
 import { keepContent } from './keeping.js';
 import { inTransaction } from './pool.js';
@@ -129,6 +130,7 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
       where tenant = $1 and channel = $2 and sequence = $3`,
     [tenant, place.channel, place.sequence, version, becomes, wish.until, wish.reason],
   );
+  if (wish.action !== 'note') await endClaim(client, tenant, place);
   const waits = consequence.by === 'owner' && settled.waits;
   const decision = await insertDecision(client, tenant, place, wish, {
     version,
