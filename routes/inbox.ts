@@ -4,6 +4,7 @@ import type { Principal } from '../src/access/principal.js';
 import { wordsOf } from '../src/message/folded.js';
 import { messageId, type Place, quarantineId } from '../src/message/id.js';
 import { type Claim, claim, claimsOf, newestNotes, presences, unclaim } from '../src/storage/claims.js';
+import { databaseTime } from '../src/storage/clock.js';
 import {
   allInInbox,
   type InboxFilter,
@@ -13,6 +14,7 @@ import {
   oldestWaiting,
 } from '../src/storage/inbox.js';
 import { inboxCounts, NEEDS, type Need } from '../src/storage/inbox-counts.js';
+import { wasGiven } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
 import { searchBehind } from '../src/storage/search.js';
 import { readCursor, writeCursor } from './cursor.js';
@@ -154,7 +156,7 @@ export function inboxRoutes(deps: InboxDeps): Route[] {
       },
       handler: async ({ principal, query }: ApiRequest<unknown, InboxWish>) => ({
         status: 200,
-        body: await matchingNow(pool, caller(principal), query, deps.now()),
+        body: await matchingNow(pool, caller(principal), query),
       }),
     },
     {
@@ -237,21 +239,18 @@ export async function claimFor(
   return made;
 }
 
-async function notWaiting(pool: Pool, tenant: number, { channel, sequence }: Place): Promise<Problem> {
-  const given = await pool.query('select from channel where tenant = $1 and channel = $2 and last_sequence >= $3', [
-    tenant,
-    channel,
-    sequence,
-  ]);
-  if (given.rows.length === 0) return notFound('message');
+async function notWaiting(pool: Pool, tenant: number, place: Place): Promise<Problem> {
+  if (!(await wasGiven(pool, tenant, place))) return notFound('message');
   return new Problem(409, 'wrong_state', 'It waits for nobody: only what is in the inbox can be claimed.');
 }
 
+/** Gives a claim up, where it is the caller's. Throws Problem 404. */
 export async function unclaimFor(
   { pool, notices }: Pick<InboxDeps, 'pool' | 'notices'>,
   { tenant, who }: Principal,
   place: Place,
 ): Promise<void> {
+  if (!(await wasGiven(pool, tenant.id, place))) throw notFound('message');
   await unclaim(pool, tenant.id, place, who);
   notices.publish(tenant.id, [messageId(place)]);
 }
@@ -355,9 +354,9 @@ export async function matchingNow(
   pool: Pool,
   by: Principal,
   wish: InboxWish,
-  now: number,
 ): Promise<{ readonly count: number; readonly more: boolean; readonly asOf: string }> {
-  const asOf = new Date(now).toISOString();
+  // By the clock that says since when something waits.
+  const asOf = new Date(Math.ceil(await databaseTime(pool))).toISOString();
   const filter = messagesOnly({ ...(await filterOf(pool, by, wish)), asOf });
   const sum = { count: 0, more: false };
   for await (const { places, more } of allInInbox(pool, by.tenant.id, filter)) {

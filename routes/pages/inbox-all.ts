@@ -99,7 +99,7 @@ async function showAll(
   asked: InboxFilters,
   before?: { readonly form: Form; readonly missing?: string; readonly outcome?: Outcome },
 ): Promise<Reply> {
-  const { count: number, more, asOf } = await matchingNow(deps.pool, by, wishOf(asked), deps.now());
+  const { count: number, more, asOf } = await matchingNow(deps.pool, by, wishOf(asked));
   const { q, source, account, need, claim, state } = asked;
   const said = { Search: q, Source: source, Account: account, Need: need, Claim: claim, State: state };
   const status = before?.missing === undefined ? 200 : 422;

@@ -251,7 +251,7 @@ async function lookAlong(
  * The limits inside keep each stretch a walk along the primary key of one partition, whatever the planner knows of
  * the tables by then. Values that the filter brings are added to `values`.
  */
-function lookSql(tenant: number, filter: MessageFilter, few: readonly Place[] | null, values: unknown[]): string {
+function lookSql(tenant: number, filter: MessageFilter, only: readonly Place[] | null, values: unknown[]): string {
   const also = (value: unknown): string => `$${values.push(value)}`;
   const on: string[] = ['true'];
   if (filter.account !== undefined) on.push(`m.account = ${also(filter.account)}`);
@@ -269,7 +269,10 @@ function lookSql(tenant: number, filter: MessageFilter, few: readonly Place[] | 
   if (filter.state === 'routed') on.push(routed('m'));
   if (only) {
     if (standing !== null) on.push(standsAs(standing));
-    const places = [arrayOf(only.map(({ channel }) => channel)), arrayOf(only.map(({ sequence }) => sequence))] as const;
+    const places = [
+      arrayOf(only.map(({ channel }) => channel)),
+      arrayOf(only.map(({ sequence }) => sequence)),
+    ] as const;
     return alongPlaces(also(places[0]), also(places[1]), on);
   }
   return standing === null ? alongMessages(on) : alongStandings(standing, on);

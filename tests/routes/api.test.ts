@@ -5,6 +5,7 @@ import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
 import { deliveries } from './sections/deliveries.js';
+import { inbox } from './sections/inbox.js';
 import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
 import { quarantine } from './sections/quarantine.js';
@@ -26,6 +27,7 @@ afterAll(async () => {
 const get = () => api;
 messages(get);
 decisions(get);
+inbox(get);
 configuration(get);
 deliveries(get);
 quarantine(get);
