@@ -150,14 +150,3 @@ describe('the list', () => {
     expect(found.every(({ version }) => version === 1)).toBe(true);
   });
 });
-
-it('a target that is removed keeps what waits for a person waiting', async () => {
-  const place = await waiting();
-  await database.pool.query(
-    `insert into target (tenant, name, kind, definition, managed_by) values ($1, 'gone', 'pull', '{"kind":"pull"}', 'api')`,
-    [tenant.id],
-  );
-  await database.pool.query(`update target set removed_at = now() where tenant = $1 and name = 'gone'`, [tenant.id]);
-  const { items } = await inboxPlaces(database.pool, tenant.id, { which: 'waiting' }, 10, null);
-  expect(items).toMatchObject([{ channel: place.channel, sequence: place.sequence }]);
-});

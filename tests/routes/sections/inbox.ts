@@ -4,7 +4,7 @@ import type { Tenant } from '../../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import { fillSearch } from '../../../src/storage/search.js';
 import type { Api } from '../harness.js';
-import { addMessage, addSource, addTarget, plan, quarantined } from '../seed.js';
+import { addDelivery, addMessage, addSource, addTarget, plan, quarantined } from '../seed.js';
 
 const lines = (text: string) =>
   text
@@ -135,6 +135,23 @@ export function inbox(get: () => Api): void {
       expect((await api.pool.query('select from claim where tenant = $1', [tenant.id])).rowCount).toBe(0);
       expect((await ask('POST', `/v1/messages/${first}/claim`, {})).body.code).toBe('wrong_state');
     });
+  });
+
+  test('a target that is removed keeps the messages that wait for it', async () => {
+    const { api, tenant, places, ask } = await waiting(['for crm']);
+    const [place] = places as [Place];
+    const [target] = (await api.pool.query<{ id: number }>('select id from target where tenant = $1', [tenant.id]))
+      .rows;
+    await addDelivery(api.pool, tenant, place, { target: target?.id ?? 0, number: 1, plan: 1, state: 'pending' });
+    const deliveries = async () => (await ask('GET', `/v1/messages/${messageId(place)}`)).body.deliveries;
+    const before = await deliveries();
+    expect(before).toMatchObject([{ target: 'crm', state: 'pending' }]);
+    expect((await ask('DELETE', '/v1/targets/crm')).status).toBe(204);
+    expect(await deliveries()).toEqual(before);
+    const refused = await ask('POST', `/v1/messages/${messageId(place)}/assign`, { version: 1, targets: ['crm'] });
+    expect([refused.status, refused.body.code]).toEqual([422, 'unknown_target']);
+    expect((await ask('PUT', '/v1/targets/crm', { kind: 'pull' })).status).toBe(201);
+    expect(await deliveries()).toEqual(before);
   });
 
   describe('POST /v1/inbox/decide', () => {
