@@ -46,7 +46,7 @@ function lookAhead() {
 }
 
 /** Another one may be next by now, or it may have changed. */
-async function lookAgain() {
+async function checkNext() {
   const { id } = reading().dataset;
   try {
     const page = await pageAt(location.href);
@@ -62,7 +62,7 @@ async function lookAgain() {
 
 document.addEventListener('waybill-change', ({ detail }) => {
   const next = ahead && new URL(ahead.href, location.href).pathname.split('/').pop();
-  if (next && (detail.more || detail.messages.includes(next))) lookAgain();
+  if (next && (detail.more || detail.messages.includes(next))) checkNext();
 });
 
 /** Shows the next message in place of this one. */
@@ -259,27 +259,33 @@ function fits(wanted) {
   return false;
 }
 
-/** Fills and sends the form of an action. */
-function submit(action, fields) {
+/** Fills and sends the form of an action, about the rows that were meant when the key was pressed. */
+function submit(action, fields, rows) {
   const form = triage ?? one(`form[data-do="${action}"]`);
   if (!form) {
     say('That can’t be done with it as it stands.');
     return;
   }
-  selectFocused();
+  if (rows.some((row) => !row.isConnected)) {
+    say('The list has changed meanwhile: choose again.');
+    return;
+  }
+  for (const row of rows) boxOf(row).checked = true;
+  if (rows[0]) one('[data-row]', rows[0]).focus();
   for (const [name, value] of Object.entries(fields)) one(`input[name="${name}"]`, form).value = value;
   if (triage) rememberPlace();
   form.requestSubmit(triage ? one(`[data-${action}]`, triage) : undefined);
 }
 
 function close() {
-  if (triage && rowsMeant().length > 0 && rowsMeant().every((row) => !isMessage(row))) {
+  const rows = triage ? rowsMeant() : [];
+  if (rows.length > 0 && rows.every((row) => !isMessage(row))) {
     if (!one('[data-discard]', triage)) return say('You may not decide about the quarantine.');
-    const discard = (reason) => submit('discard', { reason });
+    const discard = (reason) => submit('discard', { reason }, rows);
     return openMenu('Discard', numbered(['not wanted', 'spam'], discard), { label: 'because …', run: discard });
   }
   if (!canDecide() || !fits('messages')) return undefined;
-  const run = (reason) => submit('close', { reason });
+  const run = (reason) => submit('close', { reason }, rows);
   return openMenu('Close', numbered(REASONS, run), { label: 'because …', run });
 }
 
@@ -298,7 +304,8 @@ function atEight(days) {
 function snooze() {
   if (!canDecide() || !fits('messages')) return;
   const toMonday = (8 - new Date().getDay()) % 7 || 7;
-  const until = (at) => () => submit('snooze', { until: at });
+  const rows = triage ? rowsMeant() : [];
+  const until = (at) => () => submit('snooze', { until: at }, rows);
   openMenu('Snooze', [
     { key: '1', label: '1 hour', run: until(inHours(1)) },
     { key: '2', label: 'tomorrow', run: until(atEight(1)) },
@@ -307,13 +314,14 @@ function snooze() {
 }
 
 function spam() {
-  if (canDecide() && fits('messages')) submit('close', { reason: 'spam' });
+  if (canDecide() && fits('messages')) submit('close', { reason: 'spam' }, triage ? rowsMeant() : []);
 }
 
 function release() {
   if (!triage || !fits('entries')) return;
   if (!one('[data-release]', triage)) return say('You may not decide about the quarantine.');
-  openMenu('Release', [{ key: 'Enter', label: 'let it go on', run: () => submit('release', {}) }]);
+  const rows = rowsMeant();
+  openMenu('Release', [{ key: 'Enter', label: 'let it go on', run: () => submit('release', {}, rows) }]);
 }
 
 function note() {

@@ -188,10 +188,10 @@ class Hub {
     const say = () => {
       // Missing once is no harm: it is said again, and what is not said for long is over.
       saying = saying.then(() => notePresence(pool, tenant, stream, { ...place, who })).catch(() => undefined);
-      return saying;
     };
     const again = setInterval(say, this.#settings.presentMs);
-    void say().then(() => this.#lookSoon(watch, 0));
+    say();
+    void saying.then(() => this.#lookSoon(watch, 0));
     return async () => {
       clearInterval(again);
       await saying;

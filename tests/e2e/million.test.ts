@@ -38,7 +38,7 @@ async function fill(): Promise<void> {
   const each = WAITING / tenant.channels;
   await pool.query(
     `insert into span (tenant, channel, first_sequence, generation)
-    select $1, n, 1, 1 from generate_series(0, $2 - 1) n`,
+    select $1::int, n, 1, 1 from generate_series(0, $2::int - 1) n`,
     [tenant.id, tenant.channels],
   );
   for (let from = 1; from <= each; from += 25_000) {
@@ -47,20 +47,20 @@ async function fill(): Promise<void> {
       const of = [tenant.id, channel, from, to];
       await pool.query(
         `insert into message (generation, tenant, channel, sequence, source, kind, account, type, arrived_at, peer, meta, sha256, batch, raw)
-           select 1, $1, $2, n, $5, 'mail', 'desk' || n % 50 || '@example.com', 'mail', now() - n * interval '1 second', 'x', null,
+           select 1, $1::int, $2::smallint, n, $5::int, 'mail', 'desk' || n % 50 || '@example.com', 'mail', now() - n * interval '1 second', 'x', null,
              sha256(int8send(n)), 1, convert_to('Subject: m' || n || E'\\r\\n\\r\\nbody', 'UTF8') from generate_series($3::bigint, $4::bigint) n`,
         [...of, sources.mail],
       );
       await pool.query(
         `insert into view (generation, tenant, channel, sequence, rung, body)
-           select 1, $1, $2, n, 0, ($5::jsonb || jsonb_build_object('subject', 'Message ' || $2::int || '-' || n,
+           select 1, $1::int, $2::smallint, n, 0, ($5::jsonb || jsonb_build_object('subject', 'Message ' || n,
              'text', 'The text of it, ' || n))::json
            from generate_series($3::bigint, $4::bigint) n`,
         [...of, JSON.stringify(EMPTY_VIEW)],
       );
       await pool.query(
         `insert into standing (tenant, channel, sequence, state, version, since)
-           select $1, $2, n, 'waiting', 1, now() - n * interval '1 second' from generate_series($3::bigint, $4::bigint) n`,
+           select $1::int, $2::smallint, n, 'waiting', 1, now() - n * interval '1 second' from generate_series($3::bigint, $4::bigint) n`,
         of,
       );
     }
