@@ -52,7 +52,8 @@ export interface InboxPlace extends InboxMark {
   readonly version: number;
 }
 
-/** Looked at together, and in all for one page, where a filter asks for what no index knows. */
+/** Looked at together, at first and at most, and in all for one page, where a filter asks for what no index knows. */
+const FIRST_WINDOW = 64;
 const WINDOW = 2_000;
 const BUDGET = 10_000;
 
@@ -78,7 +79,7 @@ export async function inboxPlaces(
 ): Promise<InboxPage<InboxPlace>> {
   const among = await amongWhich(pool, tenant, filter);
   const narrow = isNarrow(filter);
-  const size = narrow ? Math.max(WINDOW, limit + 1) : limit + 1;
+  let size = narrow ? Math.max(FIRST_WINDOW, limit + 1) : limit + 1;
   const found: InboxPlace[] = [];
   let mark = before;
   for (let looked = 0; looked < BUDGET; looked += size) {
@@ -89,6 +90,7 @@ export async function inboxPlaces(
     if (found.length > limit) return { items: found.slice(0, limit), next: markOf(found[limit - 1]) };
     if (ended) return { items: found, next: null };
     mark = markOf(last);
+    size = Math.max(size, Math.min(size * 4, WINDOW));
   }
   return { items: found, next: mark };
 }

@@ -53,7 +53,7 @@ async function fill(): Promise<void> {
       );
       await pool.query(
         `insert into view (generation, tenant, channel, sequence, rung, body)
-           select 1, $1::int, $2::smallint, n, 0, ($5::jsonb || jsonb_build_object('subject', 'Message ' || n,
+           select 1, $1::int, $2::smallint, n, 0, ($5::jsonb || jsonb_build_object('subject', 'Message ' || $2::smallint || '-' || n,
              'text', 'The text of it, ' || n))::json
            from generate_series($3::bigint, $4::bigint) n`,
         [...of, JSON.stringify(EMPTY_VIEW)],
