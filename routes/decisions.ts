@@ -115,7 +115,8 @@ const CONTENT_NEEDED: ReadonlySet<Action> = new Set(['assign', 'replay', 'reopen
 
 type Body = Omit<Request, 'action' | 'portion'> & Parameters<typeof portionOf>[0];
 
-function checkUntil(until: Date, now: number): void {
+/** Throws Problem 422. */
+export function checkUntil(until: Date, now: number): void {
   if (until.getTime() > now && until.getTime() <= now + LONGEST_SNOOZE_MS) return;
   throw new Problem(422, 'until_invalid', '`until` must be in the future, and within 400 days.');
 }

@@ -100,7 +100,10 @@ const listQuery = z.strictObject({
   source: text(63).optional(),
   type: text(512).optional(),
   target: text(63).optional(),
-  q: text(200).optional().meta({ description: 'Part of account, type, external id or subject' }),
+  q: text(200).optional().meta({
+    description:
+      'Words, or how they begin: of subject, sender, text, account, ids, names of attachments. Of what is not searched for its words, part of account, type, external id or subject',
+  }),
   after: timeSchema.optional().meta({ description: 'Received then or later' }),
   before: timeSchema.optional().meta({ description: 'Received before' }),
   limit: limitSchema,
@@ -285,8 +288,8 @@ async function inboxPage(
   cursor: string | undefined,
 ): Promise<ListedMessages> {
   const before = cursor === undefined ? null : readCursor(which, cursor, inboxMark);
-  const { messages, next } = await listInbox(pool, tenant, which, limit, before);
-  return { messages, next: next && writeCursor(which, next) };
+  const { items, next } = await listInbox(pool, tenant, { which, needs: ['unrouted'] }, limit, before);
+  return { messages: items.flatMap(({ message }) => message ?? []), next: next && writeCursor(which, next) };
 }
 
 async function idOf(

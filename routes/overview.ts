@@ -22,7 +22,8 @@ import {
 } from '../src/overview/series.js';
 import { type ChannelEntry, listChannels } from '../src/storage/channels-read.js';
 import { listTargets, type StoredTarget } from '../src/storage/definitions.js';
-import { countInbox, INBOX_COUNTED, oldestWaiting } from '../src/storage/inbox.js';
+import { oldestWaiting } from '../src/storage/inbox.js';
+import { countInbox } from '../src/storage/inbox-counts.js';
 import { newPoison, targetLags, unownedChannels } from '../src/storage/overview.js';
 import { lagSince, samplesSince } from '../src/storage/samples.js';
 import { targetHealth } from '../src/storage/target-health.js';
@@ -70,7 +71,7 @@ export interface Overview {
   readonly channels: readonly ChannelEntry[];
   /** Null without the permission to see them. */
   readonly targets: readonly TargetOverview[] | null;
-  readonly inbox: { readonly waiting: number; readonly more: boolean; readonly oldest: Date | null } | null;
+  readonly inbox: { readonly waiting: number; readonly oldest: Date | null } | null;
   readonly filters: readonly FilterState[];
   readonly samples: { readonly hour: readonly Sample[]; readonly day: readonly Sample[] };
 }
@@ -171,7 +172,7 @@ function conditionOf({ name, paused, trouble, waiting, oldest, lastHour }: Targe
 
 async function inboxNow(pool: Pool, tenant: number): Promise<Overview['inbox']> {
   const [waiting, oldest] = await Promise.all([countInbox(pool, tenant), oldestWaiting(pool, tenant)]);
-  return { waiting, more: waiting >= INBOX_COUNTED, oldest };
+  return { waiting, oldest };
 }
 
 const findingSchema = z.object({
@@ -230,7 +231,7 @@ const overviewSchema = z.object({
     .nullable()
     .meta({ description: 'Lag by target; null without `targets.read`' }),
   inbox: z
-    .object({ waiting: z.int(), more: z.boolean(), oldest: timeOut.nullable() })
+    .object({ waiting: z.int(), oldest: timeOut.nullable() })
     .nullable()
     .meta({ description: 'Null without `messages.read`' }),
   filters: z.array(filterSchema).meta({ description: 'Of the process that answers' }),

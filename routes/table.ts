@@ -6,6 +6,7 @@ import { channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
+import { type InboxDeps, inboxRoutes } from './inbox.js';
 import { learningRoutes } from './learning.js';
 import { type MessageDeps, messageRoutes } from './messages.js';
 import { openapiRoute } from './openapi.js';
@@ -28,6 +29,7 @@ import { type VerifyDeps, verifyRoutes } from './verify.js';
 /** What the calls of the table need from the rest of the program. */
 export type ApiDeps = MessageDeps &
   DecisionDeps &
+  InboxDeps &
   ConfigurationDeps &
   OverviewDeps &
   QuarantineDeps &
@@ -51,6 +53,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...learningRoutes(deps),
     ...threadRoutes(deps),
     ...decisionRoutes(deps),
+    ...inboxRoutes(deps),
     ...sourceRoutes(deps),
     ...targetRoutes(deps),
     ...deliveryRoutes(deps),

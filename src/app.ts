@@ -64,11 +64,13 @@ import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
+import { sweepClaims } from './storage/claims.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
 import { forgetCrash, keepCrash, knownCrashes, lateCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
+import { sumUpCounts } from './storage/inbox-counts.js';
 import { isUnchanged, loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
@@ -76,6 +78,7 @@ import { createPullStore } from './storage/pull.js';
 import { dropDecided } from './storage/quarantine.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 import { retain } from './storage/retention.js';
+import { fillSearch } from './storage/search.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -91,6 +94,8 @@ const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
 /** How soon what people decide is looked at, to be learnt from. */
 const LEARN_MS = 5_000;
+/** Of each second or so that goes to filling the search, at most so much is spent on it. */
+const FILL_MS = 400;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -418,7 +423,9 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     await refusals.sweep(settings.retention.refusalsDays);
     await leases.sweep();
     await sweepCrashes(pool);
+    await sweepClaims(pool);
   });
+  const summing = every(TEND_MS, 'summing the inbox up', () => sumUpCounts(pool));
   let replacedNow = () => {};
   const replaced = new Promise<void>((resolve) => {
     replacedNow = resolve;
@@ -427,7 +434,16 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     if (!(await isUnchanged(pool, installation))) replacedNow();
   });
   running.onStop(async () => {
-    await Promise.all([tending(), flushing(), looking(), counting(), comparingClocks(), sweeping(), comparing()]);
+    await Promise.all([
+      tending(),
+      flushing(),
+      looking(),
+      counting(),
+      comparingClocks(),
+      sweeping(),
+      summing(),
+      comparing(),
+    ]);
   });
 
   const defaultTenant = directory.current().tenantNamed('default');
@@ -476,9 +492,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
         stopping: stopping.signal,
       }),
     );
-    running.onStop(async () => {
+    const filling = every(TEND_MS, 'filling the search', () => {
+      const until = clock.monotonic() + FILL_MS;
+      return fillSearch(pool, settings.search.kinds, () => stopping.signal.aborted || clock.monotonic() > until);
+    });
+    running.onStop(() => {
       stopping.abort();
-      await Promise.all([retaining(), learning()]);
+      return together([retaining, learning, filling]);
     });
   }
   const api = {

@@ -1,7 +1,9 @@
 import type { Route } from '../route.js';
+import { claimPages } from './claim.js';
 import { deliveryPages } from './deliveries.js';
 import type { PageDeps } from './deps.js';
 import { inboxPages } from './inbox.js';
+import { inboxAllPages } from './inbox-all.js';
 import { messagePages } from './message.js';
 import { messageListPages } from './messages.js';
 import { overviewPages } from './overview.js';
@@ -20,6 +22,8 @@ export function pageRoutes(deps: PageDeps): Route[] {
   const site = openSite(deps);
   return [
     ...inboxPages(deps, site),
+    ...inboxAllPages(deps, site),
+    ...claimPages(deps),
     ...messageListPages(deps, site),
     ...messagePages(deps, site),
     ...targetPages(deps, site),

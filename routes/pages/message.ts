@@ -4,10 +4,11 @@ import type { DeliveryState } from '../../src/message/delivery.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
 import type { View } from '../../src/message/view.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
+import { claimsOf, presences } from '../../src/storage/claims.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
 import { automaticExplained } from '../automatic.js';
-import { messageParams, text } from '../fields.js';
+import { messageParams, text, timeSchema } from '../fields.js';
 import { suggestionsFor } from '../learning.js';
 import { keyOf, knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
 import { portionOf } from '../portion.js';
@@ -16,13 +17,15 @@ import type { ApiRequest, Reply, Route } from '../route.js';
 import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { showRules } from './explained.js';
-import { address, backField, given, listOf, readForm, reasonField } from './form.js';
+import { address, backField, given, listOf, readForm, reasonField, type Seen, seenField } from './form.js';
 import { askedPortion, foundOn, portionChoices, portionFields, portionWords } from './found.js';
 import { FRAME_HEADERS, frameDocument } from './frame.js';
-import { targetChoices } from './inbox.js';
+import { doneText, isSpam, targetChoices } from './inbox.js';
+import { visible } from './isolated.js';
 import { asIs, showJson } from './json.js';
 import { showAutomatic, showSuggestions } from './learning.js';
 import { lineageOf } from './lineage.js';
+import { nextInList } from './next.js';
 import { type Site, seeOther } from './show.js';
 import { threadCard } from './thread.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
@@ -30,7 +33,14 @@ import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
 type Tab = (typeof TABS)[number];
 
-const pageQuery = z.object({ tab: given(z.enum(TABS)), back: backField, done: given(z.enum(ACTIONS)) });
+const pageQuery = z.object({
+  tab: given(z.enum(TABS)),
+  back: backField,
+  done: given(z.enum(ACTIONS)),
+  /** What was decided before this message came next. */
+  of: given(seenField),
+  spam: given(z.literal('1')),
+});
 type PageQuery = z.infer<typeof pageQuery>;
 
 const version = z.coerce.number().int().min(1);
@@ -41,6 +51,7 @@ const decisionForm = z.object({
   reason: reasonField,
   /** Hours to snooze for. */
   hours: given(z.coerce.number().int().min(1).max(9600)),
+  until: given(timeSchema),
 });
 type DecisionForm = z.infer<typeof decisionForm>;
 
@@ -129,42 +140,57 @@ async function decide(
   const again = (notDone: NotDone) => showMessage(deps, site, by, place, query, { action, form, ...notDone });
   const missing = missingOf(action, form);
   const id = messageId(place);
-  if (missing !== null) return again({ id, why: missing, status: 422 });
+  if (missing !== null) return again({ id, href: `/messages/${id}`, why: missing, status: 422 });
   const { targets, reason, hours } = form;
   const portion = askedPortion(form);
+  const next = LEAVES.has(action) ? await nextInList(deps, by, place, query.back) : null;
   const wish = {
     action,
     reason,
     ...(portion !== null && portion !== 'all' && { portion: portionOf(portion) }),
     ...(targets.length > 0 && { targets }),
     ...(hours !== undefined && { until: new Date(deps.now() + hours * HOUR_MS) }),
+    ...(form.until && { until: form.until }),
   };
   const { done, notDone } = await decideEach(deps, by, [{ place, version: form.version }], wish, headers);
   const [failed] = notDone;
   if (failed) return again(failed);
-  return seeOther(whereTo(query, action, id, done[0]?.version ?? form.version));
+  return seeOther(whereTo(query, action, reason, next, { place, version: done[0]?.version ?? form.version }));
 }
 
-/** What takes a message out of the inbox leads back to it; all else shows the message again. */
-function whereTo({ back }: PageQuery, action: Action, id: string, seen: number): string {
-  const leaves = action === 'assign' || action === 'close';
-  if (leaves && back?.startsWith('/inbox')) {
+/** What takes a message out of the inbox. */
+const LEAVES: ReadonlySet<Action> = new Set(['assign', 'close', 'snooze']);
+
+const OF_WHAT_WAS_DONE: ReadonlySet<string> = new Set(['done', 'of', 'spam']);
+
+/** What takes a message out of the inbox leads to the next one there, or back to it; all else shows the message again. */
+function whereTo(
+  { back }: PageQuery,
+  action: Action,
+  reason: string | undefined,
+  next: Place | null,
+  { place, version }: Seen,
+): string {
+  const of = `${messageId(place)}:${version}`;
+  const spam = isSpam(action, reason) ? '1' : undefined;
+  if (next) return address(`/messages/${messageId(next)}`, { back, done: action, of, spam });
+  if (LEAVES.has(action) && back?.startsWith('/inbox')) {
     const [path = '', query = ''] = back.split('?');
-    const filters = [...new URLSearchParams(query)].filter(([name]) => name !== 'done' && name !== 'of');
-    return address(path, { ...Object.fromEntries(filters), done: action, of: `${id}:${seen}` });
+    const filters = [...new URLSearchParams(query)].filter(([name]) => !OF_WHAT_WAS_DONE.has(name));
+    return address(path, { ...Object.fromEntries(filters), done: action, of, spam });
   }
-  return address(`/messages/${id}`, { back, done: action });
+  return address(`/messages/${messageId(place)}`, { back, done: action });
 }
 
 function missingOf(action: Action, form: DecisionForm): string | null {
-  const { targets, reason, hours } = form;
+  const { targets, reason, hours, until } = form;
   if (action === 'assign' && targets.length === 0) return 'Choose at least one target.';
   if (action === 'assign' && askedPortion(form) === null) {
     return 'To send fields alone choose “only these fields” and tick at least one; for anything else tick none.';
   }
   if (action === 'close' && reason === undefined) return 'Say why it needs no target.';
   if (action === 'note' && reason === undefined) return 'The note is empty.';
-  if (action === 'snooze' && hours === undefined) return 'Say for how long.';
+  if (action === 'snooze' && hours === undefined && until === undefined) return 'Say for how long.';
   return null;
 }
 
@@ -184,12 +210,16 @@ async function showMessage(
   const { found } = read.canonical;
   const now = deps.now();
   const id = messageId(place);
-  const title = titleOf(read.standing);
+  const title = visible(titleOf(read.standing));
+  const next = read.standing.state === 'waiting' ? await nextInList(deps, by, place, query.back) : null;
   return site.show({ template: 'message', title, part: partOf(query.back), status: failed?.status ?? 200 }, by, {
     id,
     heading: title,
     ...factsOf(read, now),
     back: query.back ?? '/inbox',
+    version: read.standing.version,
+    next: next && address(`/messages/${messageId(next)}`, { back: query.back }),
+    ...(await aroundMessage(deps, by, place, query, read.standing.state)),
     backLabel: query.back?.startsWith('/messages')
       ? 'Messages'
       : query.back?.startsWith('/targets')
@@ -198,8 +228,8 @@ async function showMessage(
     tabs: tabsOf(id, query, read),
     content: contentOf(id, tabOf(query, read), read),
     parts: read.view?.parts.map((part) => ({
-      name: part.name ?? `part ${part.n}`,
-      type: part.type,
+      name: visible(part.name ?? `part ${part.n}`),
+      type: visible(part.type),
       size: size(part.size),
       inline: part.inline,
       href: `/v1/messages/${id}/parts/${part.n}`,
@@ -207,7 +237,7 @@ async function showMessage(
     found: foundOn(found, await knowingTargets(deps.pool, by.tenant.id, found)),
     defects: read.view?.defects,
     setAside: read.view?.setAside.slice(0, SET_ASIDE_SHOWN).map((one) => ({
-      name: one.name ?? one.where,
+      name: visible(one.name ?? one.where),
       type: one.type,
       size: size(one.size),
       why: one.why,
@@ -226,8 +256,38 @@ async function showMessage(
       read.standing.state === 'quarantined' &&
       by.permissions.has('quarantine.read') &&
       address('/quarantine', { cause: 'poison' }),
-    done: query.done && { did: DID[query.done], held: query.done === 'assign' || query.done === 'replay' },
+    done: query.done && doneOf(query.done, query, id),
   });
+}
+
+/** What was just done: to this message, or to the one before it in the list. */
+function doneOf(action: Action, { of, back = '/inbox', spam }: PageQuery, id: string) {
+  if (of && messageId(of.place) !== id && (action === 'assign' || action === 'close' || action === 'snooze')) {
+    return doneText(action, [of], back, spam !== undefined);
+  }
+  return { did: DID[action], held: action === 'assign' || action === 'replay' };
+}
+
+/** Who sees to it, and who has it open. */
+async function aroundMessage(deps: PageDeps, by: Principal, place: Place, query: PageQuery, state: string) {
+  const { pool } = deps;
+  const id = messageId(place);
+  const { back } = query;
+  const tenant = by.tenant.id;
+  const [[claimed], open] = await Promise.all([claimsOf(pool, tenant, [place]), presences(pool, tenant)]);
+  const here = open.filter((one) => messageId(one) === id && one.who !== by.who);
+  return {
+    open: here.map(({ who }) => who).join(', '),
+    claim: claimed && {
+      who: claimed.who,
+      mine: claimed.who === by.who,
+      untilWhen: when(claimed.until, deps.now()),
+    },
+    mayClaim: state === 'waiting' && by.permissions.has('messages.decide') && claimed?.who !== by.who,
+    claimHref: address(`/messages/${id}/claim`, { back }),
+    unclaimHref: address(`/messages/${id}/unclaim`, { back }),
+    mayUnclaim: claimed?.who === by.who && by.permissions.has('messages.decide'),
+  };
 }
 
 /** Of a mail with a thousand parts that were left out. */
@@ -254,8 +314,8 @@ function factsOf({ message, standing, view }: ReadMessage, now: number) {
     badge: messageBadge(standing.state),
     state: standing.state,
     stateReason: standing.reason,
-    sender: message.kind === 'mail' ? addresses(view?.from ?? []) : null,
-    to: message.kind === 'mail' ? addresses([...(view?.to ?? []), ...(view?.cc ?? [])]) : null,
+    sender: message.kind === 'mail' ? visible(addresses(view?.from ?? [])) : null,
+    to: message.kind === 'mail' ? visible(addresses([...(view?.to ?? []), ...(view?.cc ?? [])])) : null,
     account: message.account,
     source: standing.source,
     type: message.kind === 'mail' ? null : message.type,
@@ -334,7 +394,7 @@ function contentOf(id: string, tab: Tab, { message, view, envelope }: ReadMessag
     }
     case 'headers':
       return {
-        headers: view?.headers.map(([name, value]) => ({ name, value })),
+        headers: view?.headers.map(([name, value]) => ({ name: visible(name), value: visible(value) })),
         envelope: Object.entries(envelope).map(([name, value]) => ({
           name,
           json: typeof value === 'string' ? asIs(value) : showJson(value),

@@ -1,6 +1,6 @@
 import type { Permission } from '../../src/access/permission.js';
 import type { Principal } from '../../src/access/principal.js';
-import { countInbox, INBOX_COUNTED } from '../../src/storage/inbox.js';
+import { countsFor } from '../inbox.js';
 import type { Reply } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { type Fill, fingerprintOf, openTemplates } from './render.js';
@@ -38,7 +38,7 @@ export function openSite({ pool, templates, assets }: Pick<PageDeps, 'pool' | 't
   const version = fingerprintOf(assets);
   return {
     async show(page, principal, content) {
-      const count = principal.permissions.has('messages.read') ? await countInbox(pool, principal.tenant.id) : 0;
+      const count = principal.permissions.has('messages.read') ? (await countsFor(pool, principal)).waiting : 0;
       return html(fill, page, { ...content, ...frame(page, principal, count), version });
     },
     showPublic: (page, content) => html(fill, { ...page, part: null }, { ...content, title: page.title, version }),
@@ -63,9 +63,9 @@ function frame(page: Page, { tenant, who, csrf, permissions, kind }: Principal, 
   };
 }
 
-/** Counted only so far. */
-export function countText(count: number, most = INBOX_COUNTED): string {
-  return count >= most ? `${most.toLocaleString('en')}+` : String(count);
+/** Where it is counted only so far, `most`. */
+export function countText(count: number, most = Number.POSITIVE_INFINITY): string {
+  return count >= most ? `${most.toLocaleString('en')}+` : count.toLocaleString('en');
 }
 
 async function html(fill: Fill, { template, status = 200 }: Page, context: object): Promise<Reply> {

@@ -291,6 +291,18 @@ export const settingShape = {
         message: 'at least twice lease.beatMs, or a single late beat counts as a death',
       }),
   ),
+  search: section(
+    'Full-text search.',
+    z.strictObject({
+      kinds: setting(
+        z
+          .array(z.enum(['mail', 'webhook', 'event', 'amqp']))
+          .max(4)
+          .default(['mail', 'webhook']),
+        'Kinds of messages whose words are all kept; of other kinds only those that wait for a person are found by their words. What comes from now on.',
+      ),
+    }),
+  ),
   retention: section(
     'How long things are kept.',
     z.strictObject({

@@ -3,6 +3,7 @@ import type { Place } from '../message/id.js';
 import { type Portion, samePortion } from '../message/portion.js';
 import { type Action, consequenceOf, type Designated, newTargets, type Standing, takeBack } from '../routing/person.js';
 import { arrayOf } from './array.js';
+import { endClaim } from './claims.js';
 import { type DeliveryEntry, deliveriesOfMessage } from './deliveries-read.js';
 import { keepContent } from './keeping.js';
 import { inTransaction } from './pool.js';
@@ -134,6 +135,7 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
       where tenant = $1 and channel = $2 and sequence = $3`,
     [tenant, place.channel, place.sequence, version, becomes, wish.until, wish.reason],
   );
+  if (wish.action !== 'note') await endClaim(client, tenant, place);
   const plan = consequence.by === 'owner' && settled.waits ? null : 0;
   let decision: DecisionEntry | undefined;
   for (const [i, { targets, portion }] of settled.sent.entries()) {

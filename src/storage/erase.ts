@@ -186,6 +186,9 @@ async function eraseMessages(client: PoolClient, job: Job, batch: readonly numbe
     `delete from view v where v.generation = any (array(select id from generation where content_dropped_at is null)) and ${OF}`,
     of,
   );
+  for (const table of ['search_words', 'search_late', 'claim', 'presence']) {
+    await client.query(`delete from ${table} where ${OF}`, of);
+  }
   const erased = await client.query(
     `update message set raw = '', meta = null, external_id = null, peer = '${ERASED}', account = $4, erased_at = now()
      where generation = any (array(select id from generation where content_dropped_at is null)) and ${OF}`,

@@ -576,7 +576,7 @@ async function quarantineOne(client: PoolClient, held: Held, sequence: number): 
        from message m, number n, crash c
        where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
        on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
-         state = 'held', decided_at = null, last_at = excluded.last_at,
+         state = 'held', decided_at = null, since = now(), last_at = excluded.last_at,
          crash_hash = coalesce(excluded.crash_hash, quarantine.crash_hash)
        returning tenant, number, crash_hash, count)
      -- What was there is seen as it was before this statement.

@@ -10,6 +10,7 @@ import { hashesDigest, writeCheckpoint } from './checkpoints.js';
 import type { Installation } from './installation.js';
 import { cutContent, LOCK_MS, patiently } from './keeping.js';
 import { inTransaction } from './pool.js';
+import { dropWords } from './search.js';
 import { forgetPage } from './threads-forget.js';
 import { type Books, channelBooks, verifyChannel } from './verify-channel.js';
 
@@ -139,6 +140,7 @@ async function retire(deps: RetentionDeps, generation: number, tenant: Tenant, c
     const due = await verified(deps, books, channel, through);
     const cut = await patiently(() => cutOff(deps, { generation, tenant: tenant.id, channel, through }, due));
     if (cut === 'too_many_open') continue;
+    await dropWords(deps.pool, { tenant: tenant.id, channel }, through, deps.stopping);
     if (due.findings.length > 0) {
       const first = due.findings.slice(0, 3);
       deps.log.error(

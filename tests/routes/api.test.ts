@@ -6,6 +6,7 @@ import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
 import { deliveries } from './sections/deliveries.js';
+import { inbox } from './sections/inbox.js';
 import { learning } from './sections/learning.js';
 import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
@@ -30,6 +31,7 @@ afterAll(async () => {
 const get = () => api;
 messages(get);
 decisions(get);
+inbox(get);
 configuration(get);
 backtests(get);
 deliveries(get);

@@ -7,6 +7,7 @@ import { type EraseEvent, type EraseResult, type EraseWish, eraseAccount } from 
 import { findMessage } from '../../src/storage/messages.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
 import { createPullStore } from '../../src/storage/pull.js';
+import { fillSearch } from '../../src/storage/search.js';
 import { type VerifyEvent, verifyTenant } from '../../src/storage/verify.js';
 import { type Keeper, keepBooks } from '../support/books.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -108,6 +109,9 @@ describe('erasing an account', () => {
       'refusal.envelope',
       'view_1.body',
     ]);
+
+    await fillSearch(database.pool, ['mail', 'event'], () => false);
+    expect(await placesOf('secret')).toContain('search_words.words');
 
     const result = await erase(inbox);
     expect(result).toMatchObject({ messages: 3, closed: 3, cancelling: 0, quarantined: 1, refusals: 1, left: 0 });

@@ -4,6 +4,7 @@ import { decide } from '../../src/storage/decisions.js';
 import { loadInstallation } from '../../src/storage/installation.js';
 import { findMessage } from '../../src/storage/messages.js';
 import { type RetentionObserver, retain } from '../../src/storage/retention.js';
+import { fillSearch } from '../../src/storage/search.js';
 import { type VerifyEvent, type VerifyWish, verifyTenant } from '../../src/storage/verify.js';
 import { type Keeper, keepBooks } from '../support/books.js';
 import { realClock } from '../support/clock.js';
@@ -147,6 +148,16 @@ describe('content that is old enough', () => {
     expect(after.rows).toEqual(before.rows.filter(({ sequence }) => sequence >= 5));
     expect((await verify()).said).toEqual([]);
     expect(await keep()).toEqual({ moved: 0, dropped: 0, found: 0 });
+  });
+
+  it('takes its words along, but for those of what stays', async () => {
+    await old();
+    await fillSearch(database.pool, ['event'], () => false);
+    const words = 'select channel, sequence from search_words order by channel, sequence';
+    expect((await database.pool.query(words)).rows).toHaveLength(13);
+    await keep();
+    const left = (await database.pool.query(words)).rows.map(({ channel, sequence }) => [channel, sequence]);
+    expect(left).toEqual([5, 6, 7, 8, 9, 10].map((sequence) => [0, sequence]));
   });
 
   it('stays while it is not, or nobody knows how old it is', async () => {

@@ -20,6 +20,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'post /v1/messages/:id/reopen': { version: 1 },
   'post /v1/messages/:id/note': { version: 1, reason: 'x' },
   'post /v1/messages/:id/replay': { version: 1, targets: ['shared'] },
+  'post /v1/messages/:id/claim': {},
   'put /v1/sources/:name': { kind: 'events', accepts: ['/isolation'] },
   'put /v1/targets/:name': { kind: 'pull' },
   'post /v1/targets/:name/pause': {},
