@@ -198,7 +198,7 @@ async function showMessage(
       href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
-    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), names, now }),
+    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), explained: rules !== null, names, now }),
     rules: rules && showRules(rules),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),
