@@ -59,6 +59,8 @@ export interface LineageOf {
   readonly story: Story;
   /** What tells it apart, in words; null where its source is gone. */
   readonly key: string | null;
+  /** Whether the page tells what the rules made of it. */
+  readonly explained: boolean;
   /** Targets by id. */
   readonly names: ReadonlyMap<number, string>;
   /** Milliseconds since 1970. */
@@ -88,13 +90,13 @@ export function lineageOf(of: LineageOf): Lineage {
 }
 
 /** What happened and why, oldest first. */
-function happenings({ read, story, key, names, now }: LineageOf): Happening[] {
+function happenings({ read, story, key, explained, names, now }: LineageOf): Happening[] {
   const all = [
     accepted(read, key, now),
     ...story.held.map((one) => heldCopy(one, now)),
     ...story.content.map((one, i) => contentTry(one, i, now)),
     ...wasRead(read, story, now),
-    ...story.plans.map((one, i) => planned(one, i, read.message.sequence, names, now)),
+    ...story.plans.map((one, i) => planned(one, i, read.message.sequence, { explained, names, now })),
     ...story.decisions.map((one) => decided(one, names, now)),
     ...story.deliveries.map((one) => delivery(one, now)),
   ];
@@ -198,8 +200,7 @@ function planned(
   { plan, plannedAt, run }: PlannedRun,
   i: number,
   sequence: number,
-  names: ReadonlyMap<number, string>,
-  now: number,
+  { explained, names, now }: Pick<LineageOf, 'explained' | 'names' | 'now'>,
 ): Dated {
   const targets = run.t.map(([target, first]) => {
     const what = run.u?.[target] ? `what is new in it (${run.u[target].join(', ')})` : 'it';
@@ -218,7 +219,7 @@ function planned(
       ...targets.map((line) => `${line}.`),
       ...(run.why === undefined ? [] : [run.why]),
     ],
-    ...(byRules && { more: { href: '#rules-title', label: 'what the rules made of it' } }),
+    ...(byRules && explained && { more: { href: '#rules-title', label: 'what the rules made of it' } }),
   });
 }
 

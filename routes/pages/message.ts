@@ -245,7 +245,7 @@ async function showMessage(
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
     thread: await threadCard(deps, by, read, story, names, now),
-    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), names, now }),
+    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), explained: rules !== null, names, now }),
     rules: rules && showRules(rules),
     automatic: automatic && showAutomatic(automatic),
     suggestion: await suggestionOf(deps, by, read, story),

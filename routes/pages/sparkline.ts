@@ -14,6 +14,8 @@ export interface Spark {
   readonly title: string;
   /** The same in words. */
   readonly description: string;
+  /** The greatest value, which the drawing is as high as. */
+  readonly most: string;
   readonly viewBox: string;
   readonly height: number;
   readonly line: string;
@@ -31,6 +33,7 @@ export function sparkOf(id: string, title: string, unit: string, series: Series)
     id,
     title,
     description: inWords(series, unit),
+    most: figure(series.some((value) => value !== null) ? top : null),
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
     height: HEIGHT,
     line: runs.map((run) => `M${points(run).join('L')}`).join(''),

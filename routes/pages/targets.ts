@@ -119,7 +119,7 @@ const HEALTH: Readonly<Record<TargetEntry['health']['state'], Badge>> = {
 };
 
 /** A target's health in words. */
-export function healthOf({ health, paused }: TargetEntry, now: number) {
+function healthOf({ health, paused }: TargetEntry, now: number) {
   return {
     badge: HEALTH[health.state],
     pending: countText(health.pending, PENDING_COUNTED),

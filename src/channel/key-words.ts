@@ -12,9 +12,9 @@ export function keyWords(
 ): string | null {
   switch (kind) {
     case 'mail':
-      return `its recipients (${list(envelope.to)}) and its bytes without trace fields`;
+      return `its recipients${list(envelope.to)} and its bytes without trace fields`;
     case 'event':
-      return `its CloudEvents source (${text(envelope.source)}) and id (${text(externalId)})`;
+      return `its CloudEvents source${text(envelope.source)} and id${text(externalId)}`;
     case 'webhook':
       return definition?.kind === 'webhook' ? webhookWords(definition, externalId) : null;
     case 'amqp':
@@ -55,11 +55,11 @@ function webhookWords({ identity, verify }: WebhookSource, id: string | null): s
 function amqpWords(identity: AmqpSource['identity'], id: string | null): string {
   switch (identity.from) {
     case 'message-id':
-      return `its messageId (${text(id)})`;
+      return `its messageId${text(id)}`;
     case 'header':
-      return `the header ${identity.header} (${text(id)})`;
+      return `the header ${identity.header}${text(id)}`;
     case 'pointer':
-      return `${identity.pointer} in its body (${text(id)})`;
+      return `${identity.pointer} in its body${text(id)}`;
     case 'body':
       return BODY;
     case 'none':
@@ -77,9 +77,10 @@ const NAMED = 5;
 function list(values: unknown): string {
   const all = Array.isArray(values) ? values.filter((one) => typeof one === 'string') : [];
   const rest = all.length - NAMED;
-  return `${all.slice(0, NAMED).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
+  return text(all.length === 0 ? null : `${all.slice(0, NAMED).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`);
 }
 
+/** What it is in this message, where that is known. */
 function text(value: unknown): string {
-  return typeof value === 'string' ? value : 'not readable';
+  return typeof value === 'string' ? ` (${value})` : '';
 }

@@ -50,6 +50,7 @@ async function isTaken(client: PoolClient, step: number, slot: Date): Promise<bo
 }
 
 /**
+ * One statement for all tenants. The order by keeps the count of an inbox to its index, however much others have waiting.
  * Delivered is what was given a number and neither waits, nor is under way, nor was lost. A delivery that is lost in a
  * transaction open at this moment counts as delivered: a handful at most.
  */
@@ -86,7 +87,8 @@ async function writeSamples(client: PoolClient, slot: Date, at: Date): Promise<v
          where d.tenant = c.tenant and d.state in ('failed', 'cancelled') and d.settled_at > before.at
            and d.settled_at <= $2) lost
        cross join lateral (select count(*) as messages from (select from standing s where s.tenant = c.tenant
-         and s.state = 'waiting' and (s.snoozed_until is null or s.snoozed_until <= $2) limit ${LAG_COUNTED}) s) i
+         and s.state = 'waiting' and (s.snoozed_until is null or s.snoozed_until <= $2)
+         order by s.since limit ${LAG_COUNTED}) s) i
        returning tenant
      )
      insert into sample_lag (tenant, step, slot, target, waiting, oldest)

@@ -17,6 +17,8 @@ test.each([
     null,
     'its recipients (1, 2, 3, 4, 5 and 2 more) and its bytes without trace fields',
   ],
+  ['event', 'x-1', {}, null, 'its CloudEvents source and id (x-1)'],
+  ['mail', null, {}, null, 'its recipients and its bytes without trace fields'],
   ['webhook', 'd-1', {}, webhook({ verify: { scheme: 'github', secrets } }), 'the header X-GitHub-Delivery (d-1)'],
   ['webhook', 'd-1', {}, webhook({ verify: { scheme: 'standard', secrets } }), 'the header webhook-id (d-1)'],
   ['webhook', 'd-1', {}, webhook({ verify: { scheme: 'stripe', secrets } }), '/id in its body (d-1)'],

@@ -41,22 +41,26 @@ create index delivery_lost on delivery (tenant, settled_at) where state in ('fai
 -- What came with the key of a message and other content, for that message's story.
 create index quarantine_of on quarantine (tenant, of_channel, of_sequence) where of_sequence is not null;
 
--- What each target of a tenant has yet to get; of all tenants where none is named. In order, everything behind a line's
--- head waits with it, so the numbers of both ends tell how much that is: one look into an index a line. Without order it
--- is counted, up to p_most a target; `more` says that there may be more.
+-- What each target of a tenant has yet to get; of all tenants where none is named. Goes from busy line to busy line, so
+-- that idle ones cost nothing. In order, everything behind a line's head waits with it, and the numbers of both ends tell
+-- how much that is. Without order it is counted, up to p_most a target; `more` says that there may be more.
 create function target_lag(p_tenant int, p_most int)
 returns table (tenant int, target int, waiting bigint, more boolean, oldest timestamptz) language sql stable as $$
-  with head as (
-    select l.tenant, l.target, h.created_at,
-      case when h.epoch = l.epoch then l.last_number - h.number + 1 else l.last_number end as behind
-    from line l
-    cross join lateral (
-      select d.epoch, d.number, d.created_at from delivery d
-      where d.tenant = l.tenant and d.channel = l.channel and d.target = l.target and d.state = 'pending'
-      order by d.epoch, d.number limit 1) h
-    where p_tenant is null or l.tenant = p_tenant
+  with recursive head as (
+    (select d.tenant, d.channel, d.target, d.epoch, d.number, d.created_at from delivery d
+     where d.state = 'pending' and d.tenant between coalesce(p_tenant, 0) and coalesce(p_tenant, 2147483647)
+     order by d.tenant, d.channel, d.target, d.epoch, d.number limit 1)
+    union all
+    select n.* from head h cross join lateral (
+      select d.tenant, d.channel, d.target, d.epoch, d.number, d.created_at from delivery d
+      where d.state = 'pending' and d.tenant <= coalesce(p_tenant, 2147483647)
+        and (d.tenant, d.channel, d.target) > (h.tenant, h.channel, h.target)
+      order by d.tenant, d.channel, d.target, d.epoch, d.number limit 1) n
   ), together as (
-    select h.tenant, h.target, sum(h.behind)::bigint as behind, min(h.created_at) as oldest from head h group by 1, 2
+    select h.tenant, h.target, min(h.created_at) as oldest,
+      sum(case when h.epoch = l.epoch then l.last_number - h.number + 1 else l.last_number end)::bigint as behind
+    from head h join line l on l.tenant = h.tenant and l.target = h.target and l.channel = h.channel
+    group by h.tenant, h.target
   )
   select g.tenant, g.target, c.waiting, not in_line.yes and c.waiting >= p_most, g.oldest
   from together g
@@ -67,5 +71,5 @@ returns table (tenant int, target int, waiting bigint, more boolean, oldest time
   cross join lateral (
     select case when in_line.yes then g.behind else (select count(*) from (
       select from delivery d where d.tenant = g.tenant and d.target = g.target and d.state = 'pending' limit p_most) d)
-    end as waiting) c
+    end as waiting offset 0) c
 $$;

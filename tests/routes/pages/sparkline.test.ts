@@ -31,7 +31,8 @@ test('it is told in words', () => {
     'From 0 to 12 a second, at the end 3. Of 1 of 4 points nothing is known.',
   );
   expect(spark([1, null]).description).toBe('From 1 to 1 a second. Of 1 of 2 points nothing is known.');
-  expect(spark([null]).description).toBe('No figures yet.');
+  expect(spark([null])).toMatchObject({ description: 'No figures yet.', most: '–' });
+  expect([spark([0]).most, spark([3, null, 12.4]).most]).toEqual(['0', '12']);
 });
 
 test('every point lies within the drawing, and each value is in exactly one line or gap', () => {
