@@ -13,6 +13,7 @@ import { type QuarantineDeps, quarantineRoutes } from './quarantine.js';
 import { refusalRoutes } from './refusals.js';
 import type { Route } from './route.js';
 import { ruleRoutes } from './rules.js';
+import { waitingRuleRoutes } from './rules-waiting.js';
 import { type SessionDeps, sessionRoutes } from './session.js';
 import { type ConfigurationDeps, sourceRoutes } from './sources.js';
 import { type StreamDeps, streamRoutes } from './stream.js';
@@ -47,6 +48,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...sourceRoutes(deps),
     ...targetRoutes(deps),
     ...deliveryRoutes(deps),
+    ...waitingRuleRoutes(deps),
     ...ruleRoutes(deps),
     ...channelRoutes(deps),
     ...verifyRoutes(deps),

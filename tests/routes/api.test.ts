@@ -8,6 +8,7 @@ import { deliveries } from './sections/deliveries.js';
 import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
 import { quarantine } from './sections/quarantine.js';
+import { rulesWaiting } from './sections/rules-waiting.js';
 import { holdToTable, table } from './sections/table.js';
 
 /*
@@ -27,6 +28,7 @@ const get = () => api;
 messages(get);
 decisions(get);
 configuration(get);
+rulesWaiting(get);
 deliveries(get);
 quarantine(get);
 access(get);
