@@ -87,7 +87,7 @@ const testBody = z.strictObject({
 });
 type TestBody = z.infer<typeof testBody>;
 
-const problemsReply = { description: 'The text is wrong: `problems` with line, column and what would be right' };
+export const problemsReply = { description: 'The text is wrong: `problems` with line, column and what would be right' };
 
 export function ruleRoutes(deps: ConfigurationDeps & MessageDeps & { readonly now: () => number }): Route[] {
   const { pool, configurationChanged } = deps;
@@ -228,7 +228,7 @@ function expectedRules(version: number | 'any'): ExpectedRules {
   return version;
 }
 
-function rulesInvalid(problems: readonly RuleProblem[]): Problem {
+export function rulesInvalid(problems: readonly RuleProblem[]): Problem {
   const [first] = problems;
   const detail = first ? `line ${first.line}, column ${first.column}: ${first.message}` : 'The rules are wrong.';
   return new Problem(422, 'rules_invalid', detail, { problems: problems.slice(0, 100) });

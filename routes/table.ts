@@ -12,6 +12,7 @@ import { type PeopleDeps, peopleRoutes } from './people.js';
 import { type QuarantineDeps, quarantineRoutes } from './quarantine.js';
 import { refusalRoutes } from './refusals.js';
 import type { Route } from './route.js';
+import { type RuleTrialDeps, ruleTrialRoutes } from './rule-trials.js';
 import { ruleRoutes } from './rules.js';
 import { waitingRuleRoutes } from './rules-waiting.js';
 import { type SessionDeps, sessionRoutes } from './session.js';
@@ -33,6 +34,7 @@ export type ApiDeps = MessageDeps &
   SessionDeps &
   HealthDeps &
   VerifyDeps &
+  RuleTrialDeps &
   AccountDeps &
   StreamDeps & { readonly version: string };
 
@@ -50,6 +52,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...deliveryRoutes(deps),
     ...waitingRuleRoutes(deps),
     ...ruleRoutes(deps),
+    ...ruleTrialRoutes(deps),
     ...channelRoutes(deps),
     ...verifyRoutes(deps),
     ...accountRoutes(deps),

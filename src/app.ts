@@ -669,10 +669,11 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     );
   }
 
-  async function reapply(who: string) {
+  async function reapply(who: string, dryRun: boolean) {
     try {
       const { definitions } = readConfiguration(from);
-      const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count });
+      const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count, dryRun });
+      if (dryRun) return applied;
       await directory.refresh();
       owner.wake();
       bulletin.post(['configured']);

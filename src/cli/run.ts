@@ -11,6 +11,7 @@ import { addExplain } from './commands/explain.js';
 import { addPull } from './commands/pull.js';
 import { addQuarantine } from './commands/quarantine.js';
 import { addRestore } from './commands/restore.js';
+import { addRules } from './commands/rules.js';
 import { addSendEvent } from './commands/send-event.js';
 import { addSendHook } from './commands/send-hook.js';
 import { addSendMail } from './commands/send-mail.js';
@@ -78,6 +79,7 @@ function addCommands(program: Command, context: Context): void {
   addExplain(program, context);
   addTargets(program, context);
   addDeliveries(program, context);
+  addRules(program, context);
   addQuarantine(program, context);
   addUser(program, context);
   addToken(program, context);

@@ -39,7 +39,7 @@ interface Rules {
   readonly steps: readonly Step[];
 }
 
-interface Step {
+export interface Step {
   readonly rule: string;
   readonly state: 'matched' | 'not_matched' | 'disabled' | 'not_reached';
   readonly why: string;
@@ -117,7 +117,12 @@ function contentLine({ rung, stage, try: attempt, outcome, reason }: ContentTry)
 
 function rulesLines(rules: Rules | null): string[] {
   if (!rules) return ['no rules were asked'];
-  return [line(0, `rules, version ${rules.version}, ${rules.mode}`), ...rules.steps.flatMap(stepLines)];
+  return [line(0, `rules, version ${rules.version}, ${rules.mode}`), ...stepsLines(rules)];
+}
+
+/** What every rule made of a message. */
+export function stepsLines({ steps }: { readonly steps: readonly Step[] }): string[] {
+  return steps.flatMap(stepLines);
 }
 
 const MARKS = { matched: '+', not_matched: '-', disabled: '.', not_reached: '.' } as const;

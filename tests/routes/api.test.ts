@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { type Api, startApi } from './harness.js';
 import { access } from './sections/access.js';
+import { backtests } from './sections/backtests.js';
 import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
 import { decisions } from './sections/decisions.js';
@@ -29,6 +30,7 @@ messages(get);
 decisions(get);
 configuration(get);
 rulesWaiting(get);
+backtests(get);
 deliveries(get);
 quarantine(get);
 access(get);

@@ -65,6 +65,10 @@ const textTest: fc.Arbitrary<ComparableTest> = fc.oneof(
     any: some(someWord),
   }),
   fc.record({
+    op: fc.constant('matches' as const),
+    any: some(fc.constantFrom('a', '^a', 'b$', '(?i)ABC', '\\d+\\.', '^$', 'x|y', '\\ba b\\b')),
+  }),
+  fc.record({
     op: fc.constant('cidr' as const),
     any: some(fc.constantFrom('10.0.0.0/8', '192.0.2.1', '2001:db8::/32', '::ffff:10.1.0.0/112')),
   }),
@@ -159,7 +163,7 @@ const fieldTerm = fc.oneof(
   kindTerm,
 );
 
-const pattern: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; term: Term }>((tie) => ({
+export const patterns: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; term: Term }>((tie) => ({
   pattern: fc.uniqueArray(tie('term'), { maxLength: 3, selector: (one) => ('path' in one ? one.path : '$or') }),
   term: fc.oneof(
     { maxDepth: LIMITS.depth - 1, depthSize: 'small' },
@@ -179,7 +183,7 @@ const rule: fc.Arbitrary<Rule> = fc.record({
   description: fc.option(someWord),
   enabled: fc.boolean(),
   priority: fc.oneof(fc.constant(100), fc.nat(200)),
-  when: pattern,
+  when: patterns,
   choice,
 });
 
