@@ -199,8 +199,18 @@ function within(is: Bound['is'], order: number): boolean {
   }
 }
 
-/** A number of the message: JSON's, or text that reads as one. */
+let last: { readonly value: unknown; readonly decimal: Decimal | undefined } = { value: null, decimal: undefined };
+
+/**
+ * A number of the message: JSON's, or text that reads as one. Many rules ask the same value one after another, so the last
+ * one that was read is kept.
+ */
 export function asDecimal(value: unknown): Decimal | undefined {
+  if (value !== last.value) last = { value, decimal: readDecimal(value) };
+  return last.decimal;
+}
+
+function readDecimal(value: unknown): Decimal | undefined {
   if (typeof value === 'string') return parseDecimal(value);
   if (typeof value === 'number') return parseDecimal(String(value));
   return isLosslessNumber(value) ? parseDecimal(value.value) : undefined;

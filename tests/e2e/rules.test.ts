@@ -196,7 +196,8 @@ describe('by keyboard', { timeout: 90_000 }, () => {
     await inForce(ORDERS.replace('erp', 'crm'), 'erp is being moved');
     await open('/rules');
     await press(page.getByRole('link', { name: 'Version 1', exact: true }));
-    await page.getByText(/written by bert, .*“to begin with”/).waitFor();
+    await page.getByRole('heading', { name: 'Rules, version 1' }).waitFor();
+    expect(await page.locator('.facts').textContent()).toMatch(/written by bert,[\s\S]*“to begin with”/);
     const difference = page.locator('#difference');
     expect(await difference.locator('del').textContent()).toContain('targets: crm');
     expect(await difference.locator('ins').textContent()).toContain('targets: erp');

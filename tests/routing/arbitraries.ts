@@ -172,6 +172,12 @@ export const patterns: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; ter
   ),
 })).pattern;
 
+/** Patterns of fields whose literals are texts. */
+export function textPatterns(paths: readonly string[]): fc.Arbitrary<Pattern> {
+  const terms = term(fc.constantFrom(...paths), testOf(word));
+  return fc.uniqueArray(terms, { minLength: 1, maxLength: 3, selector: (one) => ('path' in one ? one.path : '') });
+}
+
 const name = fc.stringMatching(/^[a-z0-9][a-z0-9-]{0,10}$/);
 const choice: fc.Arbitrary<Choice> = fc.oneof(
   fc.record({ targets: fc.uniqueArray(name, { minLength: 1, maxLength: 3 }) }),
