@@ -21,7 +21,7 @@ const TOKEN =
 function kindOf(text, isKey) {
   if (isKey) return 'key';
   if (/^["']/.test(text)) return 'string';
-  if (/^[-+]?\d[\d.eE+-]*$/.test(text)) return 'number';
+  if (/^[-+]?\d+(\.\d+)?([eE][-+]?\d+)?$/.test(text)) return 'number';
   return /^(true|false|null|~)$/.test(text) ? 'word' : 'plain';
 }
 
@@ -137,33 +137,39 @@ document.addEventListener('click', (event) => {
 /* Problems, while typing */
 
 const TYPED_MS = 300;
-let asked = null;
 let typed = null;
+let asking = false;
+let askAgain = false;
 
 function csrf() {
   return form.elements.namedItem('_csrf').value;
 }
 
+/** One question at a time: of a long text the answer takes a while, and only the last one counts. */
 async function lint() {
-  asked?.abort();
-  asked = new AbortController();
-  const { signal } = asked;
-  if (text.value.trim() === '') {
-    showProblems([], 'The text is empty.');
-    return;
-  }
+  askAgain = asking;
+  if (asking) return;
+  asking = true;
+  const written = text.value;
+  const [problems, summary] = await lintOf(written);
+  asking = false;
+  if (text.value === written) showProblems(problems, summary);
+  if (askAgain) lint();
+}
+
+async function lintOf(written) {
+  if (written.trim() === '') return [[], 'The text is empty.'];
   try {
     const response = await fetch('/v1/rules/lint', {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-csrf-token': csrf() },
-      body: JSON.stringify({ text: text.value }),
-      signal,
+      body: JSON.stringify({ text: written }),
     });
     const answer = await response.json();
-    if (response.ok) showProblems(answer.problems, summaryOf(answer.problems));
-    else showProblems([], `It could not be checked: ${answer.detail}`);
-  } catch (error) {
-    if (error.name !== 'AbortError') showProblems([], 'It could not be checked: the server does not answer.');
+    if (response.ok) return [answer.problems, summaryOf(answer.problems)];
+    return [[], `It could not be checked: ${answer.detail}`];
+  } catch {
+    return [[], 'It could not be checked: the server does not answer.'];
   }
 }
 

@@ -94,13 +94,28 @@ export async function matchesAt(
   return { version: rules.version, matches };
 }
 
+/** Of the texts that were asked last: page after page of what waits asks the same one, and thousands of rules take seconds to read. */
+const compiledTexts = new Map<string, CompiledRules>();
+const MOST_COMPILED = 4;
+
+function compiledText(text: string): CompiledRules | undefined {
+  const parsed = compiledTexts.has(text) ? undefined : parseRuleSet(text);
+  const compiled = compiledTexts.get(text) ?? (parsed?.ok ? compileRuleSet(parsed.ruleSet) : undefined);
+  if (!compiled) return undefined;
+  compiledTexts.delete(text);
+  compiledTexts.set(text, compiled);
+  const oldest = compiledTexts.keys().next();
+  if (compiledTexts.size > MOST_COMPILED && !oldest.done) compiledTexts.delete(oldest.value);
+  return compiled;
+}
+
 async function compiledRules(
   pool: Pool,
   tenant: number,
 ): Promise<{ readonly version: number; readonly compiled: CompiledRules } | undefined> {
   const active = await activeRuleSet(pool, tenant);
-  const parsed = active && parseRuleSet(active.text);
-  return active && parsed?.ok ? { version: active.version, compiled: compileRuleSet(parsed.ruleSet) } : undefined;
+  const compiled = active && compiledText(active.text);
+  return compiled && { version: active.version, compiled };
 }
 
 async function matchOf(
