@@ -77,15 +77,16 @@ const eventSchema = z.discriminatedUnion('event', [
     rules: z.array(z.object({ rule: z.string(), hits: z.int().meta({ description: 'How often it decided' }) })),
   }),
 ]);
-type BacktestEvent =
+export type BacktestEvent =
   | { readonly event: 'progress'; readonly done: number; readonly total: number }
   | ({ readonly event: 'result'; readonly gone: number } & Compared);
 
 /** Backtests that one process does at a time: a tenant has one of them, and two tenants one each. */
 const MOST_AT_A_TIME = 2;
+/** Of the whole process: whoever asks over the API and whoever asks on a page share it. */
+const running = new Room(MOST_AT_A_TIME);
 
 export function ruleTrialRoutes(deps: RuleTrialDeps): Route[] {
-  const running = new Room(MOST_AT_A_TIME);
   return [
     {
       method: 'post',
@@ -120,19 +121,26 @@ export function ruleTrialRoutes(deps: RuleTrialDeps): Route[] {
         429: { description: 'Others are going on already' },
       },
       handler: async (request: ApiRequest<unknown, unknown, BacktestBody>) => {
-        const principal = caller(request.principal);
-        const { tenant } = principal;
-        const rules = await rulesToTry(deps.pool, tenant.id, request.body);
-        const against = await rulesAgainst(deps.pool, tenant.id, request.body.against);
-        if (!running.take(tenant.id, 1)) {
-          const detail = 'A backtest is going on already: wait for its end, or end it.';
-          throw new Problem(429, 'backtest_running', detail, {}, { 'retry-after': '5' });
-        }
-        const events = backtest(deps, principal, rules, against, request.body);
-        return lines(deps, request, withRoom(running, tenant.id, events));
+        return lines(deps, request, await startBacktest(deps, caller(request.principal), request.body));
       },
     },
   ];
+}
+
+/** Throws Problem: 404, 422 for rules that don't compile, 429 while others are going on. Ends when the generator is left. */
+export async function startBacktest(
+  deps: RuleTrialDeps,
+  principal: Principal,
+  wish: BacktestBody,
+): Promise<AsyncGenerator<BacktestEvent>> {
+  const { id } = principal.tenant;
+  const rules = await rulesToTry(deps.pool, id, wish);
+  const against = await rulesAgainst(deps.pool, id, wish.against);
+  if (!running.take(id, 1)) {
+    const detail = 'A backtest is going on already: wait for its end, or end it.';
+    throw new Problem(429, 'backtest_running', detail, {}, { 'retry-after': '5' });
+  }
+  return withRoom(running, id, backtest(deps, principal, rules, against, wish));
 }
 
 async function* withRoom<T>(room: Room, tenant: number, events: AsyncGenerator<T>): AsyncGenerator<T> {

@@ -239,7 +239,8 @@ export function rulesInvalid(problems: readonly RuleProblem[]): Problem {
   return new Problem(422, 'rules_invalid', detail, { problems: problems.slice(0, 100) });
 }
 
-function rulesProblem(not: Exclude<RulesSaved | RulesActivated, { readonly result: 'ok' }>): Problem {
+/** Why rules were not saved, or not put in force. */
+export function rulesProblem(not: Exclude<RulesSaved | RulesActivated, { readonly result: 'ok' }>): Problem {
   switch (not.result) {
     case 'not_found':
       return notFound('version of the rules');

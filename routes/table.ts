@@ -17,6 +17,7 @@ import { refusalRoutes } from './refusals.js';
 import type { Route } from './route.js';
 import { type RuleTrialDeps, ruleTrialRoutes } from './rule-trials.js';
 import { ruleRoutes } from './rules.js';
+import { waitingRuleRoutes } from './rules-waiting.js';
 import { type SessionDeps, sessionRoutes } from './session.js';
 import { type ConfigurationDeps, sourceRoutes } from './sources.js';
 import { type StreamDeps, streamRoutes } from './stream.js';
@@ -57,6 +58,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...sourceRoutes(deps),
     ...targetRoutes(deps),
     ...deliveryRoutes(deps),
+    ...waitingRuleRoutes(deps),
     ...ruleRoutes(deps),
     ...ruleTrialRoutes(deps),
     ...channelRoutes(deps),

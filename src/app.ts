@@ -722,7 +722,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     return allRoutes(
       { ...api, health: async () => health(), metrics: told.registry, stopping: stopping.signal, version: VERSION },
       [...ingress, ...pulling, ...applyRoutes({ reapply })],
-      has('web') ? pageRoutes(api) : [],
+      has('web') ? pageRoutes({ ...api, stopping: stopping.signal }) : [],
     );
   }
 

@@ -14,6 +14,8 @@ interface PageOwnDeps {
   readonly templates: string;
   /** Directory of what is served under /assets. */
   readonly assets: string;
+  /** Fires when the process is asked to stop: pages that show how far something is end. */
+  readonly stopping: AbortSignal;
   /** A mail's HTML made safe to look at, and how much it would have fetched; null where it has none or can't be read. */
   readonly safeHtml: (
     message: StoredMessage,

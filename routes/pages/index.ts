@@ -9,6 +9,9 @@ import { messageListPages } from './messages.js';
 import { overviewPages } from './overview.js';
 import { peoplePages } from './people.js';
 import { quarantinePages } from './quarantine.js';
+import { ruleEditorPages } from './rule-editor.js';
+import { rulePages } from './rules.js';
+import { waitingRulePages } from './rules-waiting.js';
 import { openSite } from './show.js';
 import { signInPages } from './sign-in.js';
 import { targetPages } from './targets.js';
@@ -26,6 +29,9 @@ export function pageRoutes(deps: PageDeps): Route[] {
     ...claimPages(deps),
     ...messageListPages(deps, site),
     ...messagePages(deps, site),
+    ...ruleEditorPages(deps, site),
+    ...waitingRulePages(deps, site),
+    ...rulePages(deps, site),
     ...targetPages(deps, site),
     ...deliveryPages(deps, site),
     ...quarantinePages(deps, site),

@@ -252,6 +252,7 @@ async function showMessage(
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),
     failed: failed?.why,
+    ruleOfIt: by.permissions.has('rules.write') && address('/rules/edit', { like: id }),
     quarantine:
       read.standing.state === 'quarantined' &&
       by.permissions.has('quarantine.read') &&

@@ -6,9 +6,9 @@ import { asProblem, notFound } from '../problem.js';
 import { attemptsOf, type EntryAttempt, type Rung, rungsOf, viewOn } from '../quarantine-views.js';
 import type { Problem, Reply } from '../route.js';
 import type { PageDeps } from './deps.js';
+import { shownDiff } from './diff.js';
 import { address } from './form.js';
 import { showJson } from './json.js';
-import { folded, lineDiff } from './line-diff.js';
 import { summaryOf } from './quarantine-words.js';
 import type { Site } from './show.js';
 import { defectLine, LISTED, partLine, setAsideLine, TEXT_SHOWN, viewLines } from './view-lines.js';
@@ -72,7 +72,7 @@ async function rungShown(deps: PageDeps, by: Principal, number: number, rung: Ru
     above,
     ...('view' in shown ? { view: viewFields(shown.view) } : { problem: shown.problem }),
     ...(before && 'problem' in before && { aboveProblem: before.problem }),
-    ...(before && 'view' in before && 'view' in shown && differences(before.view, shown.view)),
+    ...(before && 'view' in before && 'view' in shown && shownDiff(viewLines(before.view), viewLines(shown.view))),
   };
 }
 
@@ -87,15 +87,6 @@ async function viewShown(deps: PageDeps, by: Principal, number: number, rung: Ru
     if (problem.status !== 429 && problem.status !== 503) throw error;
     return { problem: problem.detail };
   }
-}
-
-const MARKS = { same: ' ', added: '+', removed: '-', skipped: '…' } as const;
-
-function differences(before: View, after: View) {
-  const lines = folded(lineDiff(viewLines(before), viewLines(after)));
-  const changed = lines.some(({ kind }) => kind === 'added' || kind === 'removed');
-  if (!changed) return { same: true };
-  return { diff: lines.map(({ kind, text }) => ({ [kind]: true, text: `${MARKS[kind]} ${text}` })) };
 }
 
 function viewFields(view: View) {

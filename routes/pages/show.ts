@@ -6,13 +6,15 @@ import type { PageDeps } from './deps.js';
 import { type Fill, fingerprintOf, openTemplates } from './render.js';
 
 /** Parts of the site, as the navigation names them. */
-export type Part = 'inbox' | 'messages' | 'targets' | 'quarantine' | 'overview' | 'people' | 'tokens';
+export type Part = 'inbox' | 'messages' | 'rules' | 'targets' | 'quarantine' | 'overview' | 'people' | 'tokens';
 
 export interface Page {
   readonly template: string;
   readonly title: string;
   readonly part: Part | null;
   readonly status?: number;
+  /** Of /assets, beside the one that every page has. */
+  readonly scripts?: readonly string[];
 }
 
 /** Shows pages: fills their templates and puts the frame around them. */
@@ -21,11 +23,14 @@ export interface Site {
   readonly show: (page: Page, principal: Principal, content: object) => Promise<Reply>;
   /** A page for anybody. */
   readonly showPublic: (page: Omit<Page, 'part'>, content: object) => Promise<Reply>;
+  /** Part of a page, for one that is there already. */
+  readonly fragment: (template: string, content: object) => Promise<string>;
 }
 
 const NAVIGATION: readonly { part: Part; label: string; href: string; permission: Permission }[] = [
   { part: 'inbox', label: 'Inbox', href: '/inbox', permission: 'messages.read' },
   { part: 'messages', label: 'Messages', href: '/messages', permission: 'messages.read' },
+  { part: 'rules', label: 'Rules', href: '/rules', permission: 'rules.read' },
   { part: 'targets', label: 'Targets', href: '/targets', permission: 'targets.read' },
   { part: 'quarantine', label: 'Quarantine', href: '/quarantine', permission: 'quarantine.read' },
   { part: 'overview', label: 'Overview', href: '/overview', permission: 'channels.read' },
@@ -41,6 +46,7 @@ export function openSite({ pool, templates, assets }: Pick<PageDeps, 'pool' | 't
       const count = principal.permissions.has('messages.read') ? (await countsFor(pool, principal)).waiting : 0;
       return html(fill, page, { ...content, ...frame(page, principal, count), version });
     },
+    fragment: (template, content) => fill(template, { ...content, layout: false }),
     showPublic: (page, content) => html(fill, { ...page, part: null }, { ...content, title: page.title, version }),
   };
 }
@@ -48,6 +54,7 @@ export function openSite({ pool, templates, assets }: Pick<PageDeps, 'pool' | 't
 function frame(page: Page, { tenant, who, csrf, permissions, kind }: Principal, count: number) {
   return {
     title: page.title,
+    scripts: page.scripts,
     signedIn: true,
     isPerson: kind === 'person',
     tenant: tenant.name,

@@ -12,6 +12,7 @@ import { live } from './sections/live.js';
 import { messages } from './sections/messages.js';
 import { overview } from './sections/overview.js';
 import { quarantine } from './sections/quarantine.js';
+import { rulesWaiting } from './sections/rules-waiting.js';
 import { holdToTable, table } from './sections/table.js';
 import { threads } from './sections/threads.js';
 
@@ -33,6 +34,7 @@ messages(get);
 decisions(get);
 inbox(get);
 configuration(get);
+rulesWaiting(get);
 backtests(get);
 deliveries(get);
 quarantine(get);
