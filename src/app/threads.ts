@@ -8,6 +8,8 @@ export interface ThreadDirectory {
   /** `account`, or a JSON pointer; null where messages of a source stand alone. */
   threadKey(tenant: number, source: number): string | null;
   extractors(tenant: number, source: number): readonly unknown[];
+  /** Of a mail source. */
+  accountIsRecipient(tenant: number, source: number): boolean;
 }
 
 /** Conversations as the owner needs them: mails by their ids, what comes by other sources by the key these name. */
@@ -22,7 +24,9 @@ export function createThreadPort(secret: Uint8Array, directory: () => ThreadDire
     mayBelong: ({ kind, tenant, source }) => kind === 'mail' || directory().threadKey(tenant, source) !== null,
     keysOf({ message, canonical }) {
       const { kind, tenant, source } = message;
-      if (kind === 'mail') return mailKeys(hashesOf(message), canonical, source);
+      if (kind === 'mail') {
+        return mailKeys(hashesOf(message), canonical, source, directory().accountIsRecipient(tenant, source));
+      }
       const key = directory().threadKey(tenant, source);
       return key === null ? null : keyedKeys(hashesOf(message), canonical, source, key);
     },

@@ -157,6 +157,7 @@ export class Snapshot implements SourceDirectory {
   readonly #schemas = new Map<string, SchemaCheck>();
   readonly #extractors = new Map<string, readonly Extractor[]>();
   readonly #threadKeys = new Map<string, string>();
+  readonly #otherAccounts = new Set<string>();
   readonly #targets: readonly Target[];
   readonly #targetsById = new Map<string, Target>();
   readonly #targetsByName = new Map<string, Target>();
@@ -184,6 +185,8 @@ export class Snapshot implements SourceDirectory {
       if (schema !== undefined) this.#schemas.set(`${tenant.id}/${id}`, compileSchema(schema));
       if (definition.kind !== 'mail' && definition.thread !== undefined)
         this.#threadKeys.set(`${tenant.id}/${id}`, definition.thread);
+      if (definition.kind === 'mail' && definition.account.from !== 'recipient')
+        this.#otherAccounts.add(`${tenant.id}/${id}`);
       const { extract = [] } = definition;
       if (extract.length > 0) this.#extractors.set(`${tenant.id}/${id}`, compileExtractors(extract));
     }
@@ -258,6 +261,11 @@ export class Snapshot implements SourceDirectory {
   threadKey(tenant: number, source: number): string | null {
     // Asked for every message, and most installations have none.
     return (this.#threadKeys.size > 0 && this.#threadKeys.get(`${tenant}/${source}`)) || null;
+  }
+
+  /** Whether a mail's account is the address it came to. */
+  accountIsRecipient(tenant: number, source: number): boolean {
+    return !this.#otherAccounts.has(`${tenant}/${source}`);
   }
 
   /** Also of one that was removed. */

@@ -105,7 +105,7 @@ async function placeNew(
   );
   const { rows } = await client.query<Position>({
     name: 'place_in_threads',
-    text: 'select thread, number from place_in_threads($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)',
+    text: 'select thread, number from place_in_threads($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)',
     values: [
       arrayOf(joined.begun),
       arrayOf(joined.references.map(({ tenant }) => tenant)),
@@ -113,7 +113,6 @@ async function placeNew(
       Buffer.from(joined.references.map(({ hash }) => hash).join(''), 'hex'),
       ...placesOf(messages),
       arrayOf(joined.threads),
-      textArray(messages.map(({ keys }) => keys.own)),
       Buffer.from(messages.map(({ keys }) => keys.party).join(''), 'hex'),
       textArray(messages.map(({ content }) => content && JSON.stringify(content))),
       arrayOf(joined.links.map(({ tenant }) => tenant)),
@@ -172,8 +171,7 @@ interface EarlierRow extends Earlier {
   readonly content: ThreadContent | null;
 }
 
-export const EARLIER_COLUMNS = `channel, sequence, number, encode(own, 'hex') as own, encode(party, 'hex') as party, content,
-  targets`;
+export const EARLIER_COLUMNS = `channel, sequence, number, encode(party, 'hex') as party, content, targets`;
 
 /** Where conversations go with messages, as it comes to be known with plans. */
 export async function noteCourses(

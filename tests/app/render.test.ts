@@ -81,7 +81,7 @@ it('makes a portion of what can be read, and nothing of what can not', async () 
   });
   const view = { ...EMPTY_VIEW, text: 'secret', parts: [part(2, 'text/plain'), part(3, 'text/plain')] };
   const names = { tenant: 'one', source: 'mail', hostname: 'mx.example.com', extractors: [] };
-  const mail = { message: stored, view, canonical: canonicalMessage(stored, names, view), thread: null };
+  const mail = { message: stored, view, thread: null, canonical: canonicalMessage(stored, names, view) };
   const of = (definition: object, n: number) => render(target(definition), mail, { ...delivery, portion: { part: n } });
   const raw = await of({ kind: 'queue', body: 'raw' }, 2);
   expect([raw?.contentType, String(raw?.body), raw?.only]).toEqual([

@@ -999,7 +999,11 @@ describe('conversations', () => {
     account: accounts[account] as string,
     raw: Buffer.from(`Subject: ${id}\r\nIn-Reply-To: <${to}>\r\n\r\n${id}`),
   });
-  const threads = createThreadPort(secret, () => ({ threadKey: () => null, extractors: () => [] }));
+  const threads = createThreadPort(secret, () => ({
+    threadKey: () => null,
+    extractors: () => [],
+    accountIsRecipient: () => false,
+  }));
   const numbers = async () => {
     const { rows } = await database.pool.query<{ external_id: string; number: number }>(
       `select m.external_id, t.number from thread_message t join message m using (tenant, channel, sequence) order by 1`,

@@ -35,7 +35,7 @@ function hash(name: string): string {
 }
 
 function mail(channel: number, sequence: number, references: readonly string[], given: Partial<NewInThread> = {}) {
-  const keys = { references: references.map(hash), own: hash(references[0] ?? ''), party: hash(`account ${channel}`) };
+  const keys = { references: references.map(hash), party: hash(`account ${channel}`) };
   const held = channels[channel] as Held;
   return { held, sequence, keys, content: { fields: null, text: hash('text'), parts: [] }, asks: true, ...given };
 }
@@ -131,12 +131,11 @@ describe('places in conversations', () => {
       id: 1,
       number: 3,
       before: [
-        { channel: 1, sequence: 1, number: 2, own: hash('b'), party: hash('account 1'), targets: null, content: TEXT },
+        { channel: 1, sequence: 1, number: 2, party: hash('account 1'), targets: null, content: TEXT },
         {
           channel: 0,
           sequence: 1,
           number: 1,
-          own: hash('a'),
           party: hash('account 0'),
           targets: [4, 5],
           content: TEXT,

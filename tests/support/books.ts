@@ -249,7 +249,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
   return keeper;
 }
 
-const THREADED = { threadKey: () => '/data/thread', extractors: () => [] };
+const THREADED = { threadKey: () => '/data/thread', extractors: () => [], accountIsRecipient: () => true };
 
 function nothing(): never {
   return undefined as never;

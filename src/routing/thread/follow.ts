@@ -6,7 +6,6 @@ export interface Earlier {
   readonly channel: number;
   readonly sequence: number;
   readonly number: number;
-  readonly own: string | null;
   readonly party: string;
   readonly content: ThreadContent | null;
   /** Ids of the targets the conversation went to with it; null until it is planned. */
@@ -14,19 +13,11 @@ export interface Earlier {
 }
 
 /**
- * The message that another one follows where no rule decides: the newest before it that went anywhere. Of those of its own
- * source and account, where there are any: a mail to two of our addresses is two messages, and each goes on where its own
- * went. A copy of the message itself stands where that stands: neither it nor what answers it says anything. `before`: newest
- * first.
+ * The message that another one follows where no rule decides: the newest before it, of its own party, that went anywhere. A mail
+ * to two of our addresses is two messages, and neither goes where nobody but the other was sent. `before`: newest first.
  */
-export function followed(
-  { own, party }: Pick<ThreadKeys, 'own' | 'party'>,
-  before: readonly Earlier[],
-): Earlier | undefined {
-  const copy = before.findLastIndex((one) => one.own !== null && one.own === own && one.party !== party);
-  const others = before.slice(copy + 1);
-  const ofItsOwn = others.filter((one) => one.party === party);
-  return (ofItsOwn.length > 0 ? ofItsOwn : others).find(({ targets }) => targets !== null && targets.length > 0);
+export function followed({ party }: Pick<ThreadKeys, 'party'>, before: readonly Earlier[]): Earlier | undefined {
+  return before.find((one) => one.party === party && one.targets !== null && one.targets.length > 0);
 }
 
 /** What a target knows of a conversation, oldest first. `before`: newest first. */

@@ -7,9 +7,7 @@ import type { View } from '../../message/view.js';
 export interface ThreadKeys {
   /** Of what leads to its thread, the nearest first, each once. */
   readonly references: readonly string[];
-  /** Of a mail's own id: copies of it have the same. */
-  readonly own: string | null;
-  /** Of source and account. */
+  /** Of the source, and of mail the address it came to where accounts are that: only those of one party follow each other. */
   readonly party: string;
 }
 
@@ -37,15 +35,18 @@ export class ThreadHashes {
   }
 }
 
-/** What joins a mail with others; null for one without any id. */
-export function mailKeys(hashes: ThreadHashes, message: CanonicalMessage, source: number): ThreadKeys | null {
-  const ids = idsOf(message.view);
+/** What joins a mail with others; null for one without any id. `byRecipient`: its account is the address it came to. */
+export function mailKeys(
+  hashes: ThreadHashes,
+  { view, account }: CanonicalMessage,
+  source: number,
+  byRecipient: boolean,
+): ThreadKeys | null {
+  const ids = idsOf(view);
   if (ids.length === 0) return null;
-  const own = message.view.messageId;
   return {
     references: ids.map((id) => hashes.of('id', id)),
-    own: own !== null && isId(own) ? hashes.of('id', own) : null,
-    party: partyOf(hashes, message, source),
+    party: hashes.of('party', byRecipient ? `${source} ${account}` : String(source)),
   };
 }
 
@@ -70,16 +71,11 @@ export function keyedKeys(
   if (value === undefined) return null;
   return {
     references: [hashes.of('key', `${source} ${value}`)],
-    own: null,
-    party: partyOf(hashes, message, source),
+    party: hashes.of('party', String(source)),
   };
 }
 
 /** What a pointer looks into: of an event its attributes and `data`, of anything else its body. */
 function rootOf({ kind, envelope, view }: CanonicalMessage): unknown {
   return kind === 'event' ? { ...envelope, data: view.data } : view.data;
-}
-
-function partyOf(hashes: ThreadHashes, { account }: CanonicalMessage, source: number): string {
-  return hashes.of('party', `${source} ${account}`);
 }

@@ -23,8 +23,7 @@ create table thread_message (
   thread bigint not null,
   -- 1, 2, 3 … by time of receipt; never given anew.
   number bigint not null,
-  -- Of a mail: its own id, by which copies of it are known; and of all: source and account. Hashes as above.
-  own bytea,
+  -- Source, and of mail the address of ours it came to where that is its account: a hash as above. Who is followed has the same.
   party bytea not null,
   -- Hashes of what was found in it; shape in routing/thread/content.ts. Null where not all of it could be read.
   content json,
@@ -48,7 +47,7 @@ create index thread_link_other on thread_link (tenant, other);
 -- each other in one order. Whoever finds that another was quicker fails as a transaction that lost, and looks anew.
 create function place_in_threads(
   p_begun int[], p_ref_tenant int[], p_ref_thread bigint[], p_ref_hash bytea,
-  p_tenant int[], p_channel smallint[], p_sequence bigint[], p_thread bigint[], p_own text[], p_party bytea,
+  p_tenant int[], p_channel smallint[], p_sequence bigint[], p_thread bigint[], p_party bytea,
   p_content text[], p_link_tenant int[], p_link_thread bigint[], p_link_other bigint[]
 ) returns table (thread bigint, number bigint) language plpgsql as $$
 #variable_conflict use_column
@@ -81,12 +80,12 @@ begin
   end if;
 
   with placed as (
-    insert into thread_message (tenant, channel, sequence, thread, number, own, party, content)
+    insert into thread_message (tenant, channel, sequence, thread, number, party, content)
     select m.tenant, m.channel, m.sequence, m.thread,
       t.last_number + row_number() over (partition by m.tenant, m.thread order by m.ord),
-      decode(m.own, 'hex'), substr(p_party, (m.ord::int - 1) * 16 + 1, 16), m.content::json
-    from unnest(p_tenant, p_channel, p_sequence, v_threads, p_own, p_content) with ordinality
-      as m(tenant, channel, sequence, thread, own, content, ord)
+      substr(p_party, (m.ord::int - 1) * 16 + 1, 16), m.content::json
+    from unnest(p_tenant, p_channel, p_sequence, v_threads, p_content) with ordinality
+      as m(tenant, channel, sequence, thread, content, ord)
     join thread t on t.tenant = m.tenant and t.id = m.thread
     returning tenant, thread, number
   )

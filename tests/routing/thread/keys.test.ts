@@ -8,7 +8,7 @@ const hashes = new ThreadHashes(Buffer.alloc(32, 1), 1);
 const SOURCE = 3;
 
 function mail(view: Partial<View>) {
-  return mailKeys(hashes, message({ kind: 'mail', account: 'anna', view: { ...EMPTY_VIEW, ...view } }), SOURCE);
+  return mailKeys(hashes, message({ kind: 'mail', account: 'anna', view: { ...EMPTY_VIEW, ...view } }), SOURCE, true);
 }
 
 function ids(...named: string[]): string[] {
@@ -19,13 +19,13 @@ describe('what joins a mail with others', () => {
   it('is its own id, those it answers, and its references from the last', () => {
     const keys = mail({ messageId: '<me>', inReplyTo: ['<b>'], references: ['<a>', '<b>', '<c>'] });
     expect(keys?.references).toEqual(ids('<me>', '<b>', '<c>', '<a>'));
-    expect(keys?.own).toBe(hashes.of('id', '<me>'));
+    expect(keys?.party).toBe(hashes.of('party', `${SOURCE} anna`));
   });
 
   it('is nothing where it names none', () => {
     expect(mail({})).toBeNull();
     expect(mail({ messageId: '<>', inReplyTo: ['<>'] })).toBeNull();
-    expect(mail({ references: ['<a>'] })).toMatchObject({ references: ids('<a>'), own: null });
+    expect(mail({ references: ['<a>'] })).toMatchObject({ references: ids('<a>') });
   });
 
   it('is fifty ids at most, of References the last', () => {
@@ -52,7 +52,7 @@ describe('what joins an event with others of its source', () => {
   ])('is what stands at %s', (key, value) => {
     expect(keyedKeys(hashes, event, SOURCE, key)).toMatchObject({
       references: [hashes.of('key', `${SOURCE} ${value}`)],
-      own: null,
+      party: hashes.of('party', String(SOURCE)),
     });
   });
 
