@@ -83,7 +83,7 @@ describe('from a message to the next', () => {
     await title(page, 'spam');
     await page.keyboard.press('!');
     await title(page, 'next');
-    const rule = page.getByRole('link', { name: 'Make a rule of this' });
+    const rule = page.getByRole('status').getByRole('link', { name: 'Make a rule of this' });
     expect(await rule.getAttribute('href')).toBe(`/rules/edit?like=${messageId(place)}&close=spam`);
     await decided(place, ['bea close spam']);
     await page.keyboard.press('z');

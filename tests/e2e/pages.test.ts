@@ -273,6 +273,7 @@ describe('every page', () => {
       `/inbox?done=assign&of=${id}:2`,
       '/inbox?q=nothing-has-this',
       '/inbox?state=snoozed',
+      '/inbox/all',
       '/messages',
       `/messages/${id}`,
       `/messages/${id}?tab=headers`,
@@ -288,6 +289,10 @@ describe('every page', () => {
       `/quarantine/${(await poison('af'.repeat(32))).id}?rung=6`,
       `/quarantine?crash=${'af'.repeat(32)}`,
       '/overview',
+      '/rules',
+      '/rules/1',
+      '/rules/edit',
+      '/rules/waiting',
       '/people',
       '/tokens',
       '/sign-in',
@@ -307,8 +312,12 @@ describe('every page', () => {
     expect(unseen, 'pages that are not looked at').toEqual([]);
   });
 
-  describe.each(['light', 'dark'] as const)('in %s', (colorScheme) => {
-    test.each([400, 800, 1280, 1920])(
+  // Colours don't depend on the width but for the two layouts that there are.
+  describe.each([
+    ['light', [400, 800, 1280, 1920]],
+    ['dark', [400, 1280]],
+  ] as const)('in %s', (colorScheme, widths) => {
+    test.each(widths)(
       '%i wide is accessible, no wider than the screen, and breaks none of its own rules',
       {
         timeout: 240_000,

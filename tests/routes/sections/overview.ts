@@ -38,7 +38,7 @@ export function overview(get: () => Api): void {
         targets: [
           { name: 'erp', paused: false, waiting: 2, more: false, oldest: new Date(now - 30_000).toISOString() },
         ],
-        inbox: { waiting: 0, more: false, oldest: null },
+        inbox: { waiting: 0, oldest: null },
         filters: [],
       });
       const { hour, day } = body.series;
