@@ -155,12 +155,14 @@ async function undo(done) {
   }
 }
 
-/** What a form of the page asks for, as the API takes it; null where something is missing. */
+/** What a form of the page asks for, as the API takes it; null where something is missing, or the form itself must say it. */
 function bodyOf(form, action) {
   const data = new FormData(form);
   const reason = data.get('reason')?.trim() || undefined;
   switch (action) {
     case 'assign':
+      // A portion of the message may not do for a target: the page says so in its place.
+      if (data.get('portion') || data.has('fields')) return null;
       return data.has('targets') ? { targets: data.getAll('targets'), hold: HOLD_SECONDS } : null;
     case 'close':
       return reason ? { reason } : null;

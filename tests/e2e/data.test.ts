@@ -105,6 +105,19 @@ test('an attachment alone is assigned, by keys', async () => {
   expect(await page.getByText('Only attachment 1.').count()).toBe(1);
 });
 
+test('an attachment alone is assigned from a list, and the next message opens', async () => {
+  const next = await open();
+  const id = messageId(await site.addMail(MAIL.replace('An order', 'A later order')));
+  await page.goto(`/messages/${id}?back=/inbox`);
+  await page.waitForLoadState('networkidle');
+  await page.keyboard.press('1');
+  await choice('only rows.csv').focus();
+  await page.keyboard.press('Space');
+  await page.getByRole('button', { name: 'Assign' }).press('Enter');
+  await page.waitForURL((url) => url.pathname === `/messages/${next}`);
+  expect(await decided(id)).toMatchObject([{ action: 'assign', portion: { part: 1 } }]);
+});
+
 test('fields alone are assigned to who can have them, and whoever can not is named', async () => {
   const id = await open();
   await page.getByRole('checkbox', { name: /erp/ }).check();
