@@ -228,6 +228,26 @@ describe('1.6: a conversation', () => {
     });
   }, 60_000);
 
+  test('is new as a whole to a target that a person has sent only a portion of it', async () => {
+    const site = await install({ config: CONFIG, rules: RULES });
+    const waybill = await site.start();
+    const text = 'Amount: 1.00 EUR\nDate: 2027-03-01';
+    const first = await send(waybill, { id: 'q1', subject: 'Question', text });
+    await untilPlanned(waybill, first);
+    const { status } = await waybill.call('POST', `/v1/messages/${first}/assign`, {
+      json: { version: 1, targets: ['erp'], fields: ['amount'] },
+    });
+    expect(status).toBe(202);
+    const taken: Taken[] = [];
+    await until(async () => taken.push(...(await take(waybill, 'erp'))) > 0, 'the portion');
+    const answer = await send(waybill, { id: 'q2', subject: 'Order', text, answers: ['q1'] });
+    await until(async () => taken.push(...(await take(waybill, 'erp'))) > 1, 'the answer');
+    expect(taken.map(({ id, portion, thread }) => [id, portion?.fields, thread?.number])).toEqual([
+      [first, ['amount'], 1],
+      [answer, undefined, 2],
+    ]);
+  }, 60_000);
+
   test('of events is what its source’s key says; two that a mail belongs to are linked', async () => {
     const site = await install({ config: CONFIG, rules: RULES });
     const waybill = await site.start();
