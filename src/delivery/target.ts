@@ -55,7 +55,7 @@ const threads = z
   .enum(['changes'])
   .optional()
   .describe(
-    '`changes`: of a message in a conversation it gets only what is new to it: the types of found data that were updated, as a portion, and nothing where nothing was. Without it, whole messages.',
+    '`changes`: of a message in a conversation it gets only what is new to it: the types of found data that were updated, as a portion; where none was, all of it, or nothing where it says the same again. Without it, whole messages.',
   );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 

@@ -31,7 +31,8 @@ export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decisio
       // Where the message stands was written with the decision, and later ones may have moved it on.
       return drawExtra(drawing, [{ decided, standing: null, ready }], {
         decisions: [decision],
-        threads: courseOf(found, targets, 'add'),
+        // Whoever got a portion does not know the rest.
+        threads: portion ? [] : courseOf(found, targets, 'add'),
       });
     }
     case 'unassign': {

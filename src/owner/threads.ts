@@ -155,9 +155,9 @@ function changeFor(
   return change;
 }
 
-/** Leaves out of a delivery what its targets have already. */
+/** Leaves out of a delivery what its targets have already. Of one that comes late, what came after it may be all they know. */
 function onlyChanges(decided: Decided, changeFor: (target: number) => Change): Decided {
-  if (decided.mode !== 'deliver') return decided;
+  if (decided.mode !== 'deliver' || decided.late) return decided;
   const changes = decided.targets.map((target) => ({ target, change: changeFor(target) }));
   if (changes.every(({ change }) => change.send === 'whole')) return decided;
   const targets = changes.flatMap(({ target, change }) => (change.send === 'nothing' ? [] : [target]));

@@ -1062,4 +1062,30 @@ describe('conversations', () => {
     expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
     expect(process.sent.find(({ late }) => late)?.decision).toContain('"by":"thread"');
   });
+
+  it('send all of a message that was set aside to a target that wants changes, which knows only what came after it', async () => {
+    targets = [
+      ...targets,
+      await insertTarget('changes', { kind: 'webhook', url: 'https://erp.example.com/', threads: 'changes' }),
+    ];
+    let go = () => undefined as unknown;
+    const released = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const same: ContentPort['parse'] = async (raw, place, suspect) => {
+      if (Buffer.from(raw).toString().startsWith('Subject: slow')) await released;
+      const outcome = await parse(raw, place, suspect);
+      return outcome.ok ? { ...outcome, view: { ...outcome.view, text: 'Cancel it.' } } : outcome;
+    };
+    const process = await startProcess({ parse: same, threads, route: () => ['changes'] });
+    await process.accepter.accept([answer('a', 0), answer('slow', 1, 'a'), answer('c', 2, 'a')]);
+    await until(async () => {
+      const { rows } = await database.pool.query('select from thread_message where targets is not null');
+      return rows.length === 2;
+    }, 'the others to be planned');
+    go();
+    await until(() => process.sent.some(({ late }) => late), 'the slow one to be sent');
+    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
+    expect(process.sent.map(({ late }) => late)).toEqual([false, true]);
+  });
 });

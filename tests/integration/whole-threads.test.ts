@@ -106,7 +106,7 @@ describe('1.6: a conversation', () => {
     const texts = [
       first,
       `Amount: 120.00 EUR\n\nOn Mon, 1 Feb 2027 Anna <anna@elsewhere.example> wrote:\n> Amount: 100.00 EUR`,
-      'Amount: 120.00 EUR\nDate: 2027-03-01',
+      'Amount: 120.00 EUR\n> On 1 Feb:\n> Amount: 120.00 EUR',
       'Thank you!\n-- \nAnna\nPhone: 030 1234567',
       'Order number: 4711\nDate: 2027-04-01\nAmount: 120.00 EUR',
     ];
@@ -159,7 +159,7 @@ describe('1.6: a conversation', () => {
       of: 5,
       followed: 2,
       compared: [{ target: 'erp', with: [1, 2], sent: 'nothing', fields: [] }],
-      changed: { since: 2, text: 'other', newParts: 0 },
+      changed: { since: 2, text: 'same', newParts: 0 },
     });
     expect(explained.plans).toMatchObject([{ did: 'close', by: `thread ${thread.id}: after 2`, targets: [] }]);
     expect(explained.rules.steps).toHaveLength(3);
@@ -180,6 +180,7 @@ describe('1.6: a conversation', () => {
       { id: 'b1', subject: 'Both', text: 'Amount: 1.00 EUR' },
       { id: 'b2', subject: 'Both again', text: 'Amount: 2.00 EUR', answers: ['b1'] },
       { id: 'b3', subject: 'Re: Both', text: 'Amount: 2.00 EUR', answers: ['b1', 'b2'] },
+      { id: 'b4', subject: 'Re: Both', text: 'Please cancel it.', answers: ['b1', 'b2', 'b3'] },
     ];
     const ids = [];
     for (const mail of mails) {
@@ -192,12 +193,15 @@ describe('1.6: a conversation', () => {
     expect(erp.map(({ id, portion }) => [id, portion?.fields])).toEqual([
       [ids[0], undefined],
       [ids[1], ['amount']],
+      // No data, but new.
+      [ids[3], undefined],
     ]);
     const crm = await take(waybill, 'crm');
     expect(crm.map(({ id, portion, decision }) => [id, portion, decision.by])).toEqual([
       [ids[0], undefined, 'rules'],
       [ids[1], undefined, 'rules'],
       [ids[2], undefined, 'thread'],
+      [ids[3], undefined, 'thread'],
     ]);
     await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
@@ -226,6 +230,26 @@ describe('1.6: a conversation', () => {
       decision: { by: 'thread', number: 1 },
       text: expect.stringContaining('Two?'),
     });
+  }, 60_000);
+
+  test('is new as a whole to a target that a person has sent only a portion of it', async () => {
+    const site = await install({ config: CONFIG, rules: RULES });
+    const waybill = await site.start();
+    const text = 'Amount: 1.00 EUR\nDate: 2027-03-01';
+    const first = await send(waybill, { id: 'q1', subject: 'Question', text });
+    await untilPlanned(waybill, first);
+    const { status } = await waybill.call('POST', `/v1/messages/${first}/assign`, {
+      json: { version: 1, targets: ['erp'], fields: ['amount'] },
+    });
+    expect(status).toBe(202);
+    const taken: Taken[] = [];
+    await until(async () => taken.push(...(await take(waybill, 'erp'))) > 0, 'the portion');
+    const answer = await send(waybill, { id: 'q2', subject: 'Order', text, answers: ['q1'] });
+    await until(async () => taken.push(...(await take(waybill, 'erp'))) > 1, 'the answer');
+    expect(taken.map(({ id, portion, thread }) => [id, portion?.fields, thread?.number])).toEqual([
+      [first, ['amount'], 1],
+      [answer, undefined, 2],
+    ]);
   }, 60_000);
 
   test('of events is what its source’s key says; two that a mail belongs to are linked', async () => {

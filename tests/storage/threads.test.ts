@@ -37,7 +37,14 @@ function hash(name: string): string {
 function mail(channel: number, sequence: number, references: readonly string[], given: Partial<NewInThread> = {}) {
   const keys = { references: references.map(hash), party: hash(`account ${channel}`) };
   const held = channels[channel] as Held;
-  return { held, sequence, keys, content: { fields: null, text: hash('text'), parts: [] }, asks: true, ...given };
+  return {
+    held,
+    sequence,
+    keys,
+    content: { fields: null, text: hash('text'), html: null, parts: [] },
+    asks: true,
+    ...given,
+  };
 }
 
 async function placed(...messages: NewInThread[]) {
@@ -169,7 +176,7 @@ describe('places in conversations', () => {
   });
 });
 
-const TEXT = { fields: null, text: hash('text'), parts: [] };
+const TEXT = { fields: null, text: hash('text'), html: null, parts: [] };
 
 it('concurrent processes give each number once, without gaps, and wait for each other without a deadlock', async () => {
   const random = seeded(7);

@@ -11,9 +11,9 @@ const WHOLE: Change = { send: 'whole' };
 const NOTHING: Change = { send: 'nothing' };
 
 /**
- * What is new in a message for whoever got those `before` it, oldest first. Data that is not named again is not changed; where
- * nobody looks for data, the text counts, and what differs from the one right before it is new. An attachment that was not there
- * before can't be sent as a field, and what could not be read whole can't be compared: then all of it goes.
+ * What is new in a message for whoever got those `before` it, oldest first. Data that is not named again is not changed. Where
+ * none was updated, what is said otherwise than right before it may still be new, such as that an order is cancelled. An attachment
+ * that was not there before can't be sent as a field, and what could not be read whole can't be compared: then all of it goes.
  */
 export function changeOf(now: ThreadContent | null, before: readonly (ThreadContent | null)[]): Change {
   const read = before.filter((one) => one !== null);
@@ -21,9 +21,13 @@ export function changeOf(now: ThreadContent | null, before: readonly (ThreadCont
   if (now === null || last === undefined) return WHOLE;
   const known = new Set(read.flatMap(({ parts }) => parts));
   if (now.parts.some((part) => !known.has(part))) return WHOLE;
-  if (now.fields === null) return now.text === last.text ? NOTHING : WHOLE;
-  const fields = updatedFields(now.fields, read);
-  return fields.length === 0 ? NOTHING : { send: 'fields', fields };
+  const fields = updatedFields(now.fields ?? {}, read);
+  if (fields.length > 0) return { send: 'fields', fields };
+  return saysTheSame(now, last) ? NOTHING : WHOLE;
+}
+
+function saysTheSame(one: ThreadContent, other: ThreadContent): boolean {
+  return one.text === other.text && one.html === other.html;
 }
 
 /** Types whose values are not those that were named last. */
@@ -39,6 +43,7 @@ function updatedFields(now: Readonly<Record<string, string>>, before: readonly T
 export interface Comparison {
   /** Types of data that it names; null where nobody looks for data. */
   readonly fields: readonly { readonly type: string; readonly change: 'same' | 'updated' | 'new' }[] | null;
+  /** Its HTML counts, too. */
   readonly text: 'same' | 'other';
   /** Attachments that were not there before. */
   readonly newParts: number;
@@ -53,7 +58,7 @@ export function compared(now: ThreadContent | null, before: ThreadContent | null
       Object.keys(now.fields)
         .sort()
         .map((type) => ({ type, change: changeIn(type, now, before) })),
-    text: now.text === before.text ? 'same' : 'other',
+    text: saysTheSame(now, before) ? 'same' : 'other',
     newParts: now.parts.filter((part) => !before.parts.includes(part)).length,
   };
 }

@@ -10,8 +10,10 @@ import { newText } from './new-text.js';
 export interface ThreadContent {
   /** By type of the data found in it, of all its values; null where its source has nothing looked for. */
   readonly fields: Readonly<Record<string, string>> | null;
-  /** Of a mail's new text, or of the data. */
+  /** Of a mail's new text, of all its text where none of it is new, or of the data. */
   readonly text: string;
+  /** All of it, since nothing tells what is new there: a text that stands beside it may say only that it is there. */
+  readonly html: string | null;
   /** Of attachments. */
   readonly parts: readonly string[];
 }
@@ -31,11 +33,13 @@ export function threadContent(
   found: readonly Found[] | null,
 ): ThreadContent | null {
   if (READ.some((field) => view.unread.includes(field))) return null;
+  const { html } = view;
   const attached = view.parts.filter(({ inline }) => !inline);
   if (attached.length > MOST_PARTS) return null;
   return {
     fields: found && fieldsOf(hashes, found),
-    text: kind === 'mail' ? hashes.of('text', newText(view.text ?? '')) : hashes.of('data', dataText(view)),
+    text: kind === 'mail' ? hashes.of('text', mailText(view)) : hashes.of('data', dataText(view)),
+    html: html === null ? null : hashes.of('html', html),
     parts: attached.map(({ sha256 }) => hashes.of('part', sha256)),
   };
 }
@@ -48,6 +52,11 @@ function fieldsOf(hashes: ThreadHashes, found: readonly Found[]): Record<string,
       return [type, hashes.of('field', JSON.stringify([type, values]))];
     }),
   );
+}
+
+/** Two mails without a word of their own may pass on different ones. */
+function mailText({ text }: CanonicalMessage['view']): string {
+  return newText(text ?? '') || (text ?? '');
 }
 
 const json = new JsonBytes();

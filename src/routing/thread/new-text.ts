@@ -1,20 +1,13 @@
-/** What stands before the mail that is answered, where nothing is quoted line by line. */
-const WHOLE_MAIL = /^(-{2,} ?(original message|ursprüngliche nachricht|forwarded message) ?-{2,}|_{20,})$/i;
-/** RFC 3676: dash, dash, blank. The blank is often lost. */
-const SIGNATURE = /^-- ?$/;
-/** Longer lines are none of these. */
-const LONGEST = 200;
 const QUOTED = /^\s{0,3}>/;
 
 /**
- * What somebody wrote anew in a text: without quoted lines and the line that introduces them, without the signature and the
- * whole mail that is answered; runs of blanks are one. Linear.
+ * What somebody wrote anew in a text: without quoted lines and the line that introduces them; runs of blanks are one. What
+ * stands below a signature, or a line before the mail that is answered or passed on, may be new, and stays. Linear.
  */
 export function newText(text: string): string {
   const kept: string[] = [];
   let quoting = false;
   for (const line of text.split(/\r\n|\r|\n/)) {
-    if (line.length <= LONGEST && (SIGNATURE.test(line) || WHOLE_MAIL.test(line.trim()))) break;
     const quoted = QUOTED.test(line);
     if (!quoted) kept.push(line);
     else if (!quoting) dropIntroduction(kept);
@@ -24,6 +17,8 @@ export function newText(text: string): string {
 }
 
 const MOST_BLANK_LINES = 3;
+/** Longer lines introduce nothing. */
+const LONGEST = 200;
 /** A time, a year or an address. */
 const NAMES_A_MAIL = /@|\d:\d\d|\d{4}/;
 /** Where mail programs break an introduction, its last line is an address or a word. */

@@ -4,7 +4,7 @@ import type { Api } from '../harness.js';
 import { addMessage, addSource, addTarget, addThread, placeIn, plan } from '../seed.js';
 
 function content(amount: string, text = 'text') {
-  return { fields: { amount }, text, parts: [] };
+  return { fields: { amount }, text, html: null, parts: [] };
 }
 
 export function threads(get: () => Api): void {

@@ -29,7 +29,7 @@ describe('the message that one follows', () => {
 });
 
 it('a target knows what it got, oldest first', () => {
-  const content = (text: string) => ({ fields: null, text, parts: [] });
+  const content = (text: string) => ({ fields: null, text, html: null, parts: [] });
   const before = [
     message(3, [ERP], { content: content('three') }),
     message(2, [CRM], { content: content('two') }),

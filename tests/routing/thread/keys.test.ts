@@ -102,6 +102,15 @@ describe('what is kept of a message', () => {
     expect(content({ parts: Array.from({ length: 101 }, (_, i) => part(String(i), false)) })).toBeNull();
   });
 
+  it('is the same of a text whatever it quotes, but not where it does nothing else, nor with other HTML', () => {
+    const text = (one: string) => content({ text: one })?.text;
+    expect(text('Yes.\n> One?')).toBe(text('Yes.\n> Two?'));
+    expect(text('> One?')).not.toBe(text('> Two?'));
+    const html = (one: string | null) => content({ text: 'See the HTML', html: one })?.html;
+    expect(html('<p>One</p>')).not.toBe(html('<p>Two</p>'));
+    expect(html(null)).toBeNull();
+  });
+
   it('of an event is that of its data, whatever the order of its members', () => {
     const of = (data: unknown) =>
       threadContent(hashes, message({ kind: 'event', view: { ...EMPTY_VIEW, data } }), null)?.text;
