@@ -40,8 +40,9 @@ export async function countInbox(pool: Pool, tenant: number): Promise<number> {
   return [...waiting.values()].reduce((sum, count) => sum + count, 0);
 }
 
-/** Rows of a tenant that are left as they are. */
+/** Rows of a tenant that could be summed up with others and are left as they are. */
 const ROWS_LEFT = 64;
+const SUMMED_AS = "case when due < now() - interval '1 day' then '-infinity' else due end";
 
 /**
  * Sums additions and subtractions up, so that counting reads few rows. Times that are past for a day need no row of their
@@ -50,8 +51,9 @@ const ROWS_LEFT = 64;
 export async function sumUpCounts(pool: Pool): Promise<void> {
   await pool.query(
     `with gone as (
-       delete from inbox_count where tenant in (select tenant from inbox_count group by tenant having count(*) > ${ROWS_LEFT})
-       returning tenant, need, case when due < now() - interval '1 day' then '-infinity' else due end as due, n)
+       delete from inbox_count where tenant in (
+         select tenant from inbox_count group by tenant having count(*) - count(distinct (need, ${SUMMED_AS})) > ${ROWS_LEFT})
+       returning tenant, need, ${SUMMED_AS} as due, n)
      insert into inbox_count (tenant, need, due, n)
        select tenant, need, due, sum(n) from gone group by 1, 2, 3 having sum(n) <> 0`,
   );
