@@ -193,8 +193,8 @@ const seriesSchema = z
     sequenced: pointsSchema,
     routed: pointsSchema,
     delivered: pointsSchema,
-    inbox: pointsSchema,
-    waiting: pointsSchema,
+    inbox: pointsSchema.nullable().meta({ description: 'Null without `messages.read`' }),
+    waiting: pointsSchema.nullable().meta({ description: 'For targets; null without `targets.read`' }),
   })
   .meta({
     description: 'Oldest first; null where nobody counted. Flows a second, the others as they stood at its end',
@@ -274,7 +274,7 @@ function entryOf(overview: Overview): z.input<typeof overviewSchema> {
       openedAt: openedAt.toISOString(),
       sealedAt: sealedAt?.toISOString() ?? null,
     })),
-    series: { hour: seriesOf(samples.hour, LAST_HOUR, at), day: seriesOf(samples.day, LAST_DAY, at) },
+    series: { hour: seriesOf(overview, samples.hour, LAST_HOUR), day: seriesOf(overview, samples.day, LAST_DAY) },
   };
 }
 
@@ -290,7 +290,11 @@ export function totalsOf(channels: readonly ChannelEntry[]) {
   };
 }
 
-function seriesOf(samples: readonly Sample[], stretch: Stretch, at: Date): z.input<typeof seriesSchema> {
+function seriesOf(
+  { at, inbox, targets }: Overview,
+  samples: readonly Sample[],
+  stretch: Stretch,
+): z.input<typeof seriesSchema> {
   const now = at.getTime();
   const [from = now] = boundsOf(stretch, now);
   return {
@@ -300,7 +304,7 @@ function seriesOf(samples: readonly Sample[], stretch: Stretch, at: Date): z.inp
     sequenced: [...ratesOf(samples, stretch, now, (one) => one.sequenced)],
     routed: [...ratesOf(samples, stretch, now, (one) => one.routed)],
     delivered: [...ratesOf(samples, stretch, now, (one) => one.delivered)],
-    inbox: [...levelsOf(samples, stretch, now, (one) => one.inbox)],
-    waiting: [...levelsOf(samples, stretch, now, (one) => one.waiting)],
+    inbox: inbox && [...levelsOf(samples, stretch, now, (one) => one.inbox)],
+    waiting: targets && [...levelsOf(samples, stretch, now, (one) => one.waiting)],
   };
 }

@@ -60,8 +60,8 @@ async function showOverview(deps: PageDeps, site: Site, by: Principal): Promise<
       conflicts: one.conflicts.toLocaleString('en'),
     })),
     tables: [
-      { id: 'hour', title: 'The last hour', rows: rowsOf(samples.hour, HOUR_TABLE, now) },
-      { id: 'day', title: 'The last day', rows: rowsOf(samples.day, DAY_TABLE, now) },
+      { id: 'hour', title: 'The last hour', ...tableOf(overview, samples.hour, HOUR_TABLE) },
+      { id: 'day', title: 'The last day', ...tableOf(overview, samples.day, DAY_TABLE) },
     ],
   });
 }
@@ -158,25 +158,34 @@ const MINUTE = 60_000;
 const HOUR_TABLE: Stretch = { ...LAST_HOUR, step: 5 * MINUTE, points: 12 };
 const DAY_TABLE: Stretch = { ...LAST_DAY, step: 120 * MINUTE, points: 12 };
 
-/** The charts in numbers, the newest first. */
-function rowsOf(samples: readonly Sample[], stretch: Stretch, now: number) {
+/** The charts in numbers, the newest first, as far as the caller may see them. */
+function tableOf({ at, inbox, targets }: Overview, samples: readonly Sample[], stretch: Stretch) {
+  const now = at.getTime();
   const bounds = boundsOf(stretch, now);
-  const flows = FLOWS.map((flow) => ratesOf(samples, stretch, now, (sample) => sample[flow]));
-  const inbox = levelsOf(samples, stretch, now, (sample) => sample.inbox);
-  const waiting = levelsOf(samples, stretch, now, (sample) => sample.waiting);
-  return bounds
+  const columns = [
+    ...FLOWS.map((flow) => ({
+      label: FLOW_COLUMNS[flow],
+      series: ratesOf(samples, stretch, now, (sample) => sample[flow]),
+    })),
+    ...(inbox ? [{ label: 'In the inbox', series: levelsOf(samples, stretch, now, (sample) => sample.inbox) }] : []),
+    ...(targets ? [{ label: 'For targets', series: levelsOf(samples, stretch, now, (sample) => sample.waiting) }] : []),
+  ];
+  const rows = bounds
     .slice(1)
     .map((end, i) => ({
       time: `${clock(bounds[i] ?? end)}–${clock(end)}`,
-      cells: [...flows, inbox, waiting].map((series, column) => ({
-        label: COLUMNS[column],
-        value: figure(series[i] ?? null),
-      })),
+      cells: columns.map(({ label, series }) => ({ label, value: figure(series[i] ?? null) })),
     }))
     .reverse();
+  return { columns: columns.map(({ label }) => label), rows };
 }
 
-const COLUMNS = ['Accepted/s', 'Sequenced/s', 'Routed/s', 'Delivered/s', 'In the inbox', 'For targets'];
+const FLOW_COLUMNS: Readonly<Record<Flow, string>> = {
+  accepted: 'Accepted/s',
+  sequenced: 'Sequenced/s',
+  routed: 'Routed/s',
+  delivered: 'Delivered/s',
+};
 
 /** `14:05`, UTC. */
 function clock(at: number): string {

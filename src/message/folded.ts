@@ -27,14 +27,19 @@ export function folded(text: string): string {
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 /** Characters of a word that are looked at; longer ones are no words of people. */
 const LONGEST = 40;
+/** Characters of a word that are folded: marks are not counted above. */
+const FOLDED = 8 * LONGEST;
+/** Words of a text that are looked at, different or not: some ten milliseconds of work. */
+const MOST_LOOKED_AT = 20_000;
 
-/** The different words of a text, folded, in the order they come; at most so many. */
+/** The different words of a text, folded, in the order they come; at most so many, among its first MOST_LOOKED_AT. */
 export function wordsOf(text: string, most: number): string[] {
   const words = new Set<string>();
+  let looked = 0;
   for (const [word] of text.toWellFormed().matchAll(WORD)) {
     // Taken apart, one letter may be several: `㎒`.
-    for (const [part] of folded(word).matchAll(WORD)) words.add(part.slice(0, LONGEST));
-    if (words.size >= most) break;
+    for (const [part] of folded(word.slice(0, FOLDED)).matchAll(WORD)) words.add(part.slice(0, LONGEST));
+    if (words.size >= most || ++looked === MOST_LOOKED_AT) break;
   }
   return [...words].slice(0, most);
 }
@@ -49,7 +54,9 @@ export interface Piece {
 export function highlighted(text: string, wanted: readonly string[]): Piece[] {
   const pieces: Piece[] = [];
   let plain = 0;
+  let looked = 0;
   for (const { 0: word, index } of text.matchAll(WORD)) {
+    if (++looked > MOST_LOOKED_AT) break;
     if (!isHit(word, wanted)) continue;
     if (index > plain) pieces.push({ text: text.slice(plain, index), hit: false });
     pieces.push({ text: word, hit: true });
@@ -63,7 +70,7 @@ function isHit(word: string, wanted: readonly string[]): boolean {
   return wordsOf(word, 8).some((part) => wanted.some((one) => part.startsWith(one)));
 }
 
-/** Characters of a text that are looked through for a hit to show. */
+/** Characters of a text that are looked through for a hit to show; no more words than MOST_LOOKED_AT. */
 const LOOKED_THROUGH = 20_000;
 
 /** Where a text has a hit, some characters around the first; null where it has none. */

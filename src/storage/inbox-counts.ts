@@ -11,16 +11,21 @@ export interface InboxCounts {
   readonly snoozed: number;
 }
 
-/** Those snoozed into this very minute are looked at one by one; all others are summed up. */
-const SOON = `coalesce(snoozed_until, since) > now()
-  and coalesce(snoozed_until, since) < due_minute(now()) + interval '1 minute'`;
+/** Those snoozed into the very minute of that time are looked at one by one; all others are summed up. */
+const soonAt = (tenant: string, at: string) => `(select count(*) from standing
+  where tenant = ${tenant} and state = 'waiting' and coalesce(snoozed_until, since) > ${at}
+    and coalesce(snoozed_until, since) < due_minute(${at}) + interval '1 minute')`;
+
+/** How much needs a person at a time, what is snoozed left out, as SQL. */
+export const waitingAt = (tenant: string, at: string) => `((select coalesce(sum(n), 0) from inbox_count
+  where tenant = ${tenant} and due <= due_minute(${at})) - ${soonAt(tenant, at)})`;
 
 /** How many need a person, exactly, however many there are. */
 export async function inboxCounts(pool: Pool, tenant: number): Promise<InboxCounts> {
   const { rows } = await pool.query<{ need: Need; waiting: number; snoozed: number; soon: number }>(
     `select need, coalesce(sum(n) filter (where due <= due_minute(now())), 0)::bigint as waiting,
         coalesce(sum(n) filter (where due > due_minute(now())), 0)::bigint as snoozed,
-        (select count(*) from standing where tenant = $1 and state = 'waiting' and ${SOON}) as soon
+        ${soonAt('$1', 'now()')} as soon
        from inbox_count where tenant = $1 group by need`,
     [tenant],
   );
@@ -40,8 +45,9 @@ export async function countInbox(pool: Pool, tenant: number): Promise<number> {
   return [...waiting.values()].reduce((sum, count) => sum + count, 0);
 }
 
-/** Rows of a tenant that are left as they are. */
+/** Rows of a tenant that could be summed up with others and are left as they are. */
 const ROWS_LEFT = 64;
+const SUMMED_AS = "case when due < now() - interval '1 day' then '-infinity' else due end";
 
 /**
  * Sums additions and subtractions up, so that counting reads few rows. Times that are past for a day need no row of their
@@ -50,8 +56,9 @@ const ROWS_LEFT = 64;
 export async function sumUpCounts(pool: Pool): Promise<void> {
   await pool.query(
     `with gone as (
-       delete from inbox_count where tenant in (select tenant from inbox_count group by tenant having count(*) > ${ROWS_LEFT})
-       returning tenant, need, case when due < now() - interval '1 day' then '-infinity' else due end as due, n)
+       delete from inbox_count where tenant in (
+         select tenant from inbox_count group by tenant having count(*) - count(distinct (need, ${SUMMED_AS})) > ${ROWS_LEFT})
+       returning tenant, need, ${SUMMED_AS} as due, n)
      insert into inbox_count (tenant, need, due, n)
        select tenant, need, due, sum(n) from gone group by 1, 2, 3 having sum(n) <> 0`,
   );

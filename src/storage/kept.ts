@@ -5,6 +5,7 @@ import { EMPTY_VIEW, type View } from '../message/view.js';
 import type { Needs, PlainPath } from '../routing/backtest.js';
 import { arrayOf } from './array.js';
 import { channelEnds, lastArrivedBy } from './messages.js';
+import { DUE } from './waiting.js';
 
 /** Which of the messages that were planned are meant; nothing means all. */
 export interface KeptWish {
@@ -346,7 +347,7 @@ class Rest {
 
 /** What waits in the inbox, what has waited least first. */
 async function waitingPlaces(pool: Pool, tenant: number): Promise<Places> {
-  const waits = `tenant = $1 and state = 'waiting' and (snoozed_until is null or snoozed_until <= now())`;
+  const waits = `tenant = $1 and state = 'waiting' and ${DUE} <= now()`;
   const { rows } = await pool.query<{ total: number }>(`select count(*) as total from standing where ${waits}`, [
     tenant,
   ]);
@@ -360,11 +361,11 @@ async function waitingPlaces(pool: Pool, tenant: number): Promise<Places> {
         sequence: number;
         generation: number | null;
       }>(
-        `select to_char(since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as since, channel, sequence,
+        `select to_char(${DUE} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as since, channel, sequence,
             generation_of($1, channel, sequence) as generation
            from standing where ${waits}
-            and ($2::timestamptz is null or (since, channel, sequence) < ($2::timestamptz, $3::smallint, $4::bigint))
-          order by standing.since desc, channel desc, sequence desc limit $5`,
+            and ($2::timestamptz is null or (${DUE}, channel, sequence) < ($2::timestamptz, $3::smallint, $4::bigint))
+          order by ${DUE} desc, channel desc, sequence desc limit $5`,
         [tenant, mark?.since ?? null, mark?.channel ?? null, mark?.sequence ?? null, limit],
       );
       mark = rows.at(-1);

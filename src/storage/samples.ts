@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { LONG_STEP, type Sample, SHORT_STEP } from '../overview/series.js';
+import { waitingAt } from './inbox-counts.js';
 import { inTransaction } from './pool.js';
 
 /** What waits is counted up to this where the numbers of deliveries don't tell how much it is. */
@@ -50,8 +51,7 @@ async function isTaken(client: PoolClient, step: number, slot: Date): Promise<bo
 }
 
 /**
- * One statement for all tenants. The order by keeps the count of an inbox to its index, however much others have waiting.
- * Delivered is what was given a number and neither waits, nor is under way, nor was lost. A delivery that is lost in a
+ * One statement for all tenants. Delivered is what was given a number and neither waits, nor is under way, nor was lost. A delivery that is lost in a
  * transaction open at this moment counts as delivered: a handful at most.
  */
 async function writeSamples(client: PoolClient, slot: Date, at: Date): Promise<void> {
@@ -76,7 +76,8 @@ async function writeSamples(client: PoolClient, slot: Date, at: Date): Promise<v
        select c.tenant, ${SHORT}, $1, $2, c.sequenced + c.duplicates + c.conflicts + c.expired, c.sequenced, c.routed,
          case when not coalesce(w.more, false)
            then coalesce(g.numbers, 0) - coalesce(w.messages, 0) - coalesce(u.messages, 0) - lost.messages end,
-         c.duplicates, c.conflicts, c.expired, lost.messages, i.messages
+         c.duplicates, c.conflicts, c.expired, lost.messages,
+         ${waitingAt('c.tenant', '$2::timestamptz')}
        from counted c
        left join waits w on w.tenant = c.tenant
        left join given g on g.tenant = c.tenant
@@ -86,9 +87,6 @@ async function writeSamples(client: PoolClient, slot: Date, at: Date): Promise<v
        cross join lateral (select coalesce(before.lost, 0) + count(*) as messages from delivery d
          where d.tenant = c.tenant and d.state in ('failed', 'cancelled') and d.settled_at > before.at
            and d.settled_at <= $2) lost
-       cross join lateral (select count(*) as messages from (select from standing s where s.tenant = c.tenant
-         and s.state = 'waiting' and (s.snoozed_until is null or s.snoozed_until <= $2)
-         order by s.since limit ${LAG_COUNTED}) s) i
        returning tenant
      )
      insert into sample_lag (tenant, step, slot, target, waiting, oldest)

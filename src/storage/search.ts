@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
 import { wordsOf } from '../message/folded.js';
 import { type MessageId, messageId, type Place } from '../message/id.js';
@@ -18,9 +19,12 @@ export type SearchedKind = 'mail' | 'webhook' | 'event' | 'amqp';
 const MOST_WORDS = 2_000;
 /** Characters of a text, and bytes of a body, that are read for words. */
 const READ = 100_000;
-/** Sequences looked at, and messages put in, in one transaction: some ten milliseconds of work. */
+/** Sequences looked at, and messages put in, together; no more once these have so many bytes to be read for words. */
 const STEP = 10_000;
 const AT_ONCE = 200;
+const BYTES_AT_ONCE = 1_000_000;
+/** Others have a turn after so many milliseconds of folding: one message of READ characters may take some more. */
+const TURN_MS = 10;
 
 /** Looks whether the words of a message are all there; `w` has its channel and sequence. */
 export function hasWords(w: string, query: string): string {
@@ -73,13 +77,15 @@ export async function fillSearch(
   enough: () => boolean,
 ): Promise<{ readonly more: boolean }> {
   for (const late of await lateOnes(pool)) {
-    if (enough()) return { more: true };
-    await inTransaction(pool, (client) => fillLate(client, late));
+    for (let left = late.sequences; left.length > 0; ) {
+      if (enough()) return { more: true };
+      left = await fillLate(pool, late, left);
+    }
   }
   for (const { tenant, channel } of await channelsBehind(pool)) {
     for (let more = true; more; ) {
       if (enough()) return { more: true };
-      more = await inTransaction(pool, (client) => fillNext(client, tenant, channel, kinds));
+      more = await fillNext(pool, tenant, channel, kinds);
     }
   }
   return { more: false };
@@ -117,45 +123,68 @@ const READABLE = `m.channel, m.sequence, m.kind, m.account, m.type, m.external_i
      'names', (select json_agg(part -> 'name') from json_array_elements(v.body -> 'parts') part)) from view v
    where v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel and v.sequence = m.sequence) as view`;
 
-/** Answers whether the channel has more. */
-async function fillNext(
-  client: PoolClient,
-  tenant: number,
-  channel: number,
-  kinds: readonly SearchedKind[],
-): Promise<boolean> {
-  // What is erased or dropped meanwhile would come back.
-  await keepContent(client);
-  await client.query('insert into search_cursor (tenant, channel) values ($1, $2) on conflict do nothing', [
-    tenant,
-    channel,
-  ]);
-  const cursor = await client.query<{ filled: number; planned: number }>(
-    `select c.filled, r.planned from search_cursor c join reader r using (tenant, channel)
-      where c.tenant = $1 and c.channel = $2 for update of c`,
+interface Read {
+  readonly messages: readonly Readable[];
+  /** How many there are, read or not. */
+  readonly there: number;
+}
+
+/** In the order of their sequences, AT_ONCE at most, as far as BYTES_AT_ONCE go, and one at least. */
+async function readNext(pool: Pool, which: string, values: readonly unknown[]): Promise<Read> {
+  const { rows } = await pool.query<Readable & { there: number }>(
+    `select * from (
+       select r.*, count(*) over () as there, sum(r.bytes) over (order by r.sequence) - r.bytes as before from (
+         select l.*, coalesce(octet_length(l.raw), 0) + coalesce(octet_length(l.view::text), 0) as bytes from (
+           select ${READABLE} from message m
+            where m.generation = any (array(select id from generation where content_dropped_at is null))
+              and m.tenant = $1 and m.channel = $2 and m.erased_at is null and ${which}
+            order by m.sequence limit ${AT_ONCE}) l) r
+     ) b where b.before < ${BYTES_AT_ONCE} order by b.sequence`,
+    [...values],
+  );
+  return { messages: rows, there: rows[0]?.there ?? 0 };
+}
+
+/**
+ * Answers whether the channel has more. What others write says how long folding takes, so it is done between transactions:
+ * one that idles is thrown out. Whoever has come further meanwhile has put the same in.
+ */
+async function fillNext(pool: Pool, tenant: number, channel: number, kinds: readonly SearchedKind[]): Promise<boolean> {
+  const cursor = await pool.query<{ filled: number; planned: number }>(
+    `select coalesce(c.filled, 0) as filled, r.planned from reader r left join search_cursor c using (tenant, channel)
+      where r.tenant = $1 and r.channel = $2`,
     [tenant, channel],
   );
   const { filled = 0, planned = 0 } = cursor.rows[0] ?? {};
   const to = Math.min(planned, filled + STEP);
-  const { rows } = await client.query<Readable>(
-    `select ${READABLE} from message m
-      where m.generation = any (array(select id from generation where content_dropped_at is null)) and m.tenant = $1
-        and m.channel = $2 and m.sequence > $3 and m.sequence <= $4 and m.erased_at is null
-        and (m.kind = any ($5::text[]) or exists (select from standing st where st.tenant = m.tenant
-          and st.channel = m.channel and st.sequence = m.sequence and st.state = 'waiting'))
-      order by m.sequence limit ${AT_ONCE}`,
+  const { messages, there } = await readNext(
+    pool,
+    `m.sequence > $3 and m.sequence <= $4
+       and (m.kind = any ($5::text[]) or exists (select from standing st where st.tenant = m.tenant
+         and st.channel = m.channel and st.sequence = m.sequence and st.state = 'waiting'))`,
     [tenant, channel, filled, to, `{${kinds.join(',')}}`],
   );
-  const last = rows.length === AT_ONCE ? (rows.at(-1)?.sequence ?? to) : to;
-  await putIn(client, tenant, rows);
-  await client.query(
-    `update search_cursor set filled = $3, passed = case when $4 then $3 else passed end where tenant = $1 and channel = $2`,
-    [tenant, channel, last, last - filled > rows.length],
-  );
+  const whole = there < AT_ONCE && messages.length === there;
+  const last = whole ? to : (messages.at(-1)?.sequence ?? to);
+  const words = await wordsOfEach(tenant, messages);
+  await inTransaction(pool, async (client) => {
+    await keepContent(client);
+    await client.query('insert into search_cursor (tenant, channel) values ($1, $2) on conflict do nothing', [
+      tenant,
+      channel,
+    ]);
+    const { rowCount } = await client.query(
+      `update search_cursor set filled = $4, passed = case when $5 then $4 else passed end
+        where tenant = $1 and channel = $2 and filled = $3`,
+      [tenant, channel, filled, last, last - filled > messages.length],
+    );
+    // What is there by now was read later.
+    if (rowCount === 1) await putIn(client, tenant, messages, words, 'nothing');
+  });
   return last < planned;
 }
 
-/** Read again in one transaction. */
+/** Looked up together to be read again. */
 const LATE_AT_ONCE = 500;
 
 interface Late extends Channel {
@@ -171,35 +200,59 @@ async function lateOnes(pool: Pool): Promise<Late[]> {
   return rows;
 }
 
-async function fillLate(client: PoolClient, { tenant, channel, sequences }: Late): Promise<void> {
-  await keepContent(client);
-  const of = [tenant, channel, arrayOf(sequences)];
-  await client.query(
-    'delete from search_late where tenant = $1 and channel = $2 and sequence = any ($3::bigint[])',
-    of,
-  );
-  const { rows } = await client.query<Readable>(
-    `select ${READABLE} from message m
-      where m.generation = any (array(select id from generation where content_dropped_at is null)) and m.tenant = $1
-        and m.channel = $2 and m.sequence = any ($3::bigint[]) and m.erased_at is null order by m.sequence`,
-    of,
-  );
-  await putIn(client, tenant, rows);
+/** Answers which are left. */
+async function fillLate(pool: Pool, { tenant, channel }: Channel, sequences: readonly number[]): Promise<number[]> {
+  const { messages, there } = await readNext(pool, 'm.sequence = any ($3::bigint[])', [
+    tenant,
+    channel,
+    arrayOf(sequences),
+  ]);
+  const whole = there < AT_ONCE && messages.length === there;
+  const last = whole ? Number.POSITIVE_INFINITY : (messages.at(-1)?.sequence ?? Number.POSITIVE_INFINITY);
+  const words = await wordsOfEach(tenant, messages);
+  await inTransaction(pool, async (client) => {
+    await keepContent(client);
+    await client.query('delete from search_late where tenant = $1 and channel = $2 and sequence = any ($3::bigint[])', [
+      tenant,
+      channel,
+      arrayOf(sequences.filter((sequence) => sequence <= last)),
+    ]);
+    await putIn(client, tenant, messages, words, 'update set words = excluded.words');
+  });
+  return sequences.filter((sequence) => sequence > last);
 }
 
-async function putIn(client: PoolClient, tenant: number, messages: readonly Readable[]): Promise<void> {
+/** Of one message after another: what several arrays have in common is their length, and these have many. */
+async function wordsOfEach(tenant: number, messages: readonly Readable[]): Promise<string[]> {
+  const all: string[] = [];
+  let began = performance.now();
+  for (const message of messages) {
+    const words = wordsOf(textOf(message), MOST_WORDS);
+    all.push(words.map((word) => `${tenant}:${word}`).join(' '));
+    if (performance.now() - began < TURN_MS) continue;
+    await turn();
+    began = performance.now();
+  }
+  return all;
+}
+
+/** What was erased or dropped since it was read stays out; the caller keeps the rest. */
+async function putIn(
+  client: PoolClient,
+  tenant: number,
+  messages: readonly Place[],
+  words: readonly string[],
+  again: 'nothing' | 'update set words = excluded.words',
+): Promise<void> {
   if (messages.length === 0) return;
-  // Of one message after another: what several arrays have in common is their length, and these have many.
-  const words = messages.map((message) =>
-    wordsOf(textOf(message), MOST_WORDS)
-      .map((word) => `${tenant}:${word}`)
-      .join(' '),
-  );
   await client.query(
     `insert into search_words (tenant, channel, sequence, words)
        select $1, i.channel, i.sequence, array_to_tsvector(string_to_array(i.words, ' '))
        from unnest($2::smallint[], $3::bigint[], $4::text[]) as i(channel, sequence, words)
-     on conflict (tenant, channel, sequence) do update set words = excluded.words`,
+       join message m on m.generation = generation_of($1, i.channel, i.sequence) and m.tenant = $1
+         and m.channel = i.channel and m.sequence = i.sequence and m.erased_at is null
+       join generation g on g.id = m.generation and g.content_dropped_at is null
+     on conflict (tenant, channel, sequence) do ${again}`,
     [
       tenant,
       arrayOf(messages.map(({ channel }) => channel)),

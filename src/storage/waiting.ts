@@ -29,6 +29,9 @@ export interface WaitingPage {
 /** A page ends when so many bytes have been read. */
 const MOST_BYTES = 16 * 1024 * 1024;
 
+/** Since when a message has needed somebody, as it is indexed. */
+export const DUE = 'coalesce(snoozed_until, since)';
+
 /** What waits for a person, snoozed left out, newest first, with its content. */
 export async function listWaiting(
   pool: Pool,
@@ -37,10 +40,10 @@ export async function listWaiting(
   before: InboxMark | null,
 ): Promise<WaitingPage> {
   const { rows: marks } = await pool.query<InboxMark>(
-    `select to_char(since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as since, channel, sequence
-       from standing where tenant = $1 and state = 'waiting' and (snoozed_until is null or snoozed_until <= now())
-        and ($3::timestamptz is null or (since, channel, sequence) < ($3::timestamptz, $4::smallint, $5::bigint))
-      order by standing.since desc, channel desc, sequence desc limit $2`,
+    `select to_char(${DUE} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as since, channel, sequence
+       from standing where tenant = $1 and state = 'waiting' and ${DUE} <= now()
+        and ($3::timestamptz is null or (${DUE}, channel, sequence) < ($3::timestamptz, $4::smallint, $5::bigint))
+      order by ${DUE} desc, channel desc, sequence desc limit $2`,
     [tenant, limit + 1, before?.since ?? null, before?.channel ?? null, before?.sequence ?? null],
   );
   const page = marks.slice(0, limit);

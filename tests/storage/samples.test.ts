@@ -57,6 +57,14 @@ describe('a sample', () => {
     await stand(pool, tenant, { channel: 0, sequence: 2 }, 'closed');
     await stand(pool, tenant, { channel: 0, sequence: 3 }, 'waiting');
     await pool.query(`update standing set snoozed_until = 'infinity' where sequence = 3`);
+    // One's time has come, and one's comes within this minute.
+    await stand(pool, tenant, { channel: 1, sequence: 1 }, 'waiting');
+    await stand(pool, tenant, { channel: 1, sequence: 2 }, 'waiting');
+    await pool.query('update standing set snoozed_until = $1 where channel = 1 and sequence = 1', [new Date(START)]);
+    await pool.query('update standing set snoozed_until = $1 where channel = 1 and sequence = 2', [
+      new Date(START + 5 * SECOND),
+    ]);
+    await quarantined(pool, tenant, source, 'conflict');
 
     expect(await takeSample(pool, START + 300)).toBe(true);
     expect(await shorts()).toEqual([
@@ -71,7 +79,7 @@ describe('a sample', () => {
         duplicates: 14,
         conflicts: 4,
         expired: 2,
-        inbox: 1,
+        inbox: 3,
         waiting: 10,
       },
     ]);

@@ -35,3 +35,24 @@ it('reads what waits in pieces that fit into memory, each message once, and of m
     [2, 1],
   ]);
 });
+
+it('lists by when each began to need somebody: a snoozed one when its time came', async () => {
+  const { pool } = database;
+  const made = await createTenant(pool, 'default', 1, 'test');
+  if (made.result !== 'ok') throw new Error('the tenant could not be made');
+  const source = await addSource(pool, made.tenant, 'feed');
+  for (let i = 0; i < 4; i++) {
+    await plan(pool, made.tenant, await addMessage(pool, made.tenant, { source }), { mode: 'wait' });
+  }
+  await pool.query("update standing set since = now() - interval '1 hour' * (10 - sequence)");
+  await pool.query("update standing set snoozed_until = now() - interval '1 minute' where sequence = 2");
+  await pool.query("update standing set snoozed_until = now() + interval '1 minute' where sequence = 3");
+  const seen: number[] = [];
+  for (let mark = null as Awaited<ReturnType<typeof listWaiting>>['next']; ; ) {
+    const page = await listWaiting(pool, made.tenant.id, 1, mark);
+    seen.push(...page.messages.map(({ message }) => message.sequence));
+    mark = page.next;
+    if (mark === null) break;
+  }
+  expect(seen).toEqual([2, 4, 1]);
+});

@@ -53,8 +53,10 @@ export function overview(get: () => Api): void {
       const token = await api.token(['channels.read']);
       const { body } = await api.call('GET', '/v1/overview', { token });
       expect([body.targets, body.inbox]).toEqual([null, null]);
+      expect([body.series.hour.inbox, body.series.day.waiting]).toEqual([null, null]);
       const all = await api.call('GET', '/v1/overview', { token: await api.token(PERMISSIONS) });
       expect(all.body.targets).toBeInstanceOf(Array);
+      expect([all.body.series.hour.inbox.length, all.body.series.day.waiting.length]).toEqual([60, 96]);
     });
   });
 }
