@@ -150,19 +150,19 @@ async function showMatches(
 
 function row(match: WaitingMatch, now: number) {
   const id = messageId(match);
-  const { message, view, outcome, rules, source, version } = match;
+  const { kind, account, arrivedAt, outcome, rules, source, version } = match;
   return {
     id,
     seen: `${id}:${version}`,
     href: `/messages/${id}`,
-    kind: kindLabel(message.kind),
-    title: titleOf({ kind: message.kind, subject: view.subject, type: message.type }),
-    subtitle: subtitleOf({ from: view.from, externalId: message.externalId }),
-    account: message.account,
+    kind: kindLabel(kind),
+    title: titleOf(match),
+    subtitle: subtitleOf(match),
+    account,
     source,
     would: outcomeText(outcome),
     rules: rules.join(', '),
-    received: when(new Date(message.arrivedAt), now),
+    received: when(new Date(arrivedAt), now),
   };
 }
 

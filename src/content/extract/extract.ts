@@ -10,9 +10,9 @@ import { amountFound, foundOf, type Spelling } from './value.js';
 /** Found of one message, and by one extractor. */
 const MOST_FOUND = 200;
 const MOST_OF_ONE = 50;
-/** Characters that expressions look at: of one text, and of all of them together. */
+/** Characters that expressions look at: of one text, and in all searches together. */
 const MOST_IN_TEXT = 64 * 1024;
-const MOST_TOGETHER = 256 * 1024;
+const MOST_TOGETHER = 512 * 1024;
 
 /** What is there to be looked through. */
 export type Searched = Pick<CanonicalMessage, 'kind' | 'envelope' | 'view'>;
@@ -125,10 +125,16 @@ function byExpression({ type, pattern, in: places, decimal }: Definition<'expres
   return {
     *find({ view }, room) {
       for (const place of places) {
-        const text = (view[place] ?? '').slice(0, Math.min(MOST_IN_TEXT, room.characters));
-        room.characters -= text.length;
+        const text = (view[place] ?? '').slice(0, Math.max(0, Math.min(MOST_IN_TEXT, room.characters)));
         const matcher = expression.matcher(text);
-        while (matcher.find()) yield foundOf(spelling, matcher.group(1) ?? '', place);
+        let from = 0;
+        while (room.characters > 0) {
+          // Each search may look at all that is left of the text, however little of it matches.
+          room.characters -= Math.max(1, text.length - from);
+          if (!matcher.find()) break;
+          yield foundOf(spelling, matcher.group(1) ?? '', place);
+          from = matcher.end();
+        }
       }
     },
   };

@@ -7,7 +7,7 @@ import type { Address } from '../../message/view.js';
  * could be, so every field has its bound, and the work is linear in what is looked at.
  */
 
-/** Characters of a text that are looked at. Whoever reads a message to learn from it needs no more of its text either. */
+/** Characters of a text that are looked at, and of all texts of `data` together. Whoever reads a message to learn from it needs no more of its text either. */
 export const TEXT_LOOKED_AT = 20_000;
 const WORD_CHARACTERS = 32;
 /** Digits of a number that may still be a year or a code; longer ones name one thing once. */
@@ -111,13 +111,15 @@ function dataWords(data: unknown): Set<string> {
   const ahead: { readonly node: unknown; readonly path: string; readonly depth: number }[] = [
     { node: data, path: '', depth: 0 },
   ];
+  let room = TEXT_LOOKED_AT;
   for (let looked = 0; looked < DATA_NODES && words.size < MOST.data; looked++) {
     const next = ahead.pop();
     if (!next) break;
     const { node, path, depth } = next;
     if (path !== '') words.add(path);
     if (typeof node === 'string') {
-      for (const word of wordsOf(node, MOST.data)) words.add(`${path}=${word}`);
+      for (const word of wordsOf(node.slice(0, room), MOST.data)) words.add(`${path}=${word}`);
+      room = Math.max(0, room - node.length);
     } else if (typeof node === 'boolean') {
       words.add(`${path}=${node}`);
     } else if (typeof node === 'object' && node !== null && !isLosslessNumber(node) && depth < DATA_DEPTH) {

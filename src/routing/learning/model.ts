@@ -75,9 +75,8 @@ const MOST_REMEMBERED = 50_000;
 
 export function openModel(model: Model): OpenModel {
   const indexes = new Map(model.features.map((feature, index) => [feature, index]));
-  const targets = model.targets
-    .map((target) => open(target, model.features.length))
-    .sort((a, b) => a.target - b.target);
+  const targets = model.targets.toSorted((a, b) => a.target - b.target);
+  const { starts, positions, weights } = weightsOf(targets, model.features.length);
   const remembered = new Map<string, number>();
 
   function indexOf(feature: string): number {
@@ -89,66 +88,96 @@ export function openModel(model: Model): OpenModel {
     return index;
   }
 
+  function eachWeight(features: readonly string[], tell: (position: number, weight: number, feature: string) => void) {
+    for (const feature of features) {
+      const index = indexOf(feature);
+      if (index === UNKNOWN) continue;
+      const end = starts[index + 1] as number;
+      for (let i = starts[index] as number; i < end; i++) {
+        tell(positions[i] as number, weights[i] as number, feature);
+      }
+    }
+  }
+
   return {
     score(features) {
-      const known = features.map(indexOf).filter((index) => index !== UNKNOWN);
-      return targets.map(({ target, calibration, weights }) => {
-        let sum = 0;
-        for (const index of known) sum += weights[index] as number;
-        return { target, probability: rounded(probabilityOf(calibration, sum)) };
+      const sums = new Float64Array(targets.length);
+      eachWeight(features, (position, weight) => {
+        sums[position] = (sums[position] as number) + weight;
       });
+      return targets.map((learnt, position) => ({
+        target: learnt.target,
+        probability: rounded(probabilityOf(learnt, sums[position] as number)),
+      }));
     },
     explain(features) {
-      const known = features.map((feature) => ({ feature, index: indexOf(feature) }));
-      return targets.map((target) => explainTarget(target, known));
+      const telling = targets.map((): Telling[] => []);
+      eachWeight(features, (position, weight, feature) => {
+        if (weight !== 0) telling[position]?.push({ feature, index: indexOf(feature), weight });
+      });
+      return targets.map((learnt, position) => explainTarget(learnt, telling[position] ?? []));
     },
   };
 }
 
 const UNKNOWN = -1;
 
-interface OpenTarget {
-  readonly target: number;
-  readonly calibration: Calibration;
-  /** By index. */
+/** Of the feature with index `f` from `starts[f]` up to `starts[f + 1]`: most features tell something of few targets. */
+interface Weights {
+  readonly starts: Uint32Array;
+  /** Of the targets in their list. */
+  readonly positions: Uint32Array;
   readonly weights: Float64Array;
-  readonly learnt: LearntTarget;
 }
 
-function open(learnt: LearntTarget, size: number): OpenTarget {
-  const weights = new Float64Array(size);
-  const prior = priorOf(learnt.yes, learnt.no);
-  learnt.features.forEach((index, i) => {
-    weights[index] = weightOf(learnt.withYes[i] ?? 0, learnt.withNo[i] ?? 0, prior);
-  });
-  const { slope, offset } = learnt;
-  return { target: learnt.target, calibration: { slope, offset }, weights, learnt };
+function weightsOf(targets: readonly LearntTarget[], size: number): Weights {
+  const starts = new Uint32Array(size + 1);
+  for (const { features } of targets) {
+    for (const index of features) starts[index + 1] = (starts[index + 1] as number) + 1;
+  }
+  for (let index = 0; index < size; index++) {
+    starts[index + 1] = (starts[index + 1] as number) + (starts[index] as number);
+  }
+  const free = starts.slice();
+  const positions = new Uint32Array(starts[size] as number);
+  const weights = new Float64Array(positions.length);
+  for (const [position, learnt] of targets.entries()) {
+    const prior = priorOf(learnt.yes, learnt.no);
+    for (const [i, index] of learnt.features.entries()) {
+      const at = free[index] as number;
+      free[index] = at + 1;
+      positions[at] = position;
+      weights[at] = weightOf(learnt.withYes[i] ?? 0, learnt.withNo[i] ?? 0, prior);
+    }
+  }
+  return { starts, positions, weights };
 }
 
-function explainTarget(
-  { target, calibration, weights, learnt }: OpenTarget,
-  known: readonly { readonly feature: string; readonly index: number }[],
-): ExplainedScore {
+/** A feature that counts for a target, or against it. */
+interface Telling {
+  readonly feature: string;
+  readonly index: number;
+  readonly weight: number;
+}
+
+function explainTarget(learnt: LearntTarget, weighed: readonly Telling[]): ExplainedScore {
   // With a slope of 0 nothing that stands in it makes a difference.
-  const counts = calibration.slope > 0;
-  const telling = known.filter(({ index }) => counts && index !== UNKNOWN && weights[index] !== 0);
+  const telling = learnt.slope > 0 ? weighed : [];
   let sum = 0;
-  for (const { index } of telling) sum += weights[index] as number;
-  const strongest = telling.toSorted(
-    (a, b) => Math.abs(weights[b.index] as number) - Math.abs(weights[a.index] as number),
-  );
+  for (const { weight } of telling) sum += weight;
+  const strongest = telling.toSorted((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
   return {
-    target,
-    probability: rounded(probabilityOf(calibration, sum)),
-    base: rounded(probabilityOf(calibration, 0)),
-    evidence: strongest.slice(0, EVIDENCE_SHOWN).map(({ feature, index }) => {
+    target: learnt.target,
+    probability: rounded(probabilityOf(learnt, sum)),
+    base: rounded(probabilityOf(learnt, 0)),
+    evidence: strongest.slice(0, EVIDENCE_SHOWN).map(({ feature, index, weight }) => {
       const at = learnt.features.indexOf(index);
       const colon = feature.indexOf(':');
       const chosen = learnt.withYes[at] ?? 0;
       return {
         field: feature.slice(0, colon),
         word: feature.slice(colon + 1),
-        odds: Math.exp(calibration.slope * (weights[index] as number)),
+        odds: Math.exp(learnt.slope * weight),
         decisions: chosen + (learnt.withNo[at] ?? 0),
         chosen,
       };

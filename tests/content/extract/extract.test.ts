@@ -210,4 +210,14 @@ describe('hostile messages', () => {
     expect(after).toBeLessThan(10 * before + 50);
     expect(after).toBeLessThan(1_500);
   });
+
+  it('are searched no further than a bound, however often little of them matches', () => {
+    const number = { type: 'order-number', from: 'expression', pattern: '(n[0-9]+)(?:.*Z)?', in: ['text'] };
+    const numbers = (count: number) => Array.from({ length: count }, (_, i) => `n${i}`).join(' ');
+    expect(found(mail({ text: numbers(50) }), number)).toHaveLength(50);
+    // Each search may go to the end of 64 Ki characters and begins a little later: nine fit, whoever asks.
+    const long = mail({ text: numbers(20_000) });
+    expect(found(long, number)).toHaveLength(9);
+    expect(found(long, number, { ...number, type: 'name' })).toHaveLength(9);
+  });
 });

@@ -1,4 +1,8 @@
+import { parse } from 'lossless-json';
 import { describe, expect, test } from 'vitest';
+import type { MessageDeps } from '../../../routes/messages.js';
+import { waitingMatches } from '../../../routes/rules-waiting.js';
+import type { Principal } from '../../../src/access/principal.js';
 import { messageId, type Place } from '../../../src/message/id.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import type { Api } from '../harness.js';
@@ -76,6 +80,36 @@ export function rulesWaiting(get: () => Api): void {
       expect([assigned.status, assigned.body.reason]).toEqual([202, reason]);
       const left = await waiting();
       expect(left.body.items.map((one: { message: string }) => one.message)).toEqual([messageId(mail)]);
+    });
+
+    test('holds no content of what matches, and lets others have their turn meanwhile', async () => {
+      const api = get();
+      const { tenant, source, activate } = await fresh('waiting-held');
+      await activate();
+      for (let n = 0; n < 3; n++) {
+        const raw = `{"data":{"amount":20,"note":"${'x'.repeat(100_000)}"}}`;
+        await plan(api.pool, tenant, await addMessage(api.pool, tenant, { source, raw }), { mode: 'wait' });
+      }
+      let turns = 0;
+      const turnsSeen: number[] = [];
+      const deps: MessageDeps = {
+        pool: api.pool,
+        hostname: 'mx.example.com',
+        extractorsOf: () => [],
+        partOf: async () => undefined,
+        async contentOf({ raw }) {
+          turnsSeen.push(turns);
+          setImmediate(() => turns++);
+          const until = performance.now() + 15;
+          while (performance.now() < until);
+          return { ...EMPTY_VIEW, ...(parse(Buffer.from(raw).toString()) as { data: unknown }) };
+        },
+      };
+      const by: Principal = { kind: 'token', tenant, who: 'token test', permissions: new Set(), csrf: null };
+      const { matches } = await waitingMatches(deps, by, { limit: Number.POSITIVE_INFINITY });
+      expect(matches).toHaveLength(3);
+      expect(JSON.stringify(matches).length).toBeLessThan(3_000);
+      expect(turnsSeen).toEqual([0, 1, 2]);
     });
 
     test('goes on where the last page ended, and leaves out what is snoozed, gone or erased', async () => {

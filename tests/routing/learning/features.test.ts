@@ -98,6 +98,13 @@ describe('featuresOf', () => {
       expect(performance.now() - begun).toBeLessThan(500);
     }
   });
+
+  it('looks at so many characters of all texts in data together', () => {
+    const blank = '- '.repeat(TEXT_LOOKED_AT / 4);
+    const features = featuresOf(withData({ a: blank, b: 'within', c: blank, d: 'beyond' }));
+    expect(features).toEqual(expect.arrayContaining(['data:b=within', 'data:d']));
+    expect(features).not.toContain('data:d=beyond');
+  });
 });
 
 describe('wordsOf', () => {

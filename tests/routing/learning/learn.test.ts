@@ -4,7 +4,7 @@ import { type Calibration, calibrate, probabilityOf } from '../../../src/routing
 import { type Example, type Learning, learn } from '../../../src/routing/learning/learn.js';
 import type { Lesson } from '../../../src/routing/learning/lesson.js';
 import { atThreshold } from '../../../src/routing/learning/measure.js';
-import { type Model, openModel } from '../../../src/routing/learning/model.js';
+import { hashOf, type Model, openModel } from '../../../src/routing/learning/model.js';
 import { exceeding } from '../../../src/routing/learning/readiness.js';
 import { Vocabulary } from '../../../src/routing/learning/vocabulary.js';
 import { priorOf, weightOf } from '../../../src/routing/learning/weight.js';
@@ -230,6 +230,50 @@ describe('what was learnt', () => {
       { field: 'subject', word: 'invoice', odds: expect.any(Number), decisions: 10, chosen: 9 },
     ]);
     expect(score?.evidence[0]?.odds).toBeGreaterThan(1);
+  });
+
+  it('takes memory for what speaks for a target, not for all that speaks for others', () => {
+    const words = Array.from({ length: 20_000 }, (_, i) => `text:word${i}`);
+    const model: Model = {
+      format: 1,
+      salt: 'salt',
+      features: words.map((word) => hashOf('salt', word)),
+      targets: Array.from({ length: 200 }, (_, i) => ({
+        target: 200 - i,
+        yes: 10,
+        no: 10,
+        slope: 1,
+        offset: 0,
+        features: [i, i + 1],
+        withYes: [9, 1],
+        withNo: [1, 4],
+      })),
+    };
+    const before = process.memoryUsage().arrayBuffers;
+    const opened = openModel(model);
+    // A number for each of both would be 32 MB.
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1_000_000);
+    const asked = ['text:word1', 'text:unheard', 'text:word2'];
+    const prior = priorOf(10, 10);
+    const [likely, unlikely] = [weightOf(9, 1, prior), weightOf(1, 4, prior)];
+    const sums = new Map([
+      [200, unlikely],
+      [199, likely + unlikely],
+      [198, likely],
+    ]);
+    const scores = opened.score(asked);
+    expect(scores.map(({ target }) => target)).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+    for (const { target, probability } of scores) {
+      expect(probability).toBeCloseTo(probabilityOf({ slope: 1, offset: 0 }, sums.get(target) ?? 0), 4);
+    }
+    const explained = opened.explain(asked);
+    expect(explained.map(({ target, probability }) => ({ target, probability }))).toEqual(scores);
+    expect(explained[198]?.evidence.map(({ word, chosen, decisions }) => [word, chosen, decisions])).toEqual(
+      expect.arrayContaining([
+        ['word1', 9, 10],
+        ['word2', 1, 5],
+      ]),
+    );
   });
 
   it('1.4 with learnt scores: what went to both seven times in ten exceeds 0.6 and not 0.8', () => {
