@@ -171,7 +171,11 @@ interface EarlierRow extends Earlier {
   readonly content: ThreadContent | null;
 }
 
-export const EARLIER_COLUMNS = `channel, sequence, number, encode(party, 'hex') as party, content, targets`;
+/** Of the rows of thread_message. What was simply delivered has no row of its own, so few have any. */
+export const EARLIER_COLUMNS = `channel, sequence, number, encode(party, 'hex') as party, content, targets,
+  array(select d.target from delivery d where d.tenant = thread_message.tenant and d.channel = thread_message.channel
+    and d.sequence = thread_message.sequence group by d.target
+    having bool_or(d.state = 'failed') and not bool_or(d.state in ('delivered', 'pending')) order by d.target) as missed`;
 
 /** Where conversations go with messages, as it comes to be known with plans. */
 export async function noteCourses(

@@ -138,13 +138,14 @@ describe('places in conversations', () => {
       id: 1,
       number: 3,
       before: [
-        { channel: 1, sequence: 1, number: 2, party: hash('account 1'), targets: null, content: TEXT },
+        { channel: 1, sequence: 1, number: 2, party: hash('account 1'), targets: null, missed: [], content: TEXT },
         {
           channel: 0,
           sequence: 1,
           number: 1,
           party: hash('account 0'),
           targets: [4, 5],
+          missed: [],
           content: TEXT,
         },
       ],
@@ -156,6 +157,27 @@ describe('places in conversations', () => {
       [2, false],
       [1, false],
     ]);
+  });
+
+  it('say which targets did not take what was before: it failed there, and nothing of it is under way', async () => {
+    await placed(mail(0, 1, ['a']));
+    const deliveries: [target: number, number: number, state: string][] = [
+      [4, 1, 'failed'],
+      [5, 1, 'failed'],
+      [5, 2, 'delivered'],
+      [6, 1, 'failed'],
+      [6, 2, 'pending'],
+      [7, 1, 'delivered'],
+    ];
+    for (const delivery of deliveries) {
+      await database.pool.query(
+        `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, state)
+         values ($1, $2, 0, 1, $3, 1, 1, 0, '{}', $4)`,
+        [tenant.id, ...delivery],
+      );
+    }
+    const [second] = await store.placeInThreads([mail(0, 2, ['b', 'a'])]);
+    expect(second?.before.map(({ missed }) => missed)).toEqual([[4]]);
   });
 
   it('go where plans and people say', async () => {

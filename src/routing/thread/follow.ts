@@ -10,6 +10,8 @@ export interface Earlier {
   readonly content: ThreadContent | null;
   /** Ids of the targets the conversation went to with it; null until it is planned. */
   readonly targets: readonly number[] | null;
+  /** Ids of those of them that did not take it: they know nothing of it. */
+  readonly missed: readonly number[];
 }
 
 /**
@@ -22,5 +24,6 @@ export function followed({ party }: Pick<ThreadKeys, 'party'>, before: readonly 
 
 /** What a target knows of a conversation, oldest first. `before`: newest first. */
 export function knownTo(target: number, before: readonly Earlier[]): (ThreadContent | null)[] {
-  return before.flatMap(({ targets, content }) => (targets?.includes(target) ? [content] : [])).reverse();
+  const has = ({ targets, missed }: Earlier) => targets?.includes(target) && !missed.includes(target);
+  return before.flatMap((one) => (has(one) ? [one.content] : [])).reverse();
 }

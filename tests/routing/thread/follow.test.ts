@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type Earlier, followed, knownTo } from '../../../src/routing/thread/follow.js';
 
 function message(number: number, targets: number[] | null, about: Partial<Earlier> = {}): Earlier {
-  return { channel: 0, sequence: number, number, party: 'orders', content: null, targets, ...about };
+  return { channel: 0, sequence: number, number, party: 'orders', content: null, targets, missed: [], ...about };
 }
 
 const ERP = 1;
@@ -37,4 +37,6 @@ it('a target knows what it got, oldest first', () => {
   ];
   expect(knownTo(ERP, before)).toEqual([content('one'), content('three')]);
   expect(knownTo(3, before)).toEqual([]);
+  const missed = before.map((one) => (one.number === 3 ? { ...one, missed: [ERP] } : one));
+  expect(knownTo(ERP, missed)).toEqual([content('one')]);
 });
