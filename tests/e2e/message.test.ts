@@ -200,7 +200,7 @@ test('its conversation: which one it is, the others, what it followed and what c
   const places = [];
   for (const [i, text] of ['first', 'second', 'third'].entries()) {
     const place = await site.addMail(mail(`Subject: conversation ${i + 1}`, text));
-    const content = { fields: null, text, parts: [] };
+    const content = { fields: null, text, html: null, parts: [] };
     await placeIn(site.pool, site.tenant, place, { thread, number: i + 1, content, targets: [site.targets.crm] });
     places.push(place);
   }
