@@ -14,6 +14,7 @@ const ROWS = {
   growth: () => import('./rows/growth.mjs'),
   restart: () => import('./rows/restart.mjs'),
   rules: () => import('./rows/rules.mjs'),
+  backtest: () => import('./rows/backtest.mjs'),
   memory: () => import('./rows/memory.mjs'),
   'two-processes': () => import('./rows/two-processes.mjs'),
   costs: () => import('./rows/costs.mjs'),

@@ -10,7 +10,16 @@ import { parseSync, Visitor } from 'oxc-parser';
 /** From the bottom up. A file may import from its own folder and from lower layers. */
 const LAYERS = [
   ['src/message'],
-  ['src/channel', 'src/content', 'src/routing', 'src/delivery', 'src/billing', 'src/access', 'src/owner'],
+  [
+    'src/channel',
+    'src/content',
+    'src/routing',
+    'src/delivery',
+    'src/billing',
+    'src/access',
+    'src/owner',
+    'src/overview',
+  ],
   ['routes', 'src/ingress', 'src/delivery/targets', 'src/storage', 'src/broker', 'src/observe', 'src/config'],
   ['src/app'],
   ['src/main'],

@@ -42,15 +42,14 @@ setInterval(writeAges, 10_000);
 const FULL_PAGE = 50;
 
 const triage = one('[data-triage]');
-const changedBar = one('[data-changed]');
-const freshBar = one('[data-fresh]') ?? changedBar;
+const freshBar = one('[data-fresh]');
 let fresh = null;
 let looking = false;
 let lookAgain = false;
 
 function showCount(count) {
   for (const mark of all('[data-inbox-count]')) {
-    mark.textContent = count >= 1000 ? '1,000+' : String(count);
+    mark.textContent = count.toLocaleString('en');
     mark.classList.toggle('none', count === 0);
   }
 }
@@ -89,6 +88,7 @@ function announce(page) {
   for (const row of all('.row[data-id]')) {
     // Beyond a full page it may only have moved on.
     row.classList.toggle('gone', rows.length < FULL_PAGE && !now.has(row.dataset.id));
+    showMarks(row, rows);
   }
   fresh = page;
   const button = one('[data-load]', freshBar);
@@ -96,9 +96,16 @@ function announce(page) {
   freshBar.hidden = added === 0;
 }
 
+/** What others say of a row is shown at once: it moves nothing. */
+function showMarks(row, rows) {
+  const as = rows.find((one) => one.dataset.id === row.dataset.id);
+  const [old, marks] = [one('.marks', row), as && one('.marks', as)];
+  if (old && marks && old.innerHTML !== marks.innerHTML) old.replaceWith(document.importNode(marks, true));
+}
+
 /** Puts the list as it is now in the place of the one shown; what was selected and had the focus keeps that. */
 function load() {
-  if (changedBar) {
+  if (one('[data-changed]')) {
     location.reload();
     return;
   }
@@ -128,7 +135,10 @@ let inbox = Number(one('[data-inbox-count]')?.textContent.replace(/\D/g, ''));
 
 function onChange(change) {
   showCount(change.inbox);
+  showOpen(change.open);
+  const changedBar = one('[data-changed]');
   if (changedBar) {
+    document.dispatchEvent(new CustomEvent('waybill-change', { detail: change }));
     if (change.messages.includes(changedBar.dataset.changed)) {
       one('[data-load]', changedBar).textContent = 'This message has changed: show it as it is now';
       changedBar.hidden = false;
@@ -143,6 +153,15 @@ function onChange(change) {
   if (concerns) look();
 }
 
+/** Who else has which message open. */
+function showOpen(open) {
+  const me = one('.me .who')?.textContent;
+  for (const place of all('[data-open]')) {
+    const others = open.filter(({ message, who }) => message === place.dataset.open && who !== me);
+    place.textContent = others.length > 0 ? `open by ${others.map(({ who }) => who).join(', ')}` : '';
+  }
+}
+
 let stream = null;
 
 /** Only pages that are seen listen: browsers open few connections to one server, and each tab would hold one. */
@@ -151,7 +170,9 @@ function listen() {
     stream?.close();
     stream = null;
   } else if (!stream) {
-    stream = new EventSource('/v1/stream');
+    // Others see which message is open here, for as long as it is.
+    const open = one('[data-reading]')?.dataset.id;
+    stream = new EventSource(open ? `/v1/stream?open=${open}` : '/v1/stream');
     stream.addEventListener('change', (event) => onChange(JSON.parse(event.data)));
   }
 }
@@ -160,8 +181,8 @@ if (one('[data-inbox-count]') && 'EventSource' in window) {
   document.addEventListener('visibilitychange', listen);
   listen();
 }
-all('[data-load]').forEach((button) => {
-  button.addEventListener('click', load);
+document.addEventListener('click', (event) => {
+  if (event.target.closest?.('[data-load]')) load();
 });
 
 /* Keys */
@@ -185,52 +206,67 @@ function move(step) {
   next?.scrollIntoView({ block: 'nearest' });
 }
 
-function toggleRow() {
-  const box = focusedRow() && one('input[name="messages"]', focusedRow());
-  if (box) box.checked = !box.checked;
+/** The checkbox of a row: its value says which message it is, and which version of it is shown. */
+function boxOf(row) {
+  return row && one('input[name="messages"], input[name="entries"]', row);
 }
 
 /** What is done by key is done to what is selected, else to the row that has the focus. */
 function selectFocused() {
-  if (!triage || one('input[name="messages"]:checked', triage)) return;
-  const box = focusedRow() && one('input[name="messages"]', focusedRow());
+  if (!triage || one('.row input:checked', triage)) return;
+  const box = boxOf(focusedRow());
   if (box) box.checked = true;
 }
 
 function chooseTarget(digit) {
   const box = one(`[data-digit="${digit}"]`);
   if (!box) return;
+  if (focusedRow() && !isMessage(focusedRow())) {
+    say(`${focusedRow().dataset.id} is in quarantine: a releases it, e discards it.`);
+    return;
+  }
   selectFocused();
   box.checked = !box.checked;
   if (!triage) one('[data-assign]').focus();
 }
 
-function toClose() {
-  const reason = one('[data-reason]');
-  if (!reason) return;
-  selectFocused();
-  reason.focus();
+function isMessage(row) {
+  return row.dataset.need === undefined || row.dataset.need === 'unrouted';
 }
 
+/** Says something that is no page's own, for a few seconds. */
+function say(text) {
+  const line = one('[data-say]');
+  if (!line) return;
+  line.textContent = text;
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => {
+    line.textContent = '';
+  }, 6000);
+}
+
+/** The row that has the focus and those after it, by what they are: where they stand may change meanwhile. */
 function rememberPlace() {
-  const at = rowLinks().indexOf(focusedRow() && one('[data-row]', focusedRow()));
-  if (triage && at >= 0) sessionStorage.setItem(PLACE, String(at));
+  const rows = all('.row[data-id]');
+  const at = rows.indexOf(focusedRow());
+  if (!triage || at < 0) return;
+  const ids = [...rows.slice(at), ...rows.slice(0, at).reverse()].map((row) => row.dataset.id);
+  sessionStorage.setItem(PLACE, JSON.stringify(ids));
 }
 
 /** After a decision the next row has the focus, so that one key leads on. */
 function restorePlace() {
-  const place = Number(sessionStorage.getItem(PLACE) ?? Number.NaN);
+  const ids = JSON.parse(sessionStorage.getItem(PLACE) ?? '[]');
   sessionStorage.removeItem(PLACE);
-  if (!triage || !one('[data-done]') || Number.isNaN(place)) return;
-  const links = rowLinks();
-  links[Math.min(place, links.length - 1)]?.focus();
+  if (!triage || !one('[data-done]')) return;
+  const rows = new Map(all('.row[data-id]').map((row) => [row.dataset.id, row]));
+  const next = ids.map((id) => rows.get(id)).find((row) => row);
+  if (next) one('[data-row]', next)?.focus();
 }
 
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
-  x: toggleRow,
-  e: toClose,
   z: () => one('[data-undo]')?.click(),
   r: load,
   u: () => one('[data-up]')?.click(),
@@ -250,11 +286,11 @@ function assignChosen(event) {
 }
 
 function isTyping(element) {
-  return element?.matches('input:not([type="checkbox"]), textarea, select') ?? false;
+  return element?.matches('input:not([type="checkbox"], [type="radio"]), textarea, select') ?? false;
 }
 
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || dialog?.open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || one('dialog[open]')) return;
   const { key, target } = event;
   if (isTyping(target)) {
     if (key === 'Escape') target.blur();
@@ -268,7 +304,7 @@ document.addEventListener('keydown', (event) => {
   else if (/^[1-9]$/.test(key)) chooseTarget(key);
   else if (Object.hasOwn(KEYS, key)) {
     event.preventDefault();
-    KEYS[key]();
+    KEYS[key](event);
   }
 });
 
@@ -277,11 +313,17 @@ document.addEventListener('click', (event) => {
   if (event.target.closest?.('[data-row]')) rememberPlace();
 });
 
+/* Who ticks a field means to send fields. */
+document.addEventListener('change', ({ target }) => {
+  if (!target.matches('[data-field]:checked')) return;
+  one('[data-fields]', target.form).checked = true;
+});
+
 /* What was just done is said once: a reload or a bookmark doesn't say it again. */
 function forgetDone() {
   const url = new URL(location.href);
   if (!url.searchParams.has('done')) return;
-  for (const name of ['done', 'of', 'recovered', 'more']) url.searchParams.delete(name);
+  for (const name of ['done', 'of', 'spam', 'recovered', 'more']) url.searchParams.delete(name);
   history.replaceState(null, '', url);
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Problem, type Route } from './route.js';
+import { type ApiRequest, Problem, type Route } from './route.js';
 
 /** What came of reading the configuration again. */
 export type Reapplied =
@@ -24,8 +24,12 @@ const changesSchema = z.object({
   ),
 });
 
+const applyQuery = z.strictObject({
+  dryRun: z.enum(['true', 'false']).default('false').meta({ description: 'Say what would change, and change nothing' }),
+});
+
 /** `POST /v1/apply`: the process reads its configuration file again, as `waybill apply` asks it to. */
-export function applyRoutes(deps: { readonly reapply: (who: string) => Promise<Reapplied> }): Route[] {
+export function applyRoutes(deps: { readonly reapply: (who: string, dryRun: boolean) => Promise<Reapplied> }): Route[] {
   return [
     {
       method: 'post',
@@ -33,9 +37,10 @@ export function applyRoutes(deps: { readonly reapply: (who: string) => Promise<R
       permission: 'tenants.manage',
       summary:
         'Read sources, targets and rules from the configuration file again; the old ones stay when they do not hold',
-      replies: { 200: { description: 'What changed, by tenant', schema: changesSchema } },
-      handler: async ({ principal }) => {
-        const applied = await deps.reapply(principal?.who ?? 'nobody');
+      query: applyQuery,
+      replies: { 200: { description: 'What changed, or would change, by tenant', schema: changesSchema } },
+      handler: async ({ principal, query }: ApiRequest<unknown, z.infer<typeof applyQuery>>) => {
+        const applied = await deps.reapply(principal?.who ?? 'nobody', query.dryRun === 'true');
         if (applied.ok) return { status: 200, body: { tenants: applied.tenants } };
         throw new Problem(422, 'configuration_invalid', `nothing was changed:\n${applied.problems.join('\n')}`, {
           problems: applied.problems,

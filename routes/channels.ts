@@ -36,7 +36,7 @@ const channelSchema = z.object({
   parked: z.int(),
 });
 
-const filterSchema = z.object({
+export const filterSchema = z.object({
   generation: z.int(),
   openedAt: timeOut,
   sealedAt: timeOut.nullable(),

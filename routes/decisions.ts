@@ -3,18 +3,20 @@ import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { messageId, type Place } from '../src/message/id.js';
+import type { Portion } from '../src/message/portion.js';
 import type { Action } from '../src/routing/person.js';
 import { type Decided, type DecisionEntry, decide } from '../src/storage/decisions.js';
 import { wasGiven } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
 import { decisionEntry, decisionSchema } from './entries.js';
 import { messageParams, text, timeSchema } from './fields.js';
+import type { MessageDeps } from './messages.js';
 import type { Notices } from './notices.js';
+import { checkPortion, portionFields, portionOf } from './portion.js';
 import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 
-export interface DecisionDeps {
-  readonly pool: Pool;
+export interface DecisionDeps extends MessageDeps {
   readonly notices: Notices;
   /** Tells the channel's owner, in whatever process, that a decision waits for it. Best effort: it looks by itself too. */
   readonly wake: (tenant: number, channel: number) => void;
@@ -25,6 +27,8 @@ export interface Request {
   readonly action: Action;
   readonly version: number | null;
   readonly targets?: readonly string[] | undefined;
+  /** Only this of the message, null for all of it; undefined means all to be assigned, and what each target had again. */
+  readonly portion?: Portion | null | undefined;
   readonly reason?: string | undefined;
   readonly until?: Date | undefined;
   /** Seconds within which it may still be taken back. */
@@ -45,11 +49,8 @@ const hold = z
   .default(0)
   .meta({ description: 'Seconds within which it can be taken back' });
 
-/** Portions of a message are designated by these two; this release routes whole messages only. */
-const portion = { part: z.unknown().optional(), fields: z.unknown().optional() };
-
 const BODIES = {
-  assign: z.strictObject({ version, targets, reason: reason.optional(), hold, ...portion }),
+  assign: z.strictObject({ version, targets, reason: reason.optional(), hold, ...portionFields }),
   unassign: z.strictObject({ version, targets: targets.optional(), reason: reason.optional(), hold }),
   close: z.strictObject({ version, reason }),
   snooze: z.strictObject({ version, until: timeSchema, reason: reason.optional() }),
@@ -59,13 +60,14 @@ const BODIES = {
 } as const satisfies Record<Action, z.ZodType>;
 
 const SUMMARIES: Readonly<Record<Action, string>> = {
-  assign: 'Send it to targets, in addition to those it has',
+  assign: 'Send it, or a portion of it (`part`, `fields`), to targets, in addition to those it has',
   unassign: 'Take targets back, as far as nothing has been sent to them; without `targets` all',
   close: 'It needs no target: out of the inbox, with a reason',
   snooze: 'Out of the inbox until a time',
   reopen: 'Back into the inbox',
   note: 'Write a note',
-  replay: 'Send it again to the targets it had, or to `targets`, under new numbers, without asking the rules',
+  replay:
+    'Send it again to the targets it had, or to `targets`, under new numbers, without asking the rules; who had a portion gets that',
 };
 
 /** What the channel's owner carries out is answered 202, what is done by being written 200. */
@@ -101,24 +103,20 @@ export function decisionRoutes(deps: DecisionDeps & { readonly now: () => number
       }),
     },
     handler: async ({ principal, params, body, headers }: ApiRequest<{ id: Place }, unknown, Body>) => {
-      if (body.part !== undefined || body.fields !== undefined) {
-        throw new Problem(
-          422,
-          'portion_not_supported',
-          'Only whole messages can be assigned: leave `part` and `fields` out.',
-        );
-      }
       if (body.until) checkUntil(body.until, deps.now());
-      return decisionReply(await decideAbout(deps, caller(principal), params.id, { action, ...body }, headers));
+      const { part, fields, ...rest } = body;
+      const request = { action, ...rest, portion: portionOf({ part, fields }) };
+      return decisionReply(await decideAbout(deps, caller(principal), params.id, request, headers));
     },
   }));
 }
 
 const CONTENT_NEEDED: ReadonlySet<Action> = new Set(['assign', 'replay', 'reopen']);
 
-type Body = Omit<Request, 'action'> & { readonly part?: unknown; readonly fields?: unknown };
+type Body = Omit<Request, 'action' | 'portion'> & Parameters<typeof portionOf>[0];
 
-function checkUntil(until: Date, now: number): void {
+/** Throws Problem 422. */
+export function checkUntil(until: Date, now: number): void {
   if (until.getTime() > now && until.getTime() <= now + LONGEST_SNOOZE_MS) return;
   throw new Problem(422, 'until_invalid', '`until` must be in the future, and within 400 days.');
 }
@@ -130,7 +128,7 @@ export interface DecisionMade {
 
 /**
  * Decides about a message for a person, tells its channel's owner and whoever watches. Throws Problem: 404, 409
- * (`decision_changed`, `not_routed_yet`, `wrong_state` …), 410, 422 for unknown targets.
+ * (`decision_changed`, `not_routed_yet`, `wrong_state` …), 410, 422 for unknown targets and portions that can't be sent.
  */
 export async function decideAbout(
   deps: DecisionDeps,
@@ -140,11 +138,14 @@ export async function decideAbout(
   headers: IncomingHttpHeaders,
 ): Promise<DecisionMade> {
   const { tenant, who } = principal;
+  const { action, targets: named = [], portion } = request;
+  if (action === 'assign' && portion) await checkPortion(deps, principal, place, portion, named);
   const decided = await decide(deps.pool, tenant.id, place, {
-    action: request.action,
+    action,
     who,
     version: request.version,
     targets: await idsOf(deps.pool, tenant.id, place, request.targets),
+    portion,
     reason: request.reason ?? null,
     until: request.until ?? null,
     hold: request.hold ?? 0,

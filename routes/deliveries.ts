@@ -105,7 +105,8 @@ export async function retryDelivery(
 ): Promise<DecisionMade> {
   const delivery = await retryable(deps.pool, by.tenant.id, key);
   const place = { channel: delivery.channel, sequence: delivery.sequence };
-  const wish = { action: 'replay' as const, version: null, targets: [delivery.target], reason: 'retried' };
+  const { target, portion } = delivery;
+  const wish = { action: 'replay' as const, version: null, targets: [target], portion, reason: 'retried' };
   return decideAbout(deps, by, place, wish, headers);
 }
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { deliveryId, messageId } from '../src/message/id.js';
+import type { Portion } from '../src/message/portion.js';
 import type { DecisionEntry } from '../src/storage/decisions.js';
 import type { DeliveryEntry } from '../src/storage/deliveries-read.js';
 import type { MessageSummary } from '../src/storage/messages.js';
@@ -47,12 +48,20 @@ export function summaryEntry(one: MessageSummary): z.input<typeof summarySchema>
   };
 }
 
+const portionSchema = z
+  .object({ part: z.int().optional(), fields: z.array(z.string()).optional() })
+  .nullable()
+  .meta({
+    description: 'Only this of the message: an attachment by its number, found data by its types; null for all',
+  });
+
 export const decisionSchema = z.object({
   message: z.string(),
   version: z.int(),
   action: z.string(),
   who: z.string(),
   targets: z.array(z.string()),
+  portion: portionSchema,
   reason: z.string().nullable(),
   until: timeOut.nullable(),
   decidedAt: timeOut,
@@ -67,11 +76,18 @@ export function decisionEntry(one: DecisionEntry, names: ReadonlyMap<number, str
     action: one.action,
     who: one.who,
     targets: one.targets.map((id) => names.get(id) ?? String(id)),
+    portion: portionOut(one.portion),
     reason: one.reason,
     until: one.until?.toISOString() ?? null,
     decidedAt: one.decidedAt.toISOString(),
     holdUntil: one.holdUntil.toISOString(),
   };
+}
+
+function portionOut(portion: Portion | null): z.infer<typeof portionSchema> {
+  if (portion === null) return null;
+  const { part, fields } = portion;
+  return { ...(part !== undefined && { part }), ...(fields && { fields: [...fields] }) };
 }
 
 export const DELIVERY_STATES = ['pending', 'delivered', 'failed', 'cancelled'] as const;
@@ -92,6 +108,7 @@ export const deliverySchema = z.object({
   decision: z.string(),
   late: z.boolean(),
   replay: z.boolean(),
+  portion: portionSchema,
   attempts: z.int(),
   code: z.string().nullable(),
   reason: z.string().nullable(),
@@ -110,6 +127,7 @@ export function deliveryEntry({
   return {
     ...one,
     id: deliveryId(one),
+    portion: portionOut(one.portion),
     created: one.created.toISOString(),
     next: one.next?.toISOString() ?? null,
     settled: one.settled?.toISOString() ?? null,

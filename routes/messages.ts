@@ -2,17 +2,22 @@ import { stringify } from 'lossless-json';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
+import { keyWords } from '../src/channel/key-words.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { isPseudonym } from '../src/channel/pseudonym.js';
+import type { Extractor } from '../src/content/extract/extract.js';
+import { type FieldNames, unknownTo } from '../src/delivery/fields.js';
 import { deciderText } from '../src/delivery/plan.js';
-import { messageId, type Place } from '../src/message/id.js';
-import type { StoredMessage } from '../src/message/message.js';
+import type { Found } from '../src/message/found.js';
+import { messageId, type Place, quarantineId } from '../src/message/id.js';
+import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
 import { compileRuleSet } from '../src/routing/compile.js';
 import { type Explanation, explain } from '../src/routing/explain.js';
 import { parseRuleSet } from '../src/routing/parse.js';
 import { decisionsOf } from '../src/storage/decisions.js';
+import { getSource, listTargets } from '../src/storage/definitions.js';
 import { deliveriesOfMessage, type PlannedRun } from '../src/storage/deliveries-read.js';
 import { listInbox } from '../src/storage/inbox.js';
 import {
@@ -24,7 +29,9 @@ import {
 } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
 import { getRuleSet } from '../src/storage/rule-sets.js';
-import { type Story, storyOf } from '../src/storage/story.js';
+import { type HeldCopy, type Story, storyOf } from '../src/storage/story.js';
+import { placeInThread } from '../src/storage/threads-read.js';
+import { automaticExplained, automaticSchema } from './automatic.js';
 import { positionsSchema, readCursor, writeCursor, writePositions } from './cursor.js';
 import {
   decisionEntry,
@@ -38,6 +45,7 @@ import {
 import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
+import { threadPlaceSchema, threadStory } from './threads.js';
 
 /** Bytes of one part of a mail. */
 export interface PartContent {
@@ -53,9 +61,20 @@ export interface MessageDeps {
   readonly hostname: string;
   /** Reads an event or a webhook in place; null where its body can't be read. Mail has its view stored. */
   readonly contentOf: (message: StoredMessage) => Promise<View | null>;
+  /** What a message's source looks for in it. */
+  readonly extractorsOf: (message: StoredMessage) => readonly Extractor[];
   /** A part of a mail by its number in the view; undefined where there is none. */
   readonly partOf: (message: StoredMessage, view: View, n: number) => Promise<PartContent | undefined>;
 }
+
+const foundSchema = z.object({
+  type: z.string(),
+  value: z.string().meta({ description: 'In the one spelling of its type; as written where that is unclear' }),
+  written: z.string(),
+  where: z.string(),
+  currency: z.string().optional().meta({ description: 'Of an amount' }),
+  unclear: z.literal(true).optional().meta({ description: 'It may mean several things' }),
+});
 
 const detailSchema = summarySchema.extend({
   sha256: z.string(),
@@ -65,8 +84,13 @@ const detailSchema = summarySchema.extend({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'What could be read of it; null until it has been' }),
+  found: z.array(foundSchema).meta({ description: 'Structured data, by what its source looks for' }),
+  unmapped: z
+    .array(z.object({ target: z.string(), type: z.string(), count: z.int() }))
+    .meta({ description: 'What was found and a target that names `fields` does not know' }),
   decisions: z.array(decisionSchema).meta({ description: 'Of people; the first is the rules’ and is under /explain' }),
   deliveries: z.array(deliverySchema),
+  thread: threadPlaceSchema,
 });
 
 const listQuery = z.strictObject({
@@ -76,7 +100,10 @@ const listQuery = z.strictObject({
   source: text(63).optional(),
   type: text(512).optional(),
   target: text(63).optional(),
-  q: text(200).optional().meta({ description: 'Part of account, type, external id or subject' }),
+  q: text(200).optional().meta({
+    description:
+      'Words, or how they begin: of subject, sender, text, account, ids, names of attachments. Of what is not searched for its words, part of account, type, external id or subject',
+  }),
   after: timeSchema.optional().meta({ description: 'Received then or later' }),
   before: timeSchema.optional().meta({ description: 'Received before' }),
   limit: limitSchema,
@@ -86,7 +113,14 @@ export type MessageQuery = z.infer<typeof listQuery>;
 
 const explanationSchema = z.object({
   message: z.string(),
-  accepted: z.record(z.string(), z.unknown()),
+  accepted: z.record(z.string(), z.unknown()).meta({
+    description:
+      'When, from whom, over which TLS, how large; verdict, place, and the key that tells it apart, in words',
+  }),
+  held: z.array(z.record(z.string(), z.unknown())).meta({
+    description: 'In quarantine: itself, and what came later with its key and other content. Mere repeats leave no row',
+  }),
+  setAside: z.array(z.record(z.string(), z.unknown())).meta({ description: 'What its rung leaves out, and why' }),
   state: z.string(),
   version: z.int(),
   content: z.array(z.record(z.string(), z.unknown())).meta({ description: 'Tries of reading it' }),
@@ -95,8 +129,17 @@ const explanationSchema = z.object({
     .record(z.string(), z.unknown())
     .nullable()
     .meta({ description: 'Every rule that was asked, every clause, and the actual value' }),
+  automatic: automaticSchema
+    .nullable()
+    .meta({ description: 'Where no rule matched: the probabilities that were looked at, and the words that counted' }),
+  thread: z.record(z.string(), z.unknown()).nullable().meta({
+    description: 'Its conversation: which message it followed, what it was compared with, what was new',
+  }),
   decisions: z.array(decisionSchema),
-  deliveries: z.array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) })),
+  deliveries: z
+    .array(deliverySchema.extend({ tries: z.array(z.record(z.string(), z.unknown())) }))
+    .meta({ description: 'The newest 50, with their tries' }),
+  olderDeliveries: z.int().meta({ description: 'How many more there are' }),
 });
 
 export function messageRoutes(deps: MessageDeps): Route[] {
@@ -127,19 +170,24 @@ export function messageRoutes(deps: MessageDeps): Route[] {
       params: messageParams,
       replies: { 200: { description: 'The message', schema: detailSchema }, 410: gone },
       handler: async ({ principal, params }: ApiRequest<{ id: Place }>) => {
-        const { message, view, standing, envelope } = await readMessage(deps, caller(principal), params.id);
+        const read = await readMessage(deps, caller(principal), params.id);
+        const { message, view, standing, envelope, canonical } = read;
         const tenant = caller(principal).tenant.id;
         const names = await targetNames(deps.pool, tenant);
         const decisions = await decisionsOf(deps.pool, tenant, params.id);
         const deliveries = await deliveriesOfMessage(deps.pool, tenant, params.id);
+        const knowing = await knowingTargets(deps.pool, tenant, canonical.found);
         return json({
           ...summaryEntry(standing),
           sha256: Buffer.from(message.sha256).toString('hex'),
           peer: message.peer,
           envelope,
           view,
+          found: canonical.found,
+          unmapped: knowing.flatMap(({ name, unknown }) => unknown.map((one) => ({ target: name, ...one }))),
           decisions: decisions.map((one) => decisionEntry(one, names)),
           deliveries: deliveries.map(deliveryEntry),
+          thread: await placeInThread(deps.pool, tenant, params.id),
         });
       },
     },
@@ -240,8 +288,8 @@ async function inboxPage(
   cursor: string | undefined,
 ): Promise<ListedMessages> {
   const before = cursor === undefined ? null : readCursor(which, cursor, inboxMark);
-  const { messages, next } = await listInbox(pool, tenant, which, limit, before);
-  return { messages, next: next && writeCursor(which, next) };
+  const { items, next } = await listInbox(pool, tenant, { which, needs: ['unrouted'] }, limit, before);
+  return { messages: items.flatMap(({ message }) => message ?? []), next: next && writeCursor(which, next) };
 }
 
 async function idOf(
@@ -255,6 +303,22 @@ async function idOf(
   const id = ids.get(name);
   if (id === undefined) throw unknownName(table, name, [...ids.keys()]);
   return id;
+}
+
+/** A target that knows types of found data: by its own names for them, and what of a message it does not know. */
+export interface KnowingTarget {
+  readonly name: string;
+  readonly fields: FieldNames;
+  readonly unknown: ReturnType<typeof unknownTo>;
+}
+
+/** The targets that name `fields`; none where nothing was found. */
+export async function knowingTargets(pool: Pool, tenant: number, found: readonly Found[]): Promise<KnowingTarget[]> {
+  if (found.length === 0) return [];
+  const targets = await listTargets(pool, tenant);
+  return targets.flatMap(({ name, definition: { fields } }) =>
+    fields ? [{ name, fields, unknown: unknownTo(fields, found) }] : [],
+  );
 }
 
 /** Names of a tenant's targets by id, removed ones too. */
@@ -276,6 +340,8 @@ export interface ReadMessage {
   /** Null while nothing of it could be read. */
   readonly view: View | null;
   readonly envelope: Readonly<Record<string, unknown>>;
+  /** As rules and targets see it; with nothing in it while nothing could be read. */
+  readonly canonical: CanonicalMessage;
 }
 
 /** A message with what can be read of it, headers that pretend to be ours renamed. Throws Problem: 404, 410. */
@@ -284,9 +350,14 @@ export async function readMessage(deps: MessageDeps, { tenant }: Principal, plac
   const standing = await summary(deps.pool, tenant.id, place);
   if (!standing) throw contentGone();
   const read = message.kind === 'mail' ? view : await deps.contentOf(message);
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
+  const names = {
+    tenant: tenant.name,
+    source: standing.source,
+    hostname: deps.hostname,
+    extractors: deps.extractorsOf(message),
+  };
   const canonical = canonicalMessage(message, names, read ?? EMPTY_VIEW);
-  return { message, standing, view: read && canonical.view, envelope: canonical.envelope };
+  return { message, standing, view: read && canonical.view, envelope: canonical.envelope, canonical };
 }
 
 /** Bytes as they came: nothing a browser would show, whatever they are. */
@@ -328,27 +399,64 @@ async function explanationOf(
   const { tenant } = principal;
   const story = await storyOf(deps.pool, tenant.id, place);
   const names = await targetNames(deps.pool, tenant.id);
+  const { tls } = read.envelope;
   return {
     message: messageId(place),
     accepted: {
       verdict: 'sequenced',
+      key: await keyOf(deps, principal, read),
       channel: place.channel,
       sequence: place.sequence,
+      source: standing.source,
+      kind: message.kind,
+      account: message.account,
       received: standing.received.toISOString(),
       peer: message.peer,
+      tls: tls ?? null,
+      size: standing.size,
       sha256: Buffer.from(message.sha256).toString('hex'),
     },
+    held: story.held.map((one) => heldEntry(one)),
+    setAside: read.view?.setAside.map((one) => ({ ...one })) ?? [],
     state: standing.state,
     version: standing.version,
     content: story.content.map((one) => ({ ...one })),
     plans: story.plans.map((one) => planEntry(one, place.sequence, names)),
     rules: await rulesExplained(deps, principal, read, story),
+    automatic: await automaticExplained(deps, principal, read, story, names),
+    thread: await threadOf(deps.pool, tenant.id, place, story, names),
     decisions: story.decisions.map((one) => decisionEntry(one, names)),
     deliveries: story.deliveries.map((one) => ({
       ...deliveryEntry(one),
       tries: one.tries.map((each) => ({ ...each })),
     })),
+    olderDeliveries: story.olderDeliveries,
   };
+}
+
+/** What tells a message apart, in words; null where its source is gone. */
+export async function keyOf(
+  { pool }: Pick<MessageDeps, 'pool'>,
+  { tenant }: Principal,
+  { message, standing, envelope }: ReadMessage,
+): Promise<string | null> {
+  const source = await getSource(pool, tenant.id, standing.source);
+  return keyWords(message, envelope, source?.definition ?? null);
+}
+
+function heldEntry({ number, first, last, ...rest }: HeldCopy) {
+  return { id: quarantineId(number), ...rest, first: first.toISOString(), last: last.toISOString() };
+}
+
+async function threadOf(
+  pool: Pool,
+  tenant: number,
+  place: Place,
+  { plans }: Story,
+  names: ReadonlyMap<number, string>,
+): Promise<Record<string, unknown> | null> {
+  const story = await threadStory(pool, tenant, place, plans, names);
+  return story && { ...story };
 }
 
 function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names: ReadonlyMap<number, string>) {
@@ -362,9 +470,11 @@ function planEntry({ plan, plannedAt, run }: PlannedRun, sequence: number, names
       target: names.get(target) ?? String(target),
       number: first + sequence - run.s,
       sent: how,
+      ...(run.u?.[target] && { updated: run.u[target] }),
     })),
     late: run.late ?? false,
     replay: run.replay ?? false,
+    portion: run.p ?? null,
     why: run.why ?? null,
   };
 }
@@ -374,16 +484,16 @@ export type ExplainedRules = { readonly [K in keyof Explanation]: Explanation[K]
 
 /** The rules that decided, asked once more of what is read now; null where none did. */
 export async function rulesExplained(
-  deps: Pick<MessageDeps, 'pool' | 'hostname'>,
+  deps: Pick<MessageDeps, 'pool'>,
   { tenant }: Principal,
-  { message, standing, view }: ReadMessage,
+  { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
 ): Promise<ExplainedRules | null> {
-  const versions = plans.map(({ run }) => (run.d.by === 'rules' ? run.d.set : 0)).filter((set) => set > 0);
+  // Where a conversation or a probability decided, rules had been asked before: the set says which.
+  const versions = plans.map(({ run }) => (run.d.by === 'person' ? 0 : run.d.set)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
   const parsed = stored && parseRuleSet(stored.text);
   if (version === undefined || !parsed?.ok || !view) return null;
-  const names = { tenant: tenant.name, source: standing.source, hostname: deps.hostname };
-  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonicalMessage(message, names, view)) };
+  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonical) };
 }

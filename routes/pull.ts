@@ -305,7 +305,9 @@ async function reply(
     throw error;
   }
   await deps.store.release(pulled(target), leased.slice(written.read), holder);
-  await deps.store.nack(pulled(target), written.gone, holder, CONTENT_GONE);
+  const [portions, messages] = [written.gone.filter(isPortion), written.gone.filter((one) => !isPortion(one))];
+  await deps.store.nack(pulled(target), messages, holder, CONTENT_GONE);
+  await deps.store.nack(pulled(target), portions, holder, PORTION_GONE);
   const lease = written.entries.length > 0 ? JSON.stringify(holder.lease) : 'null';
   const body = `{"lease":${lease},"deliveries":[${written.entries.join(',')}]}`;
   return { status: 200, type: 'application/json', body };
@@ -330,6 +332,16 @@ async function write(
 }
 
 const CONTENT_GONE = { do: 'reject', code: 'content_gone', reason: 'its content is older than what is kept' } as const;
+const PORTION_GONE = {
+  do: 'reject',
+  code: 'portion_gone',
+  reason: 'the attachment it was to be can not be read any more',
+} as const;
+
+/** Found fields can always be made: of those that can't, all are attachments. */
+function isPortion({ portion }: Leased): boolean {
+  return portion?.part !== undefined;
+}
 
 function entryText(outgoing: Outgoing, leased: Leased): string {
   const json = jsonText(outgoing);

@@ -30,7 +30,7 @@ import type { ApiRequest, Route } from './route.js';
 
 export type { QuarantineDeps } from './quarantine-decide.js';
 
-const entrySchema = z.object({
+export const entrySchema = z.object({
   id: z.string().meta({ description: '`q-12`' }),
   cause: z.enum(CAUSES),
   state: z.enum(['held', 'released', 'discarded']),
@@ -55,7 +55,7 @@ const entrySchema = z.object({
 });
 
 /** An entry as it is given out. */
-function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof entrySchema> {
+export function quarantineEntry({ number, ...one }: QuarantineEntry): z.input<typeof entrySchema> {
   return { ...one, id: quarantineId(number), received: one.received.toISOString(), lastAt: one.lastAt.toISOString() };
 }
 

@@ -2,10 +2,10 @@ import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { nameSchema } from '../src/channel/source.js';
+import { foundTypeSchema } from '../src/content/extract/definition.js';
 import { parseMessageId } from '../src/message/id.js';
 import type { CanonicalMessage } from '../src/message/message.js';
 import { EMPTY_VIEW } from '../src/message/view.js';
-import { canonicalMessage } from '../src/routing/canonical.js';
 import { compileRuleSet } from '../src/routing/compile.js';
 import { explain } from '../src/routing/explain.js';
 import { parseRuleSet, type RuleProblem } from '../src/routing/parse.js';
@@ -72,6 +72,11 @@ const sampleSchema = z.strictObject({
   text: z.string().nullable().default(null),
   html: z.string().nullable().default(null),
   data: z.unknown().optional(),
+  found: z
+    .array(z.strictObject({ type: foundTypeSchema, value: z.string().max(1000) }))
+    .max(200)
+    .default([])
+    .meta({ description: 'What its source would find in it' }),
 });
 
 const testBody = z.strictObject({
@@ -87,7 +92,7 @@ const testBody = z.strictObject({
 });
 type TestBody = z.infer<typeof testBody>;
 
-const problemsReply = { description: 'The text is wrong: `problems` with line, column and what would be right' };
+export const problemsReply = { description: 'The text is wrong: `problems` with line, column and what would be right' };
 
 export function ruleRoutes(deps: ConfigurationDeps & MessageDeps & { readonly now: () => number }): Route[] {
   const { pool, configurationChanged } = deps;
@@ -228,13 +233,14 @@ function expectedRules(version: number | 'any'): ExpectedRules {
   return version;
 }
 
-function rulesInvalid(problems: readonly RuleProblem[]): Problem {
+export function rulesInvalid(problems: readonly RuleProblem[]): Problem {
   const [first] = problems;
   const detail = first ? `line ${first.line}, column ${first.column}: ${first.message}` : 'The rules are wrong.';
   return new Problem(422, 'rules_invalid', detail, { problems: problems.slice(0, 100) });
 }
 
-function rulesProblem(not: Exclude<RulesSaved | RulesActivated, { readonly result: 'ok' }>): Problem {
+/** Why rules were not saved, or not put in force. */
+export function rulesProblem(not: Exclude<RulesSaved | RulesActivated, { readonly result: 'ok' }>): Problem {
   switch (not.result) {
     case 'not_found':
       return notFound('version of the rules');
@@ -285,18 +291,17 @@ async function messageToTest(
   if (body.sample !== undefined) return sampleMessage(principal, body.sample, deps.now());
   const place = parseMessageId(body.message ?? '');
   if (!place) throw notFound('message');
-  const { message, standing, view } = await readMessage(deps, principal, place);
-  const names = { tenant: principal.tenant.name, source: standing.source, hostname: deps.hostname };
-  return canonicalMessage(message, names, view ?? EMPTY_VIEW);
+  return (await readMessage(deps, principal, place)).canonical;
 }
 
 function sampleMessage({ tenant }: Principal, sample: z.infer<typeof sampleSchema>, now: number): CanonicalMessage {
-  const { headers, subject, from, to, cc, text: plain, html, data, ...own } = sample;
+  const { headers, subject, from, to, cc, text: plain, html, data, found, ...own } = sample;
   return {
     ...own,
     id: '0-1',
     tenant: tenant.name,
     received: new Date(now).toISOString(),
+    found: found.map((one) => ({ ...one, written: one.value, where: 'sample' })),
     view: {
       ...EMPTY_VIEW,
       headers: headers.map(([name, value]) => [name.toLowerCase(), value] as const),

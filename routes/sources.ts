@@ -55,6 +55,11 @@ async function withHealth(
   return sources.map((source) => sourceEntry(source, health.get(source.id)));
 }
 
+/** All sources of the caller with their health. */
+export async function sourcesWithHealth(pool: Pool, { tenant }: Principal): Promise<z.input<typeof sourceSchema>[]> {
+  return withHealth(pool, tenant.id, await listSources(pool, tenant.id));
+}
+
 export function sourceRoutes({ pool, configurationChanged }: ConfigurationDeps): Route[] {
   const shown = async ({ tenant }: Principal, name: string, status = 200): Promise<Reply> => {
     const source = await getSource(pool, tenant.id, name);
@@ -69,11 +74,10 @@ export function sourceRoutes({ pool, configurationChanged }: ConfigurationDeps):
       permission: 'sources.read',
       summary: 'All sources with their health, by name',
       replies: { 200: { description: 'The sources', schema: z.object({ items: z.array(sourceSchema) }) } },
-      handler: async ({ principal }) => {
-        const { tenant } = caller(principal);
-        const sources = await listSources(pool, tenant.id);
-        return { status: 200, body: { items: await withHealth(pool, tenant.id, sources) } };
-      },
+      handler: async ({ principal }) => ({
+        status: 200,
+        body: { items: await sourcesWithHealth(pool, caller(principal)) },
+      }),
     },
     ...editRoutes<SourceDefinition>({
       what: 'source',

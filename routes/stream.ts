@@ -1,13 +1,17 @@
+import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { Room } from '../src/channel/room.js';
-import { messageId } from '../src/message/id.js';
+import { messageId, type Place } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
-import { countInbox, INBOX_COUNTED } from '../src/storage/inbox.js';
+import { endPresence, notePresence, presences } from '../src/storage/claims.js';
+import { inboxCounts } from '../src/storage/inbox-counts.js';
 import { type ChannelEnd, channelEnds } from '../src/storage/messages.js';
 import { classify } from '../src/storage/pool.js';
+import { messageParams } from './fields.js';
 import { MOST_IDS, type Notices } from './notices.js';
 import { caller } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
@@ -27,6 +31,8 @@ export interface StreamSettings {
   readonly heartbeatMs: number;
   /** Whether a caller may still listen is asked again this often. */
   readonly recheckMs: number;
+  /** Who has a message open says so again this often. */
+  readonly presentMs: number;
   /** Of all tenants, which share them; and of one person or token. */
   readonly maxClients: number;
   readonly maxClientsEach: number;
@@ -36,6 +42,7 @@ const DEFAULTS: StreamSettings = {
   pollMs: 1_000,
   heartbeatMs: 15_000,
   recheckMs: 5_000,
+  presentMs: 10_000,
   maxClients: 500,
   maxClientsEach: 20,
 };
@@ -47,13 +54,30 @@ const MOST_UNSENT_BYTES = 64 * 1024;
 const changeSchema = z.object({
   messages: z.array(z.string()).meta({ description: `Ids of messages that came or changed, at most ${MOST_IDS}` }),
   more: z.boolean().meta({ description: 'Others changed too' }),
-  inbox: z.int().meta({ description: `How much waits for a person, counted up to ${INBOX_COUNTED}` }),
+  inbox: z.int().meta({ description: 'How much needs a person, of what the caller may see' }),
+  open: z
+    .array(z.object({ message: z.string(), who: z.string() }))
+    .meta({ description: 'Who has which message open at present' }),
 });
+const streamQuery = z.strictObject({
+  open: messageParams.shape.id
+    .optional()
+    .meta({ description: 'The message that the caller has open; others are told' }),
+});
+type StreamQuery = z.infer<typeof streamQuery>;
 type Change = z.infer<typeof changeSchema>;
 
 interface Client {
   readonly response: ServerResponse;
   readonly who: string;
+  readonly seesQuarantine: boolean;
+}
+
+/** What is looked up for all who listen to a tenant. */
+interface State {
+  readonly messages: number;
+  readonly held: number;
+  readonly open: Change['open'];
 }
 
 /** Everybody who listens to one tenant, and what they were told last. */
@@ -63,7 +87,7 @@ interface Watch {
   readonly noticed: Set<string>;
   readonly unsubscribe: () => void;
   ends: Map<number, ChannelEnd>;
-  inbox: number;
+  state: State;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -75,12 +99,13 @@ export function streamRoutes(deps: StreamDeps): Route[] {
       path: '/v1/stream',
       permission: 'messages.read',
       summary:
-        'Live updates as server-sent events: `change` says which messages came or changed and how full the inbox is',
+        'Live updates as server-sent events: `change` says which messages came or changed, how full the inbox is, and who has which message open',
+      query: streamQuery,
       replies: {
         200: { description: 'Events, until either side ends them', type: 'text/event-stream', schema: changeSchema },
         429: { description: 'Too many listen already' },
       },
-      handler: (request: ApiRequest) => {
+      handler: (request: ApiRequest<unknown, StreamQuery>) => {
         const principal = caller(request.principal);
         if (request.incoming.method === 'HEAD') return { status: 200, type: 'text/event-stream', body: '' };
         hub.checkRoom(principal);
@@ -108,7 +133,11 @@ class Hub {
   }
 
   /** Resolves when the stream has ended. */
-  async serve(principal: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
+  async serve(
+    principal: Principal,
+    request: ApiRequest<unknown, StreamQuery>,
+    response: ServerResponse,
+  ): Promise<void> {
     const tenant = principal.tenant.id;
     this.#room.add(tenant, 1);
     try {
@@ -118,11 +147,15 @@ class Hub {
     }
   }
 
-  async #stream({ tenant, who }: Principal, request: ApiRequest, response: ServerResponse): Promise<void> {
+  async #stream(
+    { tenant, who, permissions }: Principal,
+    request: ApiRequest<unknown, StreamQuery>,
+    response: ServerResponse,
+  ): Promise<void> {
     const { stopping } = this.deps;
     const ended = new Promise<void>((resolve) => response.once('close', resolve));
     const end = () => response.end();
-    const client = { response, who };
+    const client = { response, who, seesQuarantine: permissions.has('quarantine.read') };
     response.writeHead(200, {
       'content-type': 'text/event-stream',
       'cache-control': 'no-store',
@@ -130,7 +163,8 @@ class Hub {
       'x-accel-buffering': 'no',
     });
     const watch = await this.#join(tenant, client);
-    write(client, { messages: [], more: false, inbox: watch.inbox });
+    write(client, [], false, watch.state);
+    const leavePresence = request.query.open ? this.#bePresent(watch, request.query.open, who) : undefined;
     const beat = setInterval(() => send(response, ': \n\n'), this.#settings.heartbeatMs);
     const recheck = setInterval(() => {
       this.#stillAllowed(request).then((allowed) => allowed || end(), end);
@@ -142,6 +176,28 @@ class Hub {
     clearInterval(beat);
     clearInterval(recheck);
     this.#leave(watch, client);
+    await leavePresence?.();
+  }
+
+  /** Others see that somebody has a message open, until this page ends or is not heard of any more. Answers how to end it. */
+  #bePresent(watch: Watch, place: Place, who: string): () => Promise<void> {
+    const { pool } = this.deps;
+    const tenant = watch.tenant.id;
+    const stream = randomUUID();
+    let saying: Promise<unknown> = Promise.resolve();
+    const say = () => {
+      // Missing once is no harm: it is said again, and what is not said for long is over.
+      saying = saying.then(() => notePresence(pool, tenant, stream, { ...place, who })).catch(() => undefined);
+    };
+    const again = setInterval(say, this.#settings.presentMs);
+    say();
+    void saying.then(() => this.#lookSoon(watch, 0));
+    return async () => {
+      clearInterval(again);
+      await saying;
+      await endPresence(pool, tenant, stream).catch(() => undefined);
+      if (watch.clients.size > 0) this.#lookSoon(watch, 0);
+    };
   }
 
   async #stillAllowed(request: ApiRequest): Promise<boolean> {
@@ -156,19 +212,19 @@ class Hub {
 
   async #join(tenant: Tenant, client: Client): Promise<Watch> {
     const ends = await this.#ends(tenant);
-    const inbox = await countInbox(this.deps.pool, tenant.id);
-    const watch = this.#watches.get(tenant.id) ?? this.#begin(tenant, ends, inbox);
+    const state = await this.#state(tenant);
+    const watch = this.#watches.get(tenant.id) ?? this.#begin(tenant, ends, state);
     watch.clients.add(client);
     return watch;
   }
 
-  #begin(tenant: Tenant, ends: Map<number, ChannelEnd>, inbox: number): Watch {
+  #begin(tenant: Tenant, ends: Map<number, ChannelEnd>, state: State): Watch {
     const noticed = new Set<string>();
     const unsubscribe = this.deps.notices.subscribe(tenant.id, (ids) => {
       for (const id of ids) if (noticed.size <= MOST_IDS) noticed.add(id);
       this.#lookSoon(watch, 0);
     });
-    const watch: Watch = { tenant, clients: new Set(), noticed, unsubscribe, ends, inbox, timer: undefined };
+    const watch: Watch = { tenant, clients: new Set(), noticed, unsubscribe, ends, state, timer: undefined };
     this.#watches.set(tenant.id, watch);
     this.#lookSoon(watch, this.#settings.pollMs);
     return watch;
@@ -201,17 +257,27 @@ class Hub {
 
   async #look(watch: Watch): Promise<void> {
     const ends = await this.#ends(watch.tenant);
-    const inbox = await countInbox(this.deps.pool, watch.tenant.id);
+    const state = await this.#state(watch.tenant);
     const ids = new Set(watch.noticed);
     watch.noticed.clear();
     for (const end of ends.values()) addNew(ids, watch.ends.get(end.channel), end);
-    if (ids.size === 0 && inbox === watch.inbox) return;
+    if (ids.size === 0 && isDeepStrictEqual(state, watch.state)) return;
     watch.ends = ends;
-    watch.inbox = inbox;
+    watch.state = state;
     const messages = [...ids];
     for (const client of watch.clients) {
-      write(client, { messages: messages.slice(0, MOST_IDS), more: messages.length > MOST_IDS, inbox });
+      write(client, messages.slice(0, MOST_IDS), messages.length > MOST_IDS, state);
     }
+  }
+
+  async #state(tenant: Tenant): Promise<State> {
+    const [{ waiting }, open] = await Promise.all([
+      inboxCounts(this.deps.pool, tenant.id),
+      presences(this.deps.pool, tenant.id),
+    ]);
+    const messages = waiting.get('unrouted') ?? 0;
+    const all = [...waiting.values()].reduce((sum, one) => sum + one, 0);
+    return { messages, held: all - messages, open: open.map((one) => ({ message: messageId(one), who: one.who })) };
   }
 
   async #ends(tenant: Tenant): Promise<Map<number, ChannelEnd>> {
@@ -230,7 +296,9 @@ function addNew(ids: Set<string>, before: ChannelEnd | undefined, { channel, las
   }
 }
 
-function write({ response }: Client, change: Change): void {
+function write({ response, seesQuarantine }: Client, messages: string[], more: boolean, state: State): void {
+  const inbox = state.messages + (seesQuarantine ? state.held : 0);
+  const change: Change = { messages, more, inbox, open: state.open };
   send(response, `event: change\ndata: ${JSON.stringify(change)}\n\n`);
 }
 

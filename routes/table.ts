@@ -3,22 +3,28 @@ import type { Principal } from '../src/access/principal.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { type AccountDeps, accountRoutes } from './accounts.js';
 import { billingRoutes } from './billing.js';
-import { type ChannelDeps, channelRoutes } from './channels.js';
+import { channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
+import { type InboxDeps, inboxRoutes } from './inbox.js';
+import { learningRoutes } from './learning.js';
 import { type MessageDeps, messageRoutes } from './messages.js';
 import { openapiRoute } from './openapi.js';
+import { type OverviewDeps, overviewRoutes } from './overview.js';
 import { type PeopleDeps, peopleRoutes } from './people.js';
 import { type QuarantineDeps, quarantineRoutes } from './quarantine.js';
 import { refusalRoutes } from './refusals.js';
 import type { Route } from './route.js';
+import { type RuleTrialDeps, ruleTrialRoutes } from './rule-trials.js';
 import { ruleRoutes } from './rules.js';
+import { waitingRuleRoutes } from './rules-waiting.js';
 import { type SessionDeps, sessionRoutes } from './session.js';
 import { type ConfigurationDeps, sourceRoutes } from './sources.js';
 import { type StreamDeps, streamRoutes } from './stream.js';
 import { targetRoutes } from './targets.js';
 import { tenantRoutes } from './tenants.js';
+import { threadRoutes } from './threads.js';
 import { type TokenDeps, tokenRoutes } from './tokens.js';
 import { type UsageDeps, usageRoutes } from './usage.js';
 import { type VerifyDeps, verifyRoutes } from './verify.js';
@@ -26,14 +32,16 @@ import { type VerifyDeps, verifyRoutes } from './verify.js';
 /** What the calls of the table need from the rest of the program. */
 export type ApiDeps = MessageDeps &
   DecisionDeps &
+  InboxDeps &
   ConfigurationDeps &
-  ChannelDeps &
+  OverviewDeps &
   QuarantineDeps &
   PeopleDeps &
   TokenDeps &
   SessionDeps &
   HealthDeps &
   VerifyDeps &
+  RuleTrialDeps &
   AccountDeps &
   UsageDeps &
   StreamDeps & { readonly version: string };
@@ -46,12 +54,18 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
   const routes = [
     ...ingress,
     ...messageRoutes(deps),
+    ...learningRoutes(deps),
+    ...threadRoutes(deps),
     ...decisionRoutes(deps),
+    ...inboxRoutes(deps),
     ...sourceRoutes(deps),
     ...targetRoutes(deps),
     ...deliveryRoutes(deps),
+    ...waitingRuleRoutes(deps),
     ...ruleRoutes(deps),
+    ...ruleTrialRoutes(deps),
     ...channelRoutes(deps),
+    ...overviewRoutes(deps),
     ...verifyRoutes(deps),
     ...accountRoutes(deps),
     ...billingRoutes(deps),

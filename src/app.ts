@@ -34,6 +34,7 @@ import { createFreeDisk } from './app/free-disk.js';
 import { createHearing, publishPlanned } from './app/hearing.js';
 import { createLedger } from './app/ledger.js';
 import { createSay } from './app/ledger-messages.js';
+import { learnFromDecisions } from './app/learning.js';
 import { verifyLogin } from './app/login.js';
 import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -41,7 +42,9 @@ import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
 import { createRungViews } from './app/rung-views.js';
+import { createSampling } from './app/sampling.js';
 import { createSenders } from './app/senders.js';
+import { createThreadPort } from './app/threads.js';
 import { Broker } from './broker/broker.js';
 import { createAccepter } from './channel/accept.js';
 import type { LoadFrom } from './config/load.js';
@@ -55,19 +58,22 @@ import type { StoredMessage } from './message/message.js';
 import { type Accept, Backlogged, Busy, Unavailable } from './message/verdict.js';
 import type { View } from './message/view.js';
 import { createMetrics, type Metrics } from './observe/metrics.js';
+import type { Surroundings } from './overview/judge.js';
 import { createCrashes } from './owner/crashes.js';
 import { createOwner } from './owner/owner.js';
-import type { Canonical } from './owner/state.js';
+import type { Canonical, Ready } from './owner/state.js';
 import { canonicalMessage } from './routing/canonical.js';
 import { createCommit } from './storage/accept.js';
 import { firstOwnerLink } from './storage/access.js';
 import { brokerBacklog } from './storage/backlog.js';
 import { type Notice, openBulletin } from './storage/bulletin.js';
+import { sweepClaims } from './storage/claims.js';
 import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js';
-import { forgetCrash, keepCrash, knownCrashes, sweepCrashes } from './storage/crashes.js';
+import { forgetCrash, keepCrash, knownCrashes, lateCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
 import { openGenerations } from './storage/generations.js';
+import { sumUpCounts } from './storage/inbox-counts.js';
 import { isUnchanged, loadInstallation } from './storage/installation.js';
 import { createLeaseStore } from './storage/lease.js';
 import { createOwnerStore } from './storage/owner.js';
@@ -75,6 +81,7 @@ import { createPullStore } from './storage/pull.js';
 import { dropDecided } from './storage/quarantine.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 import { retain } from './storage/retention.js';
+import { fillSearch } from './storage/search.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -91,6 +98,10 @@ const SWEEP_MS = HOUR;
 /** What is planned is in the ledger within about so long; the longer, the larger its batches. */
 const LEDGER_POLL_MS = 500;
 const CLOSING_MS = 60_000;
+/** How soon what people decide is looked at, to be learnt from. */
+const LEARN_MS = 5_000;
+/** Of each second or so that goes to filling the search, at most so much is spent on it. */
+const FILL_MS = 400;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -217,7 +228,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   const unsaid = (error: unknown) => log.warn({ err: error }, 'what is known of a crash was not written down');
   const crashes = createCrashes(
     await knownCrashes(work, MOST_CRASHES),
-    (crash) => void keepCrash(work, crash).catch(unsaid),
+    (crash) => void keepCrash(work, crash).then(() => tellOthers(['crashed', crash.tenant]), unsaid),
     (tenant, hash) => void forgetCrash(work, tenant, hash).catch(unsaid),
   );
 
@@ -245,9 +256,10 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   let amqp: AmqpSources | null = null;
   const inTurns = createInTurns(nextTurn);
   let baseUrl = settings.http.publicUrl ?? '';
-  const render = createRender(() => baseUrl, inlineParts);
+  const render = createRender(() => baseUrl, inlineParts, onePart);
   const canonical: Canonical = (message, names, view, parsed) =>
-    canonicalMessage(message, { ...names, hostname: host }, view, parsed);
+    canonicalMessage(message, { ...names, hostname: host, extractors: extractorsOf(message) }, view, parsed);
+  const extractorsOf = ({ tenant, source }: StoredMessage) => directory.current().extractors(tenant, source);
   const owner = createOwner({
     process,
     name: `${hostname()}:${globalThis.process.pid}`,
@@ -258,6 +270,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     leases,
     content: contentPort,
     crashes,
+    threads: createThreadPort(installation.fingerprintSecret, () => directory.current()),
     directory: () => directory.current(),
     senderOf: (target) =>
       target.definition.kind === 'queue' && broker?.state() === 'down' ? null : senders.of(target),
@@ -273,7 +286,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       parkAfterMs: settings.content.parkAfterMs,
       roundRows: 2000,
       roundBytes: 32 * 1024 * 1024,
-      handoverBytes: 128 * 1024 * 1024,
+      handoverBytes: 48 * 1024 * 1024,
       maxUnconfirmed: 5000,
       maxUnconfirmedBytes: 64 * 1024 * 1024,
       dispatchBytes: 256 * 1024 * 1024,
@@ -390,7 +403,15 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     refusals.refuse(refusal);
   };
 
-  const heard = createHearing({ owner: () => owner, notices, pendingNotices, directory, log });
+  const heard = createHearing({
+    owner: () => owner,
+    notices,
+    pendingNotices,
+    directory,
+    crashes,
+    lateCrashes: (tenant) => lateCrashes(work, tenant),
+    log,
+  });
   const bulletin = openBulletin({ pool: work, url: database.url, process, heard, log });
   running.onStop(() => bulletin.close());
   // Nobody else can have been at an embedded database.
@@ -408,7 +429,9 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     await refusals.sweep(settings.retention.refusalsDays);
     await leases.sweep();
     await sweepCrashes(pool);
+    await sweepClaims(pool);
   });
+  const summing = every(TEND_MS, 'summing the inbox up', () => sumUpCounts(pool));
   let replacedNow = () => {};
   const replaced = new Promise<void>((resolve) => {
     replacedNow = resolve;
@@ -417,7 +440,16 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     if (!(await isUnchanged(pool, installation))) replacedNow();
   });
   running.onStop(async () => {
-    await Promise.all([tending(), flushing(), looking(), counting(), comparingClocks(), sweeping(), comparing()]);
+    await Promise.all([
+      tending(),
+      flushing(),
+      looking(),
+      counting(),
+      comparingClocks(),
+      sweeping(),
+      summing(),
+      comparing(),
+    ]);
   });
 
   const defaultTenant = directory.current().tenantNamed('default');
@@ -433,6 +465,8 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   const stopping = new AbortController();
   const say = createSay({ pool, accept, now: clock.now });
   if (has('ledger')) {
+    const sampling = every(TEND_MS, 'writing down figures', createSampling(pool, clock));
+    running.onStop(sampling);
     const ledger = createLedger({ pool, say, now: clock.now, log });
     const chores = [
       every(LEDGER_POLL_MS, 'keeping the ledger', () => ledger.take()),
@@ -461,15 +495,32 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       const dropped = await dropDecided(pool, quarantineDays, stopping.signal);
       told.retention.inc({ what: 'quarantine_dropped' }, dropped);
     });
+    const learning = every(LEARN_MS, 'learning from what people decided', () =>
+      learnFromDecisions({
+        pool,
+        viewInPlace: (message) => contentPort.inPlace(message, undefined, 0),
+        extractorsOf,
+        random: randomBytes,
+        monotonic: clock.monotonic,
+        log,
+        contentMs: settings.retention.contentDays * DAY,
+        stopping: stopping.signal,
+      }),
+    );
+    const filling = every(TEND_MS, 'filling the search', () => {
+      const until = clock.monotonic() + FILL_MS;
+      return fillSearch(pool, settings.search.kinds, () => stopping.signal.aborted || clock.monotonic() > until);
+    });
     running.onStop(() => {
       stopping.abort();
-      return retaining();
+      return together([retaining, learning, filling]);
     });
   }
   const api = {
     pool,
     hostname: host,
     contentOf: async (message: StoredMessage) => contentPort.inPlace(message, undefined, 0),
+    extractorsOf,
     partOf: async (message: StoredMessage, view: View, n: number) => {
       const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
       return read.ok ? { name: read.part.name, type: read.part.type, bytes: read.bytes } : undefined;
@@ -491,6 +542,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       bulletin.post(['configured']);
     },
     filters: async () => filterStates(),
+    surroundings,
     now: clock.now,
     release: createRelease({ pool, accept, now: clock.now }),
     correct: createCorrect({ pool, say }),
@@ -568,9 +620,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     return made;
   }
 
-  async function inlineParts(
-    ready: Parameters<Parameters<typeof createRender>[1]>[0],
-  ): Promise<Map<number, Uint8Array>> {
+  async function inlineParts(ready: Ready): Promise<Map<number, Uint8Array>> {
     const parts = new Map<number, Uint8Array>();
     const level = levelOf(settings.content.ladder, ready.view);
     const small = ready.view.parts.filter(({ size }) => size <= INLINE_PART_BYTES).slice(0, MOST_INLINE_PARTS);
@@ -579,6 +629,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       if (read.ok) parts.set(n, read.bytes);
     }
     return parts;
+  }
+
+  async function onePart({ message, view }: Ready, n: number): Promise<Uint8Array | null> {
+    if (message.kind !== 'mail' || !view.parts.some((part) => part.n === n)) return null;
+    const read = await content.part({ raw: message.raw, n, level: levelOf(settings.content.ladder, view) });
+    if (!read.ok && read.failure === 'unavailable') throw new Error(`part ${n} can not be read now: ${read.reason}`);
+    return read.ok ? read.bytes : null;
   }
 
   async function startMail(): Promise<string> {
@@ -681,14 +738,15 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     return allRoutes(
       { ...api, health: async () => health(), metrics: told.registry, stopping: stopping.signal, version: VERSION },
       [...ingress, ...pulling, ...applyRoutes({ reapply })],
-      has('web') ? pageRoutes(api) : [],
+      has('web') ? pageRoutes({ ...api, stopping: stopping.signal }) : [],
     );
   }
 
-  async function reapply(who: string) {
+  async function reapply(who: string, dryRun: boolean) {
     try {
       const { definitions } = readConfiguration(from);
-      const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count });
+      const applied = await applyConfiguration(pool, definitions, { who, channels: settings.channel.count, dryRun });
+      if (dryRun) return applied;
       await directory.refresh();
       owner.wake();
       bulletin.post(['configured']);
@@ -716,6 +774,15 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
         falsePositives: asked === 0 ? null : Math.max(0, maybe - found) / asked,
       };
     });
+  }
+
+  function surroundings(tenant: number): Surroundings {
+    return {
+      disk: disk?.problem() ?? null,
+      broker: broker && { state: broker.state(), problem: broker.problem() },
+      clocks: clocks.problems(),
+      backlogged: backlog?.isFull(tenant) ?? false,
+    };
   }
 
   async function health() {

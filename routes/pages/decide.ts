@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Principal } from '../../src/access/principal.js';
-import { messageId } from '../../src/message/id.js';
+import { messageId, quarantineId } from '../../src/message/id.js';
 import { decideAbout, type Request } from '../decisions.js';
 import { asProblem } from '../problem.js';
-import type { Problem } from '../route.js';
+import { decide as decideQuarantined, release } from '../quarantine-decide.js';
+import { Problem } from '../route.js';
 import type { PageDeps } from './deps.js';
 import type { Seen } from './form.js';
 import { when } from './words.js';
@@ -14,6 +15,7 @@ const HOLD_SECONDS = 10;
 /** A decision that was not carried out, and why. */
 export interface NotDone {
   readonly id: string;
+  readonly href: string;
   readonly why: string;
   /** Of the page that says so. */
   readonly status: number;
@@ -43,10 +45,56 @@ export async function decideEach(
     } catch (error) {
       const problem = asProblem(error);
       if (!SHOWN_IN_PLACE.has(problem.status)) throw error;
-      notDone.push({ id: messageId(place), why: whyNot(problem, deps.now()), status: problem.status });
+      const id = messageId(place);
+      notDone.push({ id, href: `/messages/${id}`, why: whyNot(problem, deps.now()), status: problem.status });
     }
   }
   return { done, notDone };
+}
+
+interface Ended {
+  /** How many are done. */
+  readonly ended: number;
+  readonly notDone: NotDone[];
+}
+
+/** Discards entries of the quarantine, one after another. Throws Problem for what isn't about a single one. */
+export function discardEach(
+  deps: PageDeps,
+  by: Principal,
+  numbers: readonly number[],
+  reason: string | undefined,
+): Promise<Ended> {
+  return endEach(by, numbers, (number) => decideQuarantined(deps, by, number, { action: 'discard', reason }));
+}
+
+/** Lets entries of the quarantine go on, one after another. */
+export function releaseEach(deps: PageDeps, by: Principal, numbers: readonly number[]): Promise<Ended> {
+  return endEach(by, numbers, (number) => release(deps, by, number));
+}
+
+async function endEach(
+  by: Principal,
+  numbers: readonly number[],
+  end: (number: number) => Promise<unknown>,
+): Promise<Ended> {
+  if (!by.permissions.has('quarantine.decide')) {
+    throw new Problem(403, 'forbidden', 'This takes the permission quarantine.decide.', {
+      permission: 'quarantine.decide',
+    });
+  }
+  const notDone: NotDone[] = [];
+  for (const number of numbers) {
+    try {
+      await end(number);
+    } catch (error) {
+      const { status, detail } = asProblem(error);
+      if (!SHOWN_IN_PLACE.has(status)) throw error;
+      const id = quarantineId(number);
+      notDone.push({ id, href: `/quarantine/${id}`, why: detail, status });
+    }
+  }
+  return { ended: numbers.length - notDone.length, notDone };
 }
 
 const DECIDED: Readonly<Record<string, string>> = {

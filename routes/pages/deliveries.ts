@@ -8,6 +8,7 @@ import { asProblem, caller } from '../problem.js';
 import type { ApiRequest, Problem, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, backField } from './form.js';
+import { portionWords } from './found.js';
 import { type Site, seeOther } from './show.js';
 import { type Badge, deliveryBadge, when, yetToCome } from './words.js';
 
@@ -94,6 +95,7 @@ async function showDelivery(
     channel: one.channel,
     late: one.late,
     replay: one.replay,
+    portion: portionWords(one.portion),
     void: one.void,
     reason: one.reason,
     code: one.code,

@@ -1,40 +1,61 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
-import { messageId, type Place } from '../../src/message/id.js';
+import { highlighted, wordsOf } from '../../src/message/folded.js';
+import { messageId, type Place, quarantineId } from '../../src/message/id.js';
 import { listSources, listTargets } from '../../src/storage/definitions.js';
-import { countInbox, oldestWaiting } from '../../src/storage/inbox.js';
-import type { MessageSummary } from '../../src/storage/messages.js';
-import { countHeld, HELD_COUNTED } from '../../src/storage/quarantine.js';
-import { cursorSchema, text } from '../fields.js';
-import { messagePage } from '../messages.js';
+import type { Need } from '../../src/storage/inbox-counts.js';
+import { NEEDS } from '../../src/storage/inbox-counts.js';
+import { searchBehind } from '../../src/storage/search.js';
+import { cursorSchema, text, timeSchema } from '../fields.js';
+import { countsFor, type InboxWish, inboxPage, type Listed, oldestFor } from '../inbox.js';
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
-import { decideEach, type NotDone } from './decide.js';
+import { decideEach, discardEach, type NotDone, releaseEach } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { address, given, listOf, readForm, reasonField, type Seen, seenField } from './form.js';
+import { hitsOf } from './hits.js';
+import { visible } from './isolated.js';
+import { summaryOf } from './quarantine-words.js';
 import { countText, type Site, seeOther } from './show.js';
 import { count, kindLabel, subtitleOf, titleOf, when } from './words.js';
 
 const PAGE = 50;
 
-const ACTIONS = ['assign', 'close', 'unassign', 'reopen'] as const;
+/** What is done with several at once. `discard` and `release` are for what the quarantine holds. */
+const ACTIONS = ['assign', 'close', 'snooze', 'unassign', 'reopen', 'discard', 'release'] as const;
+type Action = (typeof ACTIONS)[number];
 
-const inboxQuery = z.object({
+export const inboxFilterShape = {
   state: given(z.enum(['waiting', 'snoozed'])),
+  need: given(z.enum(NEEDS)),
   source: given(text(63)),
   account: given(text(512)),
+  claim: given(z.enum(['mine', 'none'])),
   q: given(text(200)),
+};
+
+const inboxQuery = z.object({
+  ...inboxFilterShape,
   cursor: given(cursorSchema),
   done: given(z.enum(ACTIONS)),
   of: listOf(seenField, PAGE),
+  spam: given(z.literal('1')),
 });
 type InboxQuery = z.infer<typeof inboxQuery>;
+export type InboxFilters = Pick<InboxQuery, keyof typeof inboxFilterShape>;
+
+const entryField = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 
 const decideForm = z.object({
   action: z.enum(ACTIONS),
   messages: listOf(seenField, PAGE),
+  /** Numbers of quarantine entries. */
+  entries: listOf(entryField, PAGE),
   targets: listOf(text(63), 100),
   reason: reasonField,
+  /** Hours to snooze for, or until when. */
+  hours: given(z.coerce.number().int().min(1).max(9600)),
+  until: given(timeSchema),
 });
 type DecideForm = z.infer<typeof decideForm>;
 
@@ -45,7 +66,7 @@ interface Failed {
   readonly notDone: readonly NotDone[];
 }
 
-/** The inbox: what waits for a person, and deciding about several at once. */
+/** The inbox: what needs a person, and deciding about several at once. */
 export function inboxPages(deps: PageDeps, site: Site): Route[] {
   return [
     {
@@ -60,7 +81,7 @@ export function inboxPages(deps: PageDeps, site: Site): Route[] {
       method: 'get',
       path: '/inbox',
       permission: 'messages.read',
-      summary: 'What waits for a person',
+      summary: 'What needs a person',
       query: inboxQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
       handler: ({ principal, query }: ApiRequest<unknown, InboxQuery>) =>
@@ -70,7 +91,7 @@ export function inboxPages(deps: PageDeps, site: Site): Route[] {
       method: 'post',
       path: '/inbox',
       permission: 'messages.decide',
-      summary: 'Assign or close some of it, or take that back',
+      summary: 'Assign, close or snooze some of it, or take that back',
       query: inboxQuery,
       body: 'form',
       replies: { 303: { description: 'Done' }, 409: { description: 'Not all of it could be done' } },
@@ -90,17 +111,70 @@ async function decide(
 ): Promise<Reply> {
   const missing = missingOf(form);
   if (missing !== null) return showInbox(deps, site, by, query, { form, summary: missing, notDone: [] }, 422);
-  const { action, targets, reason } = form;
-  const wish = { action, reason, ...(action === 'assign' && { targets }) };
-  const { done, notDone } = await decideEach(deps, by, form.messages, wish, headers);
-  if (notDone.length === 0) return seeOther(address('/inbox', { ...filters(query), done: action, of: done.map(seen) }));
-  const summary = done.length === 0 ? 'Nothing was done.' : `${done.length} of ${form.messages.length} done; not done:`;
+  const { done, ended, notDone } = await carryOut(deps, by, form, headers);
+  if (notDone.length === 0) {
+    const { cursor } = query;
+    const spam = isSpam(form.action, form.reason) ? '1' : undefined;
+    return seeOther(address('/inbox', { ...filters(query), cursor, done: form.action, of: done.map(seen), spam }));
+  }
+  const asked = form.messages.length + form.entries.length;
+  const succeeded = done.length + ended;
+  const summary = succeeded === 0 ? 'Nothing was done.' : `${succeeded} of ${asked} done; not done:`;
   return showInbox(deps, site, by, query, { form, summary, notDone }, notDone[0]?.status ?? 409);
 }
 
+/** Messages and entries of the quarantine, each as it fits it. */
+async function carryOut(deps: PageDeps, by: Principal, form: DecideForm, headers: ApiRequest['headers']) {
+  const { action, messages, entries, targets, reason } = form;
+  switch (action) {
+    case 'discard':
+    case 'release': {
+      const { ended, notDone } =
+        action === 'discard' ? await discardEach(deps, by, entries, reason) : await releaseEach(deps, by, entries);
+      return {
+        done: [],
+        ended,
+        notDone: [...notDone, ...messages.map(({ place }) => notForMessages(messageId(place)))],
+      };
+    }
+    case 'assign':
+    case 'close':
+    case 'snooze':
+    case 'unassign':
+    case 'reopen': {
+      const wish = {
+        action,
+        reason,
+        ...(action === 'assign' && { targets }),
+        ...(action === 'snooze' && { until: untilOf(form, deps.now()) }),
+      };
+      const { done, notDone } = await decideEach(deps, by, messages, wish, headers);
+      return { done, ended: 0, notDone: [...notDone, ...entries.map((number) => notForEntries(quarantineId(number)))] };
+    }
+    default: {
+      const never: never = action;
+      throw new Error(`no such action: ${String(never)}`);
+    }
+  }
+}
+
+function notForMessages(id: string): NotDone {
+  return { id, href: `/messages/${id}`, why: 'It is not in quarantine: assign, close or snooze it.', status: 409 };
+}
+
+function notForEntries(id: string): NotDone {
+  return { id, href: `/quarantine/${id}`, why: 'It is in quarantine: release or discard it.', status: 409 };
+}
+
+const HOUR_MS = 3_600_000;
+
+function untilOf({ hours = 24, until }: DecideForm, now: number): Date {
+  return until ?? new Date(now + hours * HOUR_MS);
+}
+
 /** What the form still lacks; null when it can be tried. */
-function missingOf({ action, messages, targets, reason }: DecideForm): string | null {
-  if (messages.length === 0) return 'Choose at least one message first.';
+function missingOf({ action, messages, entries, targets, reason }: DecideForm): string | null {
+  if (messages.length + entries.length === 0) return 'Choose at least one message first.';
   if (action === 'assign' && targets.length === 0) return 'Choose at least one target to assign to.';
   if (action === 'close' && reason === undefined) return 'Say why it needs no target, then close it.';
   return null;
@@ -115,80 +189,163 @@ async function showInbox(
   status = 200,
 ): Promise<Reply> {
   const { pool } = deps;
-  const tenant = by.tenant.id;
   const now = deps.now();
-  const { state = 'waiting', source, account, q, cursor } = query;
-  const wanted = { state, source, account, q, cursor, limit: PAGE };
-  const { messages, next } = await messagePage(deps, by, wanted);
-  const waiting = await countInbox(pool, tenant);
-  const oldest = await oldestWaiting(pool, tenant);
-  const here = address('/inbox', filters(query));
-  const narrowed = [source, account, q].some((one) => one !== undefined);
+  const { cursor } = query;
+  const [{ items, next }, { needs, waiting, snoozed }, oldest, behind, sources, targets] = await Promise.all([
+    inboxPage(pool, by, { ...wishOf(query), cursor, limit: PAGE }),
+    countsFor(pool, by),
+    oldestFor(pool, by),
+    searchBehind(pool, by.tenant.id),
+    sourceOptions(deps, by, query.source),
+    targetChoices(deps, by, failed?.form.targets ?? []),
+  ]);
+  const hits = await hitsOf(pool, by.tenant.id, query.q, items);
+  const here = address('/inbox', { ...filters(query), cursor });
+  const first = address('/inbox', filters(query));
+  const narrowed = [query.need, query.source, query.account, query.claim, query.q].some((one) => one !== undefined);
+  const rows = items.map((item) => row(item, { by, here, failed, now, q: query.q, excerpt: hits.get(item.id) }));
   return site.show({ template: 'inbox', title: 'Inbox', part: 'inbox', status }, by, {
-    rows: messages.map((message) => row(message, address('/inbox', filters(query)), failed, now)),
+    rows,
     waiting: countText(waiting),
+    snoozedCount: snoozed > 0 && countText(snoozed),
     oldest: oldest && when(oldest, now),
-    held: by.permissions.has('quarantine.read') ? await heldLinks(deps, by) : [],
+    needs: needLinks(query, needs),
     here,
     narrowed,
-    snoozed: state === 'snoozed',
+    snoozed: query.state === 'snoozed',
     waitingHref: address('/inbox', { ...filters(query), state: undefined }),
     snoozedHref: address('/inbox', { ...filters(query), state: 'snoozed' }),
     clearHref: address('/inbox', { state: query.state }),
-    newest: cursor !== undefined && here,
+    newest: cursor !== undefined && first,
     older: next !== null && address('/inbox', { ...filters(query), cursor: next }),
-    nothingYet: messages.length === 0 && next !== null,
-    empty: messages.length === 0 && next === null,
-    state: query.state,
-    sources: await sourceOptions(deps, by, source),
-    account,
-    q,
+    allHref:
+      rows.some(({ entry }) => !entry) &&
+      (next !== null || cursor !== undefined) &&
+      address('/inbox/all', filters(query)),
+    nothingYet: items.length === 0 && next !== null,
+    empty: items.length === 0 && next === null,
+    hidden: [
+      { name: 'state', value: query.state },
+      { name: 'need', value: query.need },
+    ].filter(({ value }) => value !== undefined),
+    claims: CLAIMS.map((one) => ({ ...one, selected: one.value === query.claim })),
+    behind: behind > 0 && query.q !== undefined && count(behind, 'message is', 'messages are'),
+    sources,
+    account: query.account,
+    q: query.q,
     mayDecide: by.permissions.has('messages.decide'),
-    targets: await targetChoices(deps, by, failed?.form.targets ?? []),
+    hasEntries: by.permissions.has('quarantine.decide') && rows.some(({ entry }) => entry),
+    targets,
     reason: failed?.form.reason,
-    done: query.done && doneText(query.done, query.of),
+    done: query.done && doneText(query.done, query.of, here, query.spam !== undefined),
     failed,
   });
 }
 
-function filters({ state, source, account, q }: InboxQuery) {
-  return { state, source, account, q };
+const CLAIMS = [
+  { value: 'mine', label: 'mine' },
+  { value: 'none', label: 'unclaimed' },
+] as const;
+
+/** What the list of an address asks for. */
+export function wishOf({ state = 'waiting', ...same }: InboxFilters): InboxWish {
+  const { need, source, account, claim, q } = same;
+  return { state, need, source, account, claim, q };
+}
+
+export function filters({ state, need, source, account, claim, q }: InboxFilters) {
+  return { state, need, source, account, claim, q };
 }
 
 function seen({ place, version }: Seen): string {
   return `${messageId(place)}:${version}`;
 }
 
-function row(message: MessageSummary, back: string, failed: Failed | null, now: number) {
-  const id = messageId(message);
+/** By how it is said of one and of several. */
+const NEED_WORDS: Readonly<Record<Need, readonly [string, string]>> = {
+  unrouted: ['unrouted', 'unrouted'],
+  conflict: ['conflict', 'conflicts'],
+  expired: ['expired', 'expired'],
+  undecodable: ['undecodable', 'undecodable'],
+  poison: ['poison', 'poison'],
+};
+
+function needLinks(query: InboxQuery, needs: ReadonlyMap<Need, number>) {
+  const there = NEEDS.filter((need) => needs.has(need) || query.need === need);
+  if (there.length === 0 || (there.length === 1 && query.need === undefined)) return [];
+  const links = there.map((need) => {
+    const number = needs.get(need) ?? 0;
+    const [one, many] = NEED_WORDS[need];
+    const href = address('/inbox', { ...filters(query), state: undefined, need });
+    return { label: number === 1 ? one : many, number: countText(number), href, current: query.need === need };
+  });
+  const all = address('/inbox', { ...filters(query), state: undefined, need: undefined });
+  return [{ label: 'all', number: null, href: all, current: query.need === undefined }, ...links];
+}
+
+interface Around {
+  readonly by: Principal;
+  readonly here: string;
+  readonly failed: Failed | null;
+  readonly now: number;
+  readonly q: string | undefined;
+  readonly excerpt: string | undefined;
+}
+
+function row(item: Listed, around: Around) {
+  const { by, failed, now, q, excerpt } = around;
+  const words = q === undefined ? [] : wordsOf(q, 8);
+  const shown = (value: string) => highlighted(visible(value), words);
+  const others = item.open.filter((who) => who !== by.who);
   return {
-    id,
+    ...(item.message ? messageRow(item, around) : entryRow(item, around)),
+    id: item.id,
+    need: item.need,
+    entry: item.entry !== null,
+    excerpt: excerpt !== undefined && shown(excerpt),
+    account: shown((item.message ?? item.entry).account),
+    source: (item.message ?? item.entry).source,
+    value: (item.message ?? item.entry).value,
+    since: when(item.since, now),
+    claim: item.claim && { who: item.claim.who, mine: item.claim.who === by.who },
+    note: item.note && { who: item.note.who, text: visible(item.note.note) },
+    open: others.join(', '),
+    error: failed?.notDone.find((one) => one.id === item.id)?.why,
+  };
+}
+
+function messageRow({ id, message }: Extract<Listed, { need: 'unrouted' }>, { here, failed, now, q }: Around) {
+  const words = q === undefined ? [] : wordsOf(q, 8);
+  return {
+    field: 'messages',
     seen: seen({ place: message, version: message.version }),
-    href: address(`/messages/${id}`, { back }),
+    href: address(`/messages/${id}`, { back: here }),
     kind: kindLabel(message.kind),
-    title: titleOf(message),
-    subtitle: subtitleOf(message),
-    account: message.account,
-    source: message.source,
-    value: message.value,
+    title: highlighted(visible(titleOf(message)), words),
+    subtitle: highlighted(visible(subtitleOf(message)), words),
     defects: message.defects > 0 && count(message.defects, 'defect', 'defects'),
-    since: when(message.since ?? message.received, now),
     until: message.state === 'snoozed' && message.snoozedUntil && when(message.snoozedUntil, now),
     checked: failed?.form.messages.some(({ place }) => samePlace(place, message)) ?? false,
-    error: failed?.notDone.find((one) => one.id === id)?.why,
+  };
+}
+
+function entryRow({ id, entry }: Exclude<Listed, { need: 'unrouted' }>, { here, failed, now, q }: Around) {
+  const words = q === undefined ? [] : wordsOf(q, 8);
+  const { heading, why } = summaryOf(entry, now);
+  return {
+    field: 'entries',
+    seen: String(entry.number),
+    href: address(`/quarantine/${id}`, { back: here }),
+    kind: kindLabel(entry.kind),
+    title: highlighted(visible(heading), words),
+    subtitle: highlighted(visible(why), []),
+    badge: entry.cause,
+    checked: failed?.form.entries.includes(entry.number) ?? false,
   };
 }
 
 function samePlace(a: Place, b: Place): boolean {
   return a.channel === b.channel && a.sequence === b.sequence;
-}
-
-async function heldLinks({ pool }: PageDeps, { tenant }: Principal) {
-  const held = await countHeld(pool, tenant.id);
-  return [...held].map(([cause, number]) => ({
-    href: address('/quarantine', { cause }),
-    label: `${countText(number, HELD_COUNTED)} ${cause === 'conflict' && number > 1 ? 'conflicts' : cause}`,
-  }));
 }
 
 export async function sourceOptions({ pool }: PageDeps, { tenant, permissions }: Principal, chosen?: string) {
@@ -212,22 +369,33 @@ export async function targetChoices({ pool }: PageDeps, { tenant, permissions }:
   }));
 }
 
-const DONE: Readonly<
-  Record<(typeof ACTIONS)[number], { did: string; undo: 'unassign' | 'reopen' | null; label: string }>
-> = {
+const DONE: Readonly<Record<Action, { did: string; undo: 'unassign' | 'reopen' | null; label: string }>> = {
   assign: { did: 'Assigned', undo: 'unassign', label: 'Take back' },
   close: { did: 'Closed', undo: 'reopen', label: 'Reopen' },
+  snooze: { did: 'Snoozed', undo: 'reopen', label: 'Bring back' },
   unassign: { did: 'Taken back', undo: null, label: '' },
   reopen: { did: 'Reopened', undo: null, label: '' },
+  discard: { did: 'Discarded', undo: null, label: '' },
+  release: { did: 'Released', undo: null, label: '' },
 };
 
-function doneText(action: (typeof ACTIONS)[number], of: readonly Seen[]) {
+/** Whether somebody closes something for what it is, and may want all its like closed. */
+export function isSpam(action: string, reason: string | undefined): boolean {
+  return action === 'close' && reason === 'spam';
+}
+
+/** What was just done, and how it is undone: by a form that leads back to `back`. */
+export function doneText(action: Action, of: readonly Seen[], back: string, spam: boolean) {
   const { did, undo, label } = DONE[action];
+  const [first] = of;
   return {
     did,
-    messages: of.map(({ place }) => ({ id: messageId(place), href: `/messages/${messageId(place)}` })).slice(0, 3),
+    messages: of
+      .map(({ place }) => ({ id: messageId(place), href: address(`/messages/${messageId(place)}`, { back }) }))
+      .slice(0, 3),
     others: of.length > 3 && count(of.length - 3, 'other', 'others'),
     held: action === 'assign',
-    undo: of.length > 0 && undo && { action: undo, label, messages: of.map(seen) },
+    rule: spam && first && address('/rules/edit', { like: messageId(first.place), close: 'spam' }),
+    undo: of.length > 0 && undo && { href: back, action: undo, label, messages: of.map(seen) },
   };
 }

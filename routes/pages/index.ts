@@ -1,12 +1,17 @@
 import type { Route } from '../route.js';
+import { claimPages } from './claim.js';
 import { deliveryPages } from './deliveries.js';
 import type { PageDeps } from './deps.js';
 import { inboxPages } from './inbox.js';
+import { inboxAllPages } from './inbox-all.js';
 import { messagePages } from './message.js';
 import { messageListPages } from './messages.js';
 import { overviewPages } from './overview.js';
 import { peoplePages } from './people.js';
 import { quarantinePages } from './quarantine.js';
+import { ruleEditorPages } from './rule-editor.js';
+import { rulePages } from './rules.js';
+import { waitingRulePages } from './rules-waiting.js';
 import { openSite } from './show.js';
 import { signInPages } from './sign-in.js';
 import { targetPages } from './targets.js';
@@ -20,8 +25,13 @@ export function pageRoutes(deps: PageDeps): Route[] {
   const site = openSite(deps);
   return [
     ...inboxPages(deps, site),
+    ...inboxAllPages(deps, site),
+    ...claimPages(deps),
     ...messageListPages(deps, site),
     ...messagePages(deps, site),
+    ...ruleEditorPages(deps, site),
+    ...waitingRulePages(deps, site),
+    ...rulePages(deps, site),
     ...targetPages(deps, site),
     ...deliveryPages(deps, site),
     ...quarantinePages(deps, site),

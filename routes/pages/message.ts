@@ -4,36 +4,54 @@ import type { DeliveryState } from '../../src/message/delivery.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
 import type { View } from '../../src/message/view.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
+import { claimsOf, presences } from '../../src/storage/claims.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
-import { messageParams, text } from '../fields.js';
-import { type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
+import { automaticExplained } from '../automatic.js';
+import { messageParams, text, timeSchema } from '../fields.js';
+import { suggestionsFor } from '../learning.js';
+import { keyOf, knowingTargets, type ReadMessage, readMessage, rulesExplained, targetNames } from '../messages.js';
+import { portionOf } from '../portion.js';
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { showRules } from './explained.js';
-import { address, backField, given, listOf, readForm, reasonField } from './form.js';
+import { address, backField, given, listOf, readForm, reasonField, type Seen, seenField } from './form.js';
+import { askedPortion, foundOn, portionChoices, portionFields, portionWords } from './found.js';
 import { FRAME_HEADERS, frameDocument } from './frame.js';
-import { targetChoices } from './inbox.js';
+import { doneText, isSpam, targetChoices } from './inbox.js';
+import { visible } from './isolated.js';
 import { asIs, showJson } from './json.js';
+import { showAutomatic, showSuggestions } from './learning.js';
+import { lineageOf } from './lineage.js';
+import { nextInList } from './next.js';
 import { type Site, seeOther } from './show.js';
-import { timelineOf } from './timeline.js';
+import { threadCard } from './thread.js';
 import { addresses, deliveryBadge, kindLabel, messageBadge, size, titleOf, when } from './words.js';
 
 const TABS = ['html', 'text', 'data', 'headers', 'raw'] as const;
 type Tab = (typeof TABS)[number];
 
-const pageQuery = z.object({ tab: given(z.enum(TABS)), back: backField, done: given(z.enum(ACTIONS)) });
+const pageQuery = z.object({
+  tab: given(z.enum(TABS)),
+  back: backField,
+  done: given(z.enum(ACTIONS)),
+  /** What was decided before this message came next. */
+  of: given(seenField),
+  spam: given(z.literal('1')),
+});
 type PageQuery = z.infer<typeof pageQuery>;
 
 const version = z.coerce.number().int().min(1);
 const decisionForm = z.object({
   version,
   targets: listOf(text(63), 100),
+  ...portionFields,
   reason: reasonField,
   /** Hours to snooze for. */
   hours: given(z.coerce.number().int().min(1).max(9600)),
+  until: given(timeSchema),
 });
 type DecisionForm = z.infer<typeof decisionForm>;
 
@@ -122,36 +140,57 @@ async function decide(
   const again = (notDone: NotDone) => showMessage(deps, site, by, place, query, { action, form, ...notDone });
   const missing = missingOf(action, form);
   const id = messageId(place);
-  if (missing !== null) return again({ id, why: missing, status: 422 });
+  if (missing !== null) return again({ id, href: `/messages/${id}`, why: missing, status: 422 });
   const { targets, reason, hours } = form;
+  const portion = askedPortion(form);
+  const next = LEAVES.has(action) ? await nextInList(deps, by, place, query.back) : null;
   const wish = {
     action,
     reason,
+    ...(portion !== null && portion !== 'all' && { portion: portionOf(portion) }),
     ...(targets.length > 0 && { targets }),
     ...(hours !== undefined && { until: new Date(deps.now() + hours * HOUR_MS) }),
+    ...(form.until && { until: form.until }),
   };
   const { done, notDone } = await decideEach(deps, by, [{ place, version: form.version }], wish, headers);
   const [failed] = notDone;
   if (failed) return again(failed);
-  return seeOther(whereTo(query, action, id, done[0]?.version ?? form.version));
+  return seeOther(whereTo(query, action, reason, next, { place, version: done[0]?.version ?? form.version }));
 }
 
-/** What takes a message out of the inbox leads back to it; all else shows the message again. */
-function whereTo({ back }: PageQuery, action: Action, id: string, seen: number): string {
-  const leaves = action === 'assign' || action === 'close';
-  if (leaves && back?.startsWith('/inbox')) {
+/** What takes a message out of the inbox. */
+const LEAVES: ReadonlySet<Action> = new Set(['assign', 'close', 'snooze']);
+
+const OF_WHAT_WAS_DONE: ReadonlySet<string> = new Set(['done', 'of', 'spam']);
+
+/** What takes a message out of the inbox leads to the next one there, or back to it; all else shows the message again. */
+function whereTo(
+  { back }: PageQuery,
+  action: Action,
+  reason: string | undefined,
+  next: Place | null,
+  { place, version }: Seen,
+): string {
+  const of = `${messageId(place)}:${version}`;
+  const spam = isSpam(action, reason) ? '1' : undefined;
+  if (next) return address(`/messages/${messageId(next)}`, { back, done: action, of, spam });
+  if (LEAVES.has(action) && back?.startsWith('/inbox')) {
     const [path = '', query = ''] = back.split('?');
-    const filters = [...new URLSearchParams(query)].filter(([name]) => name !== 'done' && name !== 'of');
-    return address(path, { ...Object.fromEntries(filters), done: action, of: `${id}:${seen}` });
+    const filters = [...new URLSearchParams(query)].filter(([name]) => !OF_WHAT_WAS_DONE.has(name));
+    return address(path, { ...Object.fromEntries(filters), done: action, of, spam });
   }
-  return address(`/messages/${id}`, { back, done: action });
+  return address(`/messages/${messageId(place)}`, { back, done: action });
 }
 
-function missingOf(action: Action, { targets, reason, hours }: DecisionForm): string | null {
+function missingOf(action: Action, form: DecisionForm): string | null {
+  const { targets, reason, hours, until } = form;
   if (action === 'assign' && targets.length === 0) return 'Choose at least one target.';
+  if (action === 'assign' && askedPortion(form) === null) {
+    return 'To send fields alone choose “only these fields” and tick at least one; for anything else tick none.';
+  }
   if (action === 'close' && reason === undefined) return 'Say why it needs no target.';
   if (action === 'note' && reason === undefined) return 'The note is empty.';
-  if (action === 'snooze' && hours === undefined) return 'Say for how long.';
+  if (action === 'snooze' && hours === undefined && until === undefined) return 'Say for how long.';
   return null;
 }
 
@@ -166,15 +205,21 @@ async function showMessage(
   const read = await readMessage(deps, by, place);
   const story = await storyOf(deps.pool, by.tenant.id, place);
   const names = await targetNames(deps.pool, by.tenant.id);
+  const automatic = await automaticExplained(deps, by, read, story, names);
   const rules = by.permissions.has('rules.read') ? await rulesExplained(deps, by, read, story) : null;
+  const { found } = read.canonical;
   const now = deps.now();
   const id = messageId(place);
-  const title = titleOf(read.standing);
+  const title = visible(titleOf(read.standing));
+  const next = read.standing.state === 'waiting' ? await nextInList(deps, by, place, query.back) : null;
   return site.show({ template: 'message', title, part: partOf(query.back), status: failed?.status ?? 200 }, by, {
     id,
     heading: title,
     ...factsOf(read, now),
     back: query.back ?? '/inbox',
+    version: read.standing.version,
+    next: next && address(`/messages/${messageId(next)}`, { back: query.back }),
+    ...(await aroundMessage(deps, by, place, query, read.standing.state)),
     backLabel: query.back?.startsWith('/messages')
       ? 'Messages'
       : query.back?.startsWith('/targets')
@@ -183,32 +228,67 @@ async function showMessage(
     tabs: tabsOf(id, query, read),
     content: contentOf(id, tabOf(query, read), read),
     parts: read.view?.parts.map((part) => ({
-      name: part.name ?? `part ${part.n}`,
-      type: part.type,
+      name: visible(part.name ?? `part ${part.n}`),
+      type: visible(part.type),
       size: size(part.size),
       inline: part.inline,
       href: `/v1/messages/${id}/parts/${part.n}`,
     })),
+    found: foundOn(found, await knowingTargets(deps.pool, by.tenant.id, found)),
     defects: read.view?.defects,
     setAside: read.view?.setAside.slice(0, SET_ASIDE_SHOWN).map((one) => ({
-      name: one.name ?? one.where,
+      name: visible(one.name ?? one.where),
       type: one.type,
       size: size(one.size),
       why: one.why,
       href: one.n !== null && `/v1/messages/${id}/parts/${one.n}`,
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
-    timeline: timelineOf(read, story, names, now),
+    thread: await threadCard(deps, by, read, story, names, now),
+    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), explained: rules !== null, names, now }),
     rules: rules && showRules(rules),
+    automatic: automatic && showAutomatic(automatic),
+    suggestion: await suggestionOf(deps, by, read, story),
     deliveries: story.deliveries.map((one) => deliveryRow(one, by, now)),
     decide: by.permissions.has('messages.decide') && (await decideForms(deps, by, read, story, query, failed)),
     failed: failed?.why,
+    ruleOfIt: by.permissions.has('rules.write') && address('/rules/edit', { like: id }),
     quarantine:
       read.standing.state === 'quarantined' &&
       by.permissions.has('quarantine.read') &&
       address('/quarantine', { cause: 'poison' }),
-    done: query.done && { did: DID[query.done], held: query.done === 'assign' || query.done === 'replay' },
+    done: query.done && doneOf(query.done, query, id),
   });
+}
+
+/** What was just done: to this message, or to the one before it in the list. */
+function doneOf(action: Action, { of, back = '/inbox', spam }: PageQuery, id: string) {
+  if (of && messageId(of.place) !== id && (action === 'assign' || action === 'close' || action === 'snooze')) {
+    return doneText(action, [of], back, spam !== undefined);
+  }
+  return { did: DID[action], held: action === 'assign' || action === 'replay' };
+}
+
+/** Who sees to it, and who has it open. */
+async function aroundMessage(deps: PageDeps, by: Principal, place: Place, query: PageQuery, state: string) {
+  const { pool } = deps;
+  const id = messageId(place);
+  const { back } = query;
+  const tenant = by.tenant.id;
+  const [[claimed], open] = await Promise.all([claimsOf(pool, tenant, [place]), presences(pool, tenant)]);
+  const here = open.filter((one) => messageId(one) === id && one.who !== by.who);
+  return {
+    open: here.map(({ who }) => who).join(', '),
+    claim: claimed && {
+      who: claimed.who,
+      mine: claimed.who === by.who,
+      untilWhen: when(claimed.until, deps.now()),
+    },
+    mayClaim: state === 'waiting' && by.permissions.has('messages.decide') && claimed?.who !== by.who,
+    claimHref: address(`/messages/${id}/claim`, { back }),
+    unclaimHref: address(`/messages/${id}/unclaim`, { back }),
+    mayUnclaim: claimed?.who === by.who && by.permissions.has('messages.decide'),
+  };
 }
 
 /** Of a mail with a thousand parts that were left out. */
@@ -235,8 +315,8 @@ function factsOf({ message, standing, view }: ReadMessage, now: number) {
     badge: messageBadge(standing.state),
     state: standing.state,
     stateReason: standing.reason,
-    sender: message.kind === 'mail' ? addresses(view?.from ?? []) : null,
-    to: message.kind === 'mail' ? addresses([...(view?.to ?? []), ...(view?.cc ?? [])]) : null,
+    sender: message.kind === 'mail' ? visible(addresses(view?.from ?? [])) : null,
+    to: message.kind === 'mail' ? visible(addresses([...(view?.to ?? []), ...(view?.cc ?? [])])) : null,
     account: message.account,
     source: standing.source,
     type: message.kind === 'mail' ? null : message.type,
@@ -315,7 +395,7 @@ function contentOf(id: string, tab: Tab, { message, view, envelope }: ReadMessag
     }
     case 'headers':
       return {
-        headers: view?.headers.map(([name, value]) => ({ name, value })),
+        headers: view?.headers.map(([name, value]) => ({ name: visible(name), value: visible(value) })),
         envelope: Object.entries(envelope).map(([name, value]) => ({
           name,
           json: typeof value === 'string' ? asIs(value) : showJson(value),
@@ -340,6 +420,7 @@ function deliveryRow(one: DeliveryEntry, { permissions }: Principal, now: number
     targetHref: `/targets/${one.target}`,
     number: one.number,
     badge: deliveryBadge(one.state),
+    portion: portionWords(one.portion),
     reason: one.reason,
     at: when(one.settled ?? one.created, now),
     retry: mayRetry(one.state) && permissions.has('deliveries.retry') && `/deliveries/${id}/retry`,
@@ -355,11 +436,12 @@ export function mayRetry(state: DeliveryState): boolean {
 async function decideForms(
   deps: PageDeps,
   by: Principal,
-  { standing }: ReadMessage,
+  read: ReadMessage,
   story: Story,
   query: PageQuery,
   failed: Failed | null,
 ) {
+  const { standing } = read;
   const { state } = standing;
   if (state === 'accepted') return { notYet: true };
   const id = messageId(standing);
@@ -378,7 +460,15 @@ async function decideForms(
     ...allowed,
     unassign: undo,
     targets: choices.map((one) => ({ ...one, has: has.get(one.name) })),
+    portions: portionChoices(read, failed?.action === 'assign' ? failed.form : undefined),
   };
+}
+
+/** What is suggested for a message that waits for a person, to who may decide. */
+async function suggestionOf(deps: PageDeps, by: Principal, read: ReadMessage, { deliveries }: Story) {
+  const { state } = read.standing;
+  if ((state !== 'waiting' && state !== 'snoozed') || !by.permissions.has('messages.decide')) return null;
+  return showSuggestions(await suggestionsFor(deps, by, read), new Set(deliveries.map(({ target }) => target)));
 }
 
 /** Whether anything is left that has not been sent. */

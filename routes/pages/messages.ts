@@ -11,6 +11,7 @@ import type { ApiRequest, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
 import { address, given } from './form.js';
 import { sourceOptions } from './inbox.js';
+import { visible } from './isolated.js';
 import type { Site } from './show.js';
 import { count, kindLabel, messageBadge, subtitleOf, titleOf, when } from './words.js';
 
@@ -84,9 +85,9 @@ function row(message: MessageSummary, back: string, now: number) {
     id,
     href: address(`/messages/${id}`, { back }),
     kind: kindLabel(message.kind),
-    title: titleOf(message),
-    subtitle: subtitleOf(message),
-    account: message.account,
+    title: visible(titleOf(message)),
+    subtitle: visible(subtitleOf(message)),
+    account: visible(message.account),
     source: message.source,
     value: message.value,
     badge: messageBadge(message.state),

@@ -1,5 +1,6 @@
 import { quarantineId } from '../../src/message/id.js';
 import type { Cause, QuarantineEntry } from '../../src/storage/quarantine.js';
+import { visible } from './isolated.js';
 import { type Badge, kindLabel, size, when } from './words.js';
 
 const WHY: Readonly<Record<Cause, string>> = {
@@ -25,7 +26,7 @@ export function summaryOf(entry: QuarantineEntry, now: number) {
     why: entry.reason ?? WHY[entry.cause],
     badge: BADGES[entry.state],
     of: entry.of,
-    heading: entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`,
+    heading: visible(entry.type ?? entry.externalId ?? `${entry.kind} for ${entry.account}`),
     account: entry.account,
     source: entry.source,
     type: entry.type,

@@ -8,7 +8,7 @@ import { type Asked, decide, decideAll, release } from '../quarantine-decide.js'
 import { rungsOf } from '../quarantine-views.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import type { PageDeps } from './deps.js';
-import { address, given, readForm, reasonField } from './form.js';
+import { address, backField, given, readForm, reasonField } from './form.js';
 import { summaryOf } from './quarantine-words.js';
 import { showEntry } from './quarantined.js';
 import { type Site, seeOther } from './show.js';
@@ -30,7 +30,8 @@ const listQuery = z.object({
   of: numberField,
 });
 type ListQuery = z.infer<typeof listQuery>;
-const entryQuery = z.object({ rung: numberField });
+const entryQuery = z.object({ rung: numberField, back: backField });
+type EntryQuery = z.infer<typeof entryQuery>;
 type Named = { readonly id: number };
 
 /** `hours`: so much later; without it at once. */
@@ -63,8 +64,8 @@ export function quarantinePages(deps: PageDeps, site: Site): Route[] {
       params: quarantineParams,
       query: entryQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
-      handler: ({ principal, params, query }: ApiRequest<Named, z.infer<typeof entryQuery>>) =>
-        showEntry(deps, site, caller(principal), params.id, query.rung, null),
+      handler: ({ principal, params, query }: ApiRequest<Named, EntryQuery>) =>
+        showEntry(deps, site, caller(principal), params.id, query, null),
     },
     ...ACTIONS.map(
       (action): Route => ({
@@ -73,10 +74,11 @@ export function quarantinePages(deps: PageDeps, site: Site): Route[] {
         permission: 'quarantine.decide',
         summary: `Decide about an entry: ${action}`,
         params: quarantineParams,
+        query: entryQuery,
         body: 'form',
         replies: { 303: { description: 'Done' }, 409: { description: 'Somebody else was faster' } },
-        handler: ({ principal, params, body }: ApiRequest<Named>) =>
-          decideOne(deps, site, caller(principal), params.id, action, readForm(decisionForm, body)),
+        handler: ({ principal, params, query, body }: ApiRequest<Named, EntryQuery>) =>
+          decideOne(deps, site, caller(principal), { number: params.id, query, action }, readForm(decisionForm, body)),
       }),
     ),
     {
@@ -95,18 +97,21 @@ async function decideOne(
   deps: PageDeps,
   site: Site,
   by: Principal,
-  number: number,
-  action: Action,
+  { number, query, action }: { readonly number: number; readonly query: EntryQuery; readonly action: Action },
   form: DecisionForm,
 ): Promise<Reply> {
+  const { back } = query;
   try {
-    if (action === 'release') return seeOther(`/messages/${(await release(deps, by, number)).message}`);
+    if (action === 'release') {
+      const { message } = await release(deps, by, number);
+      return seeOther(back?.startsWith('/inbox') ? back : `/messages/${message}`);
+    }
     await decide(deps, by, number, askedOf(action, form, deps.now()));
-    return seeOther(address('/quarantine', { done: action }));
+    return seeOther(back?.startsWith('/inbox') ? back : address('/quarantine', { done: action }));
   } catch (error) {
     const problem = asProblem(error);
     if (problem.status !== 409) throw error;
-    return showEntry(deps, site, by, number, undefined, problem);
+    return showEntry(deps, site, by, number, { back }, problem);
   }
 }
 

@@ -6,8 +6,9 @@ import { asProblem, notFound } from '../problem.js';
 import { attemptsOf, type EntryAttempt, type Rung, rungsOf, viewOn } from '../quarantine-views.js';
 import type { Problem, Reply } from '../route.js';
 import type { PageDeps } from './deps.js';
+import { shownDiff } from './diff.js';
+import { address } from './form.js';
 import { showJson } from './json.js';
-import { folded, lineDiff } from './line-diff.js';
 import { summaryOf } from './quarantine-words.js';
 import type { Site } from './show.js';
 import { defectLine, LISTED, partLine, setAsideLine, TEXT_SHOWN, viewLines } from './view-lines.js';
@@ -22,7 +23,7 @@ export async function showEntry(
   site: Site,
   by: Principal,
   number: number,
-  chosen: number | undefined,
+  { rung: chosen, back }: { readonly rung?: number | undefined; readonly back?: string | undefined },
   failed: Problem | null,
 ): Promise<Reply> {
   const entry = await findQuarantined(deps.pool, by.tenant.id, number);
@@ -36,6 +37,9 @@ export async function showEntry(
   const page = { template: 'quarantined', title: id, part: 'quarantine', status: failed?.status ?? 200 } as const;
   return site.show(page, by, {
     ...summaryOf(entry, deps.now()),
+    back: back ?? '/quarantine',
+    backLabel: back?.startsWith('/inbox') ? 'Inbox' : 'Quarantine',
+    actionQuery: address('', { back }),
     ofHref: entry.of && `/messages/${entry.of}`,
     poison: entry.cause === 'poison',
     crash: entry.crash && { short: entry.crash.slice(0, 12), href: `/quarantine?crash=${entry.crash}` },
@@ -45,7 +49,7 @@ export async function showEntry(
     failed: failed?.detail,
     rungs: rungs.map((one) => ({
       ...one,
-      href: `/quarantine/${id}?rung=${one.number}#rung`,
+      href: `${address(`/quarantine/${id}`, { rung: String(one.number), back })}#rung`,
       current: one === rung,
     })),
     chosen: !bytes.erased && rung && (await rungShown(deps, by, number, rung, rungs[rung.number - 1])),
@@ -68,7 +72,7 @@ async function rungShown(deps: PageDeps, by: Principal, number: number, rung: Ru
     above,
     ...('view' in shown ? { view: viewFields(shown.view) } : { problem: shown.problem }),
     ...(before && 'problem' in before && { aboveProblem: before.problem }),
-    ...(before && 'view' in before && 'view' in shown && differences(before.view, shown.view)),
+    ...(before && 'view' in before && 'view' in shown && shownDiff(viewLines(before.view), viewLines(shown.view))),
   };
 }
 
@@ -83,15 +87,6 @@ async function viewShown(deps: PageDeps, by: Principal, number: number, rung: Ru
     if (problem.status !== 429 && problem.status !== 503) throw error;
     return { problem: problem.detail };
   }
-}
-
-const MARKS = { same: ' ', added: '+', removed: '-', skipped: '…' } as const;
-
-function differences(before: View, after: View) {
-  const lines = folded(lineDiff(viewLines(before), viewLines(after)));
-  const changed = lines.some(({ kind }) => kind === 'added' || kind === 'removed');
-  if (!changed) return { same: true };
-  return { diff: lines.map(({ kind, text }) => ({ [kind]: true, text: `${MARKS[kind]} ${text}` })) };
 }
 
 function viewFields(view: View) {

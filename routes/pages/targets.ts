@@ -7,12 +7,14 @@ import { PENDING_COUNTED } from '../../src/storage/target-health.js';
 import { deliveryPage } from '../deliveries.js';
 import { DELIVERY_STATES } from '../entries.js';
 import { cursorSchema, nameParams } from '../fields.js';
+import { targetLearning } from '../learning.js';
 import { caller, notFound } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import { recoverTarget, targetsWithHealth, targetWithHealth } from '../targets.js';
 import type { PageDeps } from './deps.js';
 import { address, given, readForm, reasonField } from './form.js';
 import { showJson } from './json.js';
+import { showLearning } from './learning.js';
 import { mayRetry } from './message.js';
 import { countText, type Site, seeOther } from './show.js';
 import { type Badge, count, deliveryBadge, when, yetToCome } from './words.js';
@@ -117,7 +119,7 @@ const HEALTH: Readonly<Record<TargetEntry['health']['state'], Badge>> = {
 };
 
 /** A target's health in words. */
-export function healthOf({ health, paused }: TargetEntry, now: number) {
+function healthOf({ health, paused }: TargetEntry, now: number) {
   return {
     badge: HEALTH[health.state],
     pending: countText(health.pending, PENDING_COUNTED),
@@ -165,6 +167,7 @@ async function showTarget(
     managedByFile: target.managedBy === 'file',
     ...healthOf(target, now),
     definition: showJson(target.definition),
+    learning: showLearning(await targetLearning(deps.pool, by, name), now),
     mayOperate: by.permissions.has('targets.operate'),
     mayList,
     tabs: [undefined, ...DELIVERY_STATES].map((one) => ({

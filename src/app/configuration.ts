@@ -3,7 +3,7 @@ import { type LoadFrom, loadSettings } from '../config/load.js';
 import { formatProblem } from '../config/problem.js';
 import type { Settings } from '../config/schema.js';
 import type { TenantDefinitions } from '../routing/definitions.js';
-import { type Applied, applyDefinitions, formatApplyProblem } from '../storage/apply.js';
+import { type Applied, type ApplyWish, applyDefinitions, formatApplyProblem } from '../storage/apply.js';
 
 /** The configuration does not hold; every line says where and what. */
 export class ConfigurationInvalid extends Error {
@@ -27,11 +27,11 @@ export function readConfiguration(from: LoadFrom): Configuration {
   return { settings, definitions, warnings: warnings.map(formatProblem) };
 }
 
-/** Makes the database name what the file names. Throws ConfigurationInvalid, and then nothing has changed. */
+/** Makes the database name what the file names, or tries it. Throws ConfigurationInvalid, and then nothing has changed. */
 export async function applyConfiguration(
   pool: Pool,
   definitions: readonly TenantDefinitions[],
-  by: { readonly who: string; readonly channels: number },
+  by: ApplyWish,
 ): Promise<Extract<Applied, { ok: true }>> {
   const applied = await applyDefinitions(pool, definitions, by);
   if (!applied.ok) throw new ConfigurationInvalid(applied.problems.map(formatApplyProblem));

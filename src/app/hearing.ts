@@ -1,7 +1,9 @@
 import type { Logger } from 'pino';
 import { MOST_IDS, type Notices } from '../../routes/notices.js';
 import { messageId } from '../message/id.js';
+import type { Crashes } from '../owner/crashes.js';
 import type { Owner } from '../owner/owner.js';
+import type { Crash } from '../owner/ports.js';
 import type { Notice } from '../storage/bulletin.js';
 import type { Directory } from '../storage/directory.js';
 import type { PendingNotices } from './pull.js';
@@ -12,11 +14,22 @@ export function createHearing(deps: {
   readonly notices: Notices;
   readonly pendingNotices: PendingNotices;
   readonly directory: Directory;
+  readonly crashes: Crashes;
+  /** Of a tenant, those that were written down lately. */
+  readonly lateCrashes: (tenant: number) => Promise<Crash[]>;
   readonly log: Logger;
 }): (notice: Notice) => void {
   async function refresh(): Promise<void> {
     await deps.directory.refresh().catch((error: unknown) => deps.log.warn({ err: error }, 'a change is not seen yet'));
     deps.owner().wake();
+  }
+
+  async function learn(tenant: number): Promise<void> {
+    const failed = await deps.lateCrashes(tenant).catch((error: unknown) => {
+      deps.log.warn({ err: error }, 'a crash that another process had is not known here');
+      return [];
+    });
+    deps.crashes.learn(failed);
   }
 
   return (notice) => {
@@ -41,6 +54,9 @@ export function createHearing(deps: {
         break;
       case 'given':
         deps.owner().lookForLeases();
+        break;
+      case 'crashed':
+        void learn(notice[1]);
         break;
       default: {
         const never: never = notice;

@@ -51,10 +51,11 @@ async function readyByPlace(
   for (const channel of new Set(page.map((each) => each.channel))) {
     const sequences = page.filter((each) => each.channel === channel).map((each) => each.sequence);
     const found = await deps.store.readWithViews(target.tenant.id, channel, [...new Set(sequences)]);
-    for (const { message, view } of found) {
+    for (const { message, view, thread } of found) {
       const rung = page.find((each) => each.sequence === message.sequence)?.rung ?? 0;
       const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(`${channel}/${message.sequence}`, readyOf(message, seen, deps.directory(), deps.canonical));
+      const read = readyOf(message, seen, deps.directory(), deps.canonical, undefined, thread);
+      ready.set(`${channel}/${message.sequence}`, read);
     }
   }
   return ready;

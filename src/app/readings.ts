@@ -26,9 +26,11 @@ export function databaseReadings(pool: Pool, log: Logger): Pick<Readings, 'lag' 
     },
     async inbox() {
       const rows = await rowsOf<{ tenant: string; messages: number; oldest: number }>(
-        `select n.name as tenant, coalesce(w.messages, 0) as messages, coalesce(w.oldest, 0)::float8 as oldest from tenant n
-         left join (select tenant, count(*) as messages, extract(epoch from now() - min(since)) as oldest
-           from standing where state = 'waiting' group by tenant) w on w.tenant = n.id`,
+        `select n.name as tenant, coalesce((select sum(c.n) from inbox_count c
+             where c.tenant = n.id and c.need = 'unrouted'), 0)::bigint as messages,
+           coalesce((select extract(epoch from now() - coalesce(s.snoozed_until, s.since)) from standing s
+             where s.tenant = n.id and s.state = 'waiting' order by coalesce(s.snoozed_until, s.since) limit 1), 0)::float8 as oldest
+         from tenant n`,
       );
       return rows.map(({ oldest, ...row }) => ({ ...row, oldestSeconds: Math.max(0, oldest) }));
     },

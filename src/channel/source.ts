@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js';
 import { z } from 'zod';
+import { extractSchema } from '../content/extract/definition.js';
 import { schemaProblem } from '../content/schema.js';
 import { isReservedName } from '../delivery/wire.js';
 
@@ -62,6 +63,7 @@ export const mailSourceSchema = z.strictObject({
     ])
     .default({ from: 'recipient' })
     .describe('Whom a mail concerns.'),
+  extract: extractSchema,
 });
 
 /** JSON Schema for the data of what a source takes: what does not fit is left out, and the rest goes on. */
@@ -76,9 +78,21 @@ const dataSchema = z
     'JSON Schema (2020-12) of the data. Fields that do not fit are left out, each with a defect; the rest goes on at the rung `schema`.',
   );
 
+/** What joins messages of a source to one conversation. Mails have their own ids. */
+const thread = z
+  .string()
+  .regex(/^(account|(\/([^~/]|~[01])*)+)$/, '`account`, or a JSON pointer such as /data/order')
+  .max(256)
+  .optional()
+  .describe(
+    'What joins messages to one conversation: `account`, or a JSON pointer to a key (of an event in the event itself, as in /data/order; else in the body). Without it each stands alone.',
+  );
+
 export const webhookSourceSchema = z.strictObject({
   kind: z.literal('webhook'),
   schema: dataSchema,
+  thread,
+  extract: extractSchema,
   verify: z
     .discriminatedUnion('scheme', [
       z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
@@ -131,6 +145,8 @@ export const webhookSourceSchema = z.strictObject({
 export const eventsSourceSchema = z.strictObject({
   kind: z.literal('events'),
   schema: dataSchema,
+  thread,
+  extract: extractSchema,
   value: jsonPointer
     .optional()
     .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
@@ -154,6 +170,8 @@ export const amqpSourceSchema = z
   .strictObject({
     kind: z.literal('amqp'),
     schema: dataSchema,
+    thread,
+    extract: extractSchema,
     queue: z
       .string()
       .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'a name without control characters')

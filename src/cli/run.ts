@@ -12,6 +12,7 @@ import { addLedger } from './commands/ledger.js';
 import { addPull } from './commands/pull.js';
 import { addQuarantine } from './commands/quarantine.js';
 import { addRestore } from './commands/restore.js';
+import { addRules } from './commands/rules.js';
 import { addSendEvent } from './commands/send-event.js';
 import { addSendHook } from './commands/send-hook.js';
 import { addSendMail } from './commands/send-mail.js';
@@ -79,6 +80,7 @@ function addCommands(program: Command, context: Context): void {
   addExplain(program, context);
   addTargets(program, context);
   addDeliveries(program, context);
+  addRules(program, context);
   addQuarantine(program, context);
   addUser(program, context);
   addToken(program, context);

@@ -1,16 +1,49 @@
+import { type Portion, portionText } from '../message/portion.js';
 import { plain } from './io.js';
 
 /** What `GET /v1/messages/{id}/explain` tells. */
 export interface Story {
   readonly message: string;
-  readonly accepted: { readonly received: string; readonly peer: string; readonly sha256: string };
+  readonly accepted: Accepted;
+  readonly held: readonly Held[];
+  readonly setAside: readonly SetAside[];
   readonly state: string;
   readonly version: number;
   readonly content: readonly ContentTry[];
   readonly plans: readonly Plan[];
   readonly rules: Rules | null;
+  readonly automatic: Automatic | null;
+  readonly thread: Thread | null;
   readonly decisions: readonly Decision[];
   readonly deliveries: readonly Delivery[];
+  readonly olderDeliveries: number;
+}
+
+interface Accepted {
+  readonly received: string;
+  readonly peer: string;
+  readonly tls: { readonly version: string; readonly cipher: string } | null;
+  readonly source: string;
+  readonly size: number;
+  readonly sha256: string;
+  readonly key: string | null;
+  readonly channel: number;
+  readonly sequence: number;
+}
+
+interface Held {
+  readonly id: string;
+  readonly cause: string;
+  readonly state: string;
+  readonly count: number;
+  readonly last: string;
+}
+
+interface SetAside {
+  readonly where: string;
+  readonly name: string | null;
+  readonly size: number;
+  readonly why: string;
 }
 
 interface ContentTry {
@@ -27,9 +60,14 @@ interface Plan {
   readonly did: string;
   readonly by: string;
   readonly rung: number;
-  readonly targets: readonly { readonly target: string; readonly number: number }[];
+  readonly targets: readonly {
+    readonly target: string;
+    readonly number: number;
+    readonly updated?: readonly string[];
+  }[];
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   readonly why: string | null;
 }
 
@@ -39,7 +77,7 @@ interface Rules {
   readonly steps: readonly Step[];
 }
 
-interface Step {
+export interface Step {
   readonly rule: string;
   readonly state: 'matched' | 'not_matched' | 'disabled' | 'not_reached';
   readonly why: string;
@@ -59,6 +97,47 @@ interface Clause {
   readonly actual: { readonly count: number; readonly values: readonly string[] };
   readonly result: 'true' | 'false' | 'error';
   readonly reason: string | null;
+}
+
+interface Automatic {
+  readonly model: number;
+  readonly scores: readonly Score[];
+}
+
+interface Score {
+  readonly target: string;
+  readonly probability: number;
+  readonly threshold: number;
+  readonly exceeded: boolean;
+  readonly evidence: readonly Evidence[];
+  readonly further: number;
+}
+
+interface Evidence {
+  readonly field: string;
+  readonly word: string;
+  readonly odds: number;
+  readonly decisions: number;
+  readonly chosen: number;
+}
+
+interface Thread {
+  readonly id: number;
+  readonly number: number;
+  readonly of: number;
+  readonly followed: number | null;
+  readonly compared: readonly {
+    readonly target: string;
+    readonly with: readonly number[];
+    readonly sent: 'fields' | 'nothing';
+    readonly fields: readonly string[];
+  }[];
+  readonly changed: {
+    readonly since: number;
+    readonly fields: readonly { readonly type: string; readonly change: string }[] | null;
+    readonly text: string;
+    readonly newParts: number;
+  } | null;
 }
 
 interface Decision {
@@ -94,11 +173,16 @@ export function storyLines(story: Story): string[] {
   const { message, accepted, state, version } = story;
   return [
     line(0, `${message} is ${state}, version ${version}`),
-    line(0, `accepted ${accepted.received} from ${accepted.peer}, sha256 ${accepted.sha256}`),
+    ...acceptedLines(accepted),
+    ...story.held.map(heldLine),
     ...story.content.map(contentLine),
+    ...story.setAside.map(setAsideLine),
     ...rulesLines(story.rules),
+    ...automaticLines(story.automatic),
+    ...threadLines(story.thread),
     ...story.plans.map(planLine),
     ...story.decisions.map(decisionLine),
+    ...(story.olderDeliveries === 0 ? [] : [line(0, `${story.olderDeliveries} older deliveries are not told`)]),
     ...story.deliveries.flatMap(deliveryLines),
   ];
 }
@@ -111,13 +195,37 @@ function because(reason: string | null): string {
   return reason === null ? '' : `: ${reason}`;
 }
 
+function acceptedLines(accepted: Accepted): string[] {
+  const { received, peer, tls, source, size, sha256, key, channel, sequence } = accepted;
+  const how = tls === null ? '' : ` over ${tls.version}, ${tls.cipher}`;
+  return [
+    line(0, `accepted ${received} by ${source} from ${peer}${how}, ${size} bytes, sha256 ${sha256}`),
+    line(0, `sequenced as ${sequence} of channel ${channel}${key === null ? '' : `; told apart by ${key}`}`),
+  ];
+}
+
+function heldLine({ id, cause, state, count, last }: Held): string {
+  const times = count === 1 ? 'once' : `${count} times`;
+  const what = cause === 'conflict' ? `other content with its key came ${times}, last ${last}` : `set aside ${last}`;
+  return line(0, `quarantine ${id}, ${state}: ${what}`);
+}
+
+function setAsideLine({ where, name, size, why }: SetAside): string {
+  return line(0, `left out: ${name ?? where}, ${size} bytes: ${why}`);
+}
+
 function contentLine({ rung, stage, try: attempt, outcome, reason }: ContentTry): string {
   return line(0, `read on rung ${rung} (${stage}), try ${attempt}: ${outcome ?? 'under way'}${because(reason)}`);
 }
 
 function rulesLines(rules: Rules | null): string[] {
   if (!rules) return ['no rules were asked'];
-  return [line(0, `rules, version ${rules.version}, ${rules.mode}`), ...rules.steps.flatMap(stepLines)];
+  return [line(0, `rules, version ${rules.version}, ${rules.mode}`), ...stepsLines(rules)];
+}
+
+/** What every rule made of a message. */
+export function stepsLines({ steps }: { readonly steps: readonly Step[] }): string[] {
+  return steps.flatMap(stepLines);
 }
 
 const MARKS = { matched: '+', not_matched: '-', disabled: '.', not_reached: '.' } as const;
@@ -143,10 +251,61 @@ function clauseLine({ path, operator, expected, actual, result, reason }: Clause
   return line(depth, `${path} ${operator} ${expected}: ${result}, found ${found}${because(reason)}`);
 }
 
-function planLine({ plan, at, did, by, rung, targets, late, replay, why }: Plan): string {
-  const to = targets.map(({ target, number }) => `${target} (number ${number})`).join(', ');
+function automaticLines(automatic: Automatic | null): string[] {
+  if (!automatic) return [];
+  return [
+    line(0, `no rule matched: probabilities by model ${automatic.model}`),
+    ...automatic.scores.flatMap(scoreLines),
+  ];
+}
+
+function scoreLines({ target, probability, threshold, exceeded, evidence, further }: Score): string[] {
+  const compared = exceeded ? `${probability}, above ${threshold}` : `${probability} of ${threshold} needed`;
+  return [
+    line(1, `${exceeded ? '+' : '-'} ${target}: ${compared}`),
+    ...evidence.map((one) =>
+      line(
+        3,
+        `${one.field} ${one.word}: odds × ${one.odds.toPrecision(3)}, chosen ${one.chosen} of ${one.decisions} times`,
+      ),
+    ),
+    ...(further > 0 ? [line(3, `and ${further} more that counted less`)] : []),
+  ];
+}
+
+function threadLines(thread: Thread | null): string[] {
+  if (!thread) return [];
+  const { id, number, of, followed, compared, changed } = thread;
+  const course = followed === null ? '' : `: no rule matched, so it followed number ${followed}`;
+  return [
+    line(0, `thread ${id}, number ${number} of ${of}${course}`),
+    ...(changed ? [line(1, `beside number ${changed.since}: ${differences(changed).join(', ')}`)] : []),
+    ...compared.map(({ target, with: known, sent, fields }) =>
+      line(
+        1,
+        `${target} knew ${known.join(', ')}: ${sent === 'nothing' ? 'nothing is new' : `new is ${fields.join(', ')}`}`,
+      ),
+    ),
+  ];
+}
+
+function differences({ fields, text, newParts }: NonNullable<Thread['changed']>): string[] {
+  return [
+    ...(fields ?? []).map(({ type, change }) => `${type} ${change}`),
+    `text ${text}`,
+    ...(newParts > 0 ? [`new attachments ${newParts}`] : []),
+  ];
+}
+
+function planLine({ plan, at, did, by, rung, targets, late, replay, portion, why }: Plan): string {
+  const to = targets
+    .map(
+      ({ target, number, updated }) => `${target} (number ${number}${updated ? `, only ${updated.join(', ')}` : ''})`,
+    )
+    .join(', ');
   const how = `${late ? ', late' : ''}${replay ? ', again' : ''}${rung > 0 ? `, on rung ${rung}` : ''}`;
-  return line(0, `plan ${plan}, ${at}: ${did}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
+  const what = portion ? ` ${portionText(portion)}` : '';
+  return line(0, `plan ${plan}, ${at}: ${did}${what}${to === '' ? '' : ` to ${to}`}, by ${by}${how}${because(why)}`);
 }
 
 function decisionLine({ version, action, who, targets, reason, decidedAt }: Decision): string {

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { sourceDefinitionSchema } from '../channel/source.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
 import { overridesOf } from './environment.js';
-import { alternativesOf, declared, shapeOf, typeText } from './introspect.js';
+import { alternativesOf, declared, elementOf, shapeOf, typeText } from './introspect.js';
 import { CONFIG_VARIABLE, clientShape, fileSchema, settingShape, tenantSchema } from './schema.js';
 
 type Shape = Readonly<Record<string, z.ZodType>>;
@@ -99,12 +99,15 @@ function variablesPart(): string {
   return `## Environment variables\n\nOthers that begin with \`WAYBILL_\` are warned of.\n\n${table(['variable', 'what it is'], rows)}`;
 }
 
-/** The lines for a group, those of groups within it behind their own. */
+/** The lines for a group, those of groups and lists of groups within it behind their own. */
 function entries(shape: Shape, prefix: string): Entry[] {
   return Object.entries(shape).flatMap(([key, schema]) => {
     const name = `${prefix}${key}`;
     const below = shapeOf(schema);
-    return [entryOf(name, schema), ...(below ? entries(below, `${name}.`) : alternativeEntries(name, schema))];
+    return [
+      entryOf(name, schema),
+      ...(below ? entries(below, `${name}.`) : alternativeEntries(name, elementOf(schema) ?? schema)),
+    ];
   });
 }
 

@@ -51,6 +51,12 @@ export function alternativesOf(
   return { key, options };
 }
 
+/** What a list holds; undefined for anything but lists. */
+export function elementOf(schema: z.ZodType): z.ZodType | undefined {
+  const { type } = declared(schema);
+  return type instanceof z.ZodArray ? (type.element as z.ZodType) : undefined;
+}
+
 /** The schema for the value at `path` of `value`; undefined where the schema has no such place. */
 export function schemaAt(schema: z.ZodType, value: unknown, path: readonly PropertyKey[]): z.ZodType | undefined {
   const [step, ...rest] = path;

@@ -16,7 +16,7 @@ export const settingShape = {
       .array(z.enum(ROLES))
       .min(1)
       .default([...ROLES]),
-    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, and what has outlived its time.',
+    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, what has outlived its time, and what is learnt from decisions.',
     { env: 'WAYBILL_ROLES' },
   ),
   data: setting(path().default('./data'), 'Folder of the embedded database and of what can be made again.', {
@@ -290,6 +290,18 @@ export const settingShape = {
         path: ['lostAfterMs'],
         message: 'at least twice lease.beatMs, or a single late beat counts as a death',
       }),
+  ),
+  search: section(
+    'Full-text search.',
+    z.strictObject({
+      kinds: setting(
+        z
+          .array(z.enum(['mail', 'webhook', 'event', 'amqp']))
+          .max(4)
+          .default(['mail', 'webhook']),
+        'Kinds of messages whose words are all kept; of other kinds only those that wait for a person are found by their words. What comes from now on.',
+      ),
+    }),
   ),
   retention: section(
     'How long things are kept.',

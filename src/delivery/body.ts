@@ -2,8 +2,11 @@ import { JsonBytes } from '../content/json/bytes.js';
 import type { Outgoing } from '../message/delivery.js';
 import { messageId } from '../message/id.js';
 import type { CanonicalMessage } from '../message/message.js';
-import type { Part } from '../message/view.js';
-import type { Decider } from './plan.js';
+import type { Portion } from '../message/portion.js';
+import type { ThreadPlace } from '../message/thread.js';
+import { EMPTY_VIEW, type Part, type View } from '../message/view.js';
+import { type FieldNames, type MappedFields, mapFields } from './fields.js';
+import { type Decider, probabilityFor } from './plan.js';
 import { VOID_TYPE } from './wire.js';
 
 /** The canonical message; its schema is docs/message.schema.json. */
@@ -20,19 +23,27 @@ const INLINE_PART_LIMIT = 65_536;
 export interface BodyChoice {
   readonly body: 'message' | 'raw' | 'data' | 'forward';
   readonly inlineParts: boolean;
+  /** The types of found data the target knows. */
+  readonly fields?: FieldNames | undefined;
 }
 
 export interface BodySource {
   readonly message: CanonicalMessage;
   readonly decider: Decider;
+  /** Id of the target it goes to. */
+  readonly target: number;
+  /** Its place in its conversation; null where it stands alone. */
+  readonly thread?: ThreadPlace | null;
   /** The bytes as they came. */
   readonly raw: Uint8Array;
   /** Of an event: they are its data alone, since its attributes came as headers (binary mode). */
   readonly rawIsData?: boolean;
   /** Where parts are fetched, without a slash at the end: `https://waybill.example.com`; empty for links without a host. */
   readonly baseUrl: string;
-  /** The bytes of a part by its number; undefined where it can't be read. Needed for inline parts only. */
+  /** The bytes of a part by its number; undefined where it can't be read. Needed for inline parts, and for a part alone. */
   readonly partBytes?: (n: number) => Uint8Array | undefined;
+  /** Only this of the message. The target's body can be that: see portion.ts. */
+  readonly portion?: Portion | null;
 }
 
 export interface Body {
@@ -42,23 +53,56 @@ export interface Body {
 
 /**
  * A message's body by the target's choice. A mail, and what has no `data` (a webhook that is not JSON), goes as its raw bytes
- * where `data` was asked for, and what is no mail can't be forwarded: it goes as the canonical message.
+ * where `data` was asked for, and what is no mail can't be forwarded: it goes as the canonical message. For a target that
+ * knows types of data, `data` is what was found of them.
  */
 export function renderBody(choice: BodyChoice, source: BodySource): Body {
+  if (source.portion) return portionBody(choice, source, source.portion);
   switch (choice.body) {
     case 'message':
-      return canonicalBody(source, choice.inlineParts);
+      return canonicalBody(source, choice);
     case 'raw':
       return rawBody(source);
     case 'data':
+      if (choice.fields) return dataBody(mapFields(source.message.found, choice.fields).fields);
       return dataOf(source.message) === undefined ? rawBody(source) : dataBody(dataOf(source.message));
     case 'forward':
-      return source.message.kind === 'mail' ? rawBody(source) : canonicalBody(source, choice.inlineParts);
+      return source.message.kind === 'mail' ? rawBody(source) : canonicalBody(source, choice);
     default: {
       const never: never = choice.body;
       return never;
     }
   }
+}
+
+/** One attachment as its bytes, or in the canonical message; found fields in that, or alone. */
+function portionBody(choice: BodyChoice, source: BodySource, portion: Portion): Body {
+  const { part, fields } = portion;
+  if (choice.body !== 'message' && part !== undefined) return partBody(source, part);
+  if (choice.body === 'data') return dataBody(portionFields(choice, source, fields ?? []).fields);
+  return canonicalBody(source, choice);
+}
+
+function partBody({ message, partBytes }: BodySource, n: number): Body {
+  const part = message.view.parts.find((one) => one.n === n);
+  const body = partBytes?.(n);
+  if (!part || !body) throw new RangeError(`part ${n} of ${message.id} was not read`);
+  return { contentType: usableType(part.type), body };
+}
+
+/** What was found of some types, as the target gets it. */
+function portionFields(choice: BodyChoice, { message }: BodySource, types: readonly string[]): MappedFields {
+  return mapFields(
+    message.found.filter(({ type }) => types.includes(type)),
+    choice.fields,
+  );
+}
+
+/** What of the found data stands in a canonical message; null where nothing of it does. */
+function fieldsIn(choice: BodyChoice, source: BodySource): MappedFields | null {
+  const { portion, message } = source;
+  if (portion) return portion.fields ? portionFields(choice, source, portion.fields) : null;
+  return choice.fields ? mapFields(message.found, choice.fields) : null;
 }
 
 /** What a mail has for data are the calendars in it, which are not all of it. */
@@ -87,20 +131,30 @@ export function voidBody(notice: Notice): Body {
  * Written by hand: a message is a few constants around texts and JSON that others sent, and that JSON keeps its digits.
  * Members of `transport` and `data` are in the order of RFC 8785.
  */
-function canonicalBody(source: BodySource, inlineParts: boolean): Body {
-  const { message, decider } = source;
-  const { view } = message;
-  const parts = view.parts.map((part) => canonicalPart(part, source, inlineParts));
+function canonicalBody(source: BodySource, choice: BodyChoice): Body {
+  const { message, decider, target, portion } = source;
+  const view = portion ? onlyPart(message.view, portion.part) : message.view;
+  const mapped = fieldsIn(choice, source);
+  const parts = view.parts.map((part) => canonicalPart(part, source, choice.inlineParts));
   json.begin().json('{"id":').text(message.id).json(',"type":').text(message.type);
   json.json(',"received":').text(message.received).json(',"envelope":');
   writeEnvelope(message);
   json.json(',"headers":').json(listJson(view.headers));
   json.json(',"text":').text(view.text).json(',"html":').text(view.html).json(',"parts":').json(listJson(parts));
   if (view.data !== undefined) json.json(',"data":').canonical(view.data);
+  if (mapped) json.json(',"fields":').canonical(mapped.fields);
+  if (mapped) json.json(',"unmapped":').json(listJson(mapped.unmapped));
+  if (portion) json.json(',"portion":').json(JSON.stringify(portion));
   json.json(',"rung":').json(String(view.rung)).json(',"defects":').json(listJson(view.defects));
   json.json(',"setAside":').json(listJson(view.setAside));
-  json.json(',"decision":').json(deciderJson(decider)).json('}');
+  if (source.thread) json.json(`,"thread":{"id":${source.thread.id},"number":${source.thread.number}}`);
+  json.json(',"decision":').json(deciderJson(decider, target)).json('}');
   return { contentType: MESSAGE_TYPE, body: json.copy() };
+}
+
+/** Of a view one part alone, and what is wrong with the message; without a number no part. */
+function onlyPart(view: View, n: number | undefined): View {
+  return { ...EMPTY_VIEW, rung: view.rung, defects: view.defects, parts: view.parts.filter((part) => part.n === n) };
 }
 
 const json = new JsonBytes();
@@ -117,10 +171,22 @@ function listJson(list: readonly unknown[]): string {
   return list.length === 0 ? '[]' : JSON.stringify(list);
 }
 
-function deciderJson(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`
-    : `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+/** A target hears of no other's probability. */
+function deciderJson(decider: Decider, target: number): string {
+  switch (decider.by) {
+    case 'rules':
+      return `{"by":"rules","set":${decider.set},"rules":${JSON.stringify(decider.rules)}}`;
+    case 'thread':
+      return `{"by":"thread","set":${decider.set},"thread":${decider.thread},"number":${decider.number}}`;
+    case 'person':
+      return `{"by":"person","who":${JSON.stringify(decider.who)},"version":${decider.version}}`;
+    case 'suggestion':
+      return `{"by":"suggestion","model":${decider.model},"probability":${probabilityFor(decider, target)}}`;
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
 }
 
 function canonicalPart(part: Part, source: BodySource, inlineParts: boolean): object {

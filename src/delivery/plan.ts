@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { type Portion, samePortion } from '../message/portion.js';
 
 /**
  * A plan is one durable row for a batch of a channel, written before anything of it is sent. Messages beside each
@@ -24,16 +25,31 @@ export interface Run {
   readonly replay?: true;
   /** Reason of a close, a park or a quarantine. */
   readonly why?: string;
+  /** Only this of it goes out. */
+  readonly p?: Portion;
+  /** Types of data by target id: of these targets each gets only what of it was updated in a conversation. */
+  readonly u?: Readonly<Record<number, readonly string[]>>;
 }
 
 export type Mode = 'deliver' | 'close' | 'wait' | 'park' | 'quarantine' | 'cancel';
 /** `now`: sent at once, its outcome is the plan's. `later`: it has a row of its own. */
 export type How = 'now' | 'later';
 
-/** Rules of a set's version by their names, or a person by the version of the message's decision. */
+/**
+ * Rules of a set's version by their names; where none of that set matched, the message of that number in its thread, which
+ * it follows, or probabilities of a model's version: those of every target that was asked for, by id, each with the threshold
+ * it had to exceed; or a person by the version of the message's decision.
+ */
 export type Decider =
   | { readonly by: 'rules'; readonly set: number; readonly rules: readonly string[] }
-  | { readonly by: 'person'; readonly who: string; readonly version: number };
+  | { readonly by: 'thread'; readonly set: number; readonly thread: number; readonly number: number }
+  | { readonly by: 'person'; readonly who: string; readonly version: number }
+  | {
+      readonly by: 'suggestion';
+      readonly set: number;
+      readonly model: number;
+      readonly scores: readonly (readonly [target: number, probability: number, threshold: number])[];
+    };
 
 /** One message as the planner gets it: read, decided, not yet numbered. */
 export interface Decided {
@@ -46,6 +62,10 @@ export interface Decided {
   readonly late: boolean;
   readonly replay: boolean;
   readonly why: string | null;
+  /** Only this of it goes out. */
+  readonly portion?: Portion | null;
+  /** Of these targets each gets only the types of data that were updated, by target id. */
+  readonly updated?: Readonly<Record<number, readonly string[]>>;
 }
 
 /** The delivery counters of one channel: the last number given per target. The planner moves them on. */
@@ -54,12 +74,16 @@ export type Lines = Map<number, number>;
 /** Gives every delivery its number and groups the messages into runs, in the order given. */
 export function planRuns(messages: readonly Decided[], lines: Lines, how: (target: number) => How): Run[] {
   const runs: { -readonly [K in keyof Run]: Run[K] }[] = [];
+  /** Targets for which something of this plan waits: what comes after it must not overtake it. */
+  const waiting = new Set<number>();
   for (const message of messages) {
     const last = runs[runs.length - 1];
+    // The bytes of a part are fetched first, and what is sent at once must not wait.
+    if (message.portion?.part !== undefined) for (const target of message.targets) waiting.add(target);
     const deliveries = message.targets.map((target) => {
       const number = (lines.get(target) ?? 0) + 1;
       lines.set(target, number);
-      return [target, number, how(target)] as const;
+      return [target, number, waiting.has(target) ? 'later' : how(target)] as const;
     });
     if (last && continues(last, message, deliveries)) {
       last.n++;
@@ -74,6 +98,8 @@ export function planRuns(messages: readonly Decided[], lines: Lines, how: (targe
         ...(message.late && { late: true }),
         ...(message.replay && { replay: true }),
         ...(message.why !== null && { why: message.why }),
+        ...(message.portion && { p: message.portion }),
+        ...(message.updated && { u: message.updated }),
       });
     }
   }
@@ -88,6 +114,10 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
     message.late === (run.late ?? false) &&
     message.replay === (run.replay ?? false) &&
     message.why === (run.why ?? null) &&
+    samePortion(message.portion, run.p) &&
+    // What was updated is seldom the same for two messages beside each other.
+    message.updated === undefined &&
+    run.u === undefined &&
     deliveries.length === run.t.length &&
     deliveries.every(([target, number, how], i) => {
       const begun = run.t[i];
@@ -99,10 +129,32 @@ function continues(run: Run, message: Decided, deliveries: Run['t']): boolean {
 
 function sameDecider(a: Decider, b: Decider): boolean {
   if (a === b) return true;
-  if (a.by === 'rules' && b.by === 'rules') {
-    return a.set === b.set && a.rules.length === b.rules.length && a.rules.every((rule, i) => rule === b.rules[i]);
+  switch (a.by) {
+    case 'rules':
+      return b.by === 'rules' && a.set === b.set && sameList(a.rules, b.rules);
+    case 'person':
+      return b.by === 'person' && a.who === b.who && a.version === b.version;
+    case 'thread':
+      return b.by === 'thread' && a.set === b.set && a.thread === b.thread && a.number === b.number;
+    case 'suggestion':
+      return (
+        b.by === 'suggestion' && a.set === b.set && a.model === b.model && sameList(a.scores.flat(), b.scores.flat())
+      );
+    default: {
+      const never: never = a;
+      throw never;
+    }
   }
-  return a.by === 'person' && b.by === 'person' && a.who === b.who && a.version === b.version;
+}
+
+function sameList<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((one, i) => one === b[i]);
+}
+
+/** What of its messages a run's target gets; null for all of each. */
+export function portionFor({ p, u }: Run, target: number): Portion | null {
+  const updated = u?.[target];
+  return updated === undefined ? (p ?? null) : { fields: updated };
 }
 
 /** One delivery of a plan, written out. */
@@ -125,11 +177,35 @@ export function* deliveriesOf(runs: readonly Run[]): Generator<PlannedDelivery> 
   }
 }
 
-/** Short text of who decided, as it goes to targets: `rules 3: invoices, big` or `person anna v2`. */
-export function deciderText(decider: Decider): string {
-  return decider.by === 'rules'
-    ? `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`
-    : `person ${decider.who} v${decider.version}`;
+/**
+ * Short text of who decided, as it goes to targets: `rules 3: invoices, big`, `thread 12: after 3`, `person anna v2` or
+ * `suggestion 5: 0.93`, of the model's version, with the probability of the target whose id is given.
+ */
+export function deciderText(decider: Decider, target?: number): string {
+  switch (decider.by) {
+    case 'rules':
+      return `rules ${decider.set}${decider.rules.length > 0 ? `: ${decider.rules.join(', ')}` : ''}`;
+    case 'thread':
+      return `thread ${decider.thread}: after ${decider.number}`;
+    case 'person':
+      return `person ${decider.who} v${decider.version}`;
+    case 'suggestion': {
+      const probability = probabilityFor(decider, target);
+      return `suggestion ${decider.model}${probability === null ? '' : `: ${probability}`}`;
+    }
+    default: {
+      const never: never = decider;
+      throw never;
+    }
+  }
+}
+
+/** What a target was given by; null where it was not asked for. */
+export function probabilityFor(
+  { scores }: Extract<Decider, { by: 'suggestion' }>,
+  target: number | undefined,
+): number | null {
+  return scores.find(([id]) => id === target)?.[1] ?? null;
 }
 
 /** The running hash over a channel's planned sequences: SHA-256 of (previous, then sequence (8 bytes) and SHA-256 of each). */

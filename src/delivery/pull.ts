@@ -1,3 +1,4 @@
+import type { Portion } from '../message/portion.js';
 import type { Decider } from './plan.js';
 
 /** A target whose consumers come and fetch. */
@@ -28,6 +29,7 @@ export interface Leased extends DeliveryPlace {
   readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   /** Tries before this one. */
   readonly attempts: number;
   /** Milliseconds since 1970. */

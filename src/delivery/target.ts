@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { nameSchema } from '../channel/source.js';
+import { foundTypeSchema } from '../content/extract/definition.js';
+import { fieldClash, isFieldPath, MOST_FIELDS } from './fields.js';
 import { isReservedName } from './wire.js';
 
 const body = z
@@ -15,6 +17,46 @@ const inlineParts = z
   .boolean()
   .default(false)
   .describe('Whether the canonical message holds the content of parts up to 64 kB each, instead of links alone.');
+const fieldPath = z
+  .string()
+  .refine(isFieldPath, 'names joined by dots, such as total.gross: letters, digits, hyphens and underscores');
+const fields = z
+  .record(foundTypeSchema, fieldPath)
+  .superRefine((map, context) => {
+    const clash = fieldClash(map);
+    if (clash) context.addIssue({ code: 'custom', path: [clash.type], message: clash.why });
+    if (Object.keys(map).length > MOST_FIELDS)
+      context.addIssue({ code: 'custom', message: `a map of at most ${MOST_FIELDS} types` });
+  })
+  .optional()
+  .describe(
+    'The types of found data it knows, each with its own name for it: `order-number: orderId`, `amount: total.gross`. With them its bodies carry `fields`, and `data` is these alone.',
+  );
+const automatic = z
+  .strictObject({
+    threshold: z
+      .number()
+      .multipleOf(0.01)
+      .min(0.01)
+      .max(0.99)
+      .describe('The probability that must be exceeded, in hundredths; equal is not exceeded.'),
+    decisions: z
+      .int()
+      .min(10)
+      .max(10_000)
+      .default(20)
+      .describe('How many decisions must have been learnt from before anything is sent by probability.'),
+  })
+  .optional()
+  .describe(
+    'It also gets what no rule matches and people would probably send it, by what they decided before. Without this it never does.',
+  );
+const threads = z
+  .enum(['changes'])
+  .optional()
+  .describe(
+    '`changes`: of a message in a conversation it gets only what is new to it: the types of found data that were updated, as a portion; where none was, all of it, or nothing where it says the same again. Without it, whole messages.',
+  );
 const mailAddress = z.string().regex(/^[^@\s<>]{1,64}@[A-Za-z0-9.-]{1,253}$/, 'an address');
 
 /** A name on the broker that is not one of Waybill's own, which lead to other tenants' queues. */
@@ -28,7 +70,10 @@ export const queueTargetSchema = z.strictObject({
   kind: z.literal('queue'),
   body,
   inlineParts,
+  fields,
+  threads,
   order: lineUp,
+  automatic,
   exchange: brokerName
     .optional()
     .describe(
@@ -42,7 +87,10 @@ export const pullTargetSchema = z.strictObject({
   kind: z.literal('pull'),
   body,
   inlineParts,
+  fields,
+  threads,
   order: lineUp,
+  automatic,
   leaseSeconds: z
     .number()
     .int()
@@ -56,7 +104,10 @@ export const webhookTargetSchema = z.strictObject({
   kind: z.literal('webhook'),
   body,
   inlineParts,
+  fields,
+  threads,
   order: eachOnItsOwn,
+  automatic,
   url: z
     .url({ protocol: /^https?$/ })
     .max(2048)
@@ -91,7 +142,10 @@ export const emailTargetSchema = z.strictObject({
       '`forward`: the mail itself, with its own headers. `message`, `data`: a new mail with the body attached.',
     ),
   inlineParts,
+  fields,
+  threads,
   order: eachOnItsOwn,
+  automatic,
   to: z.array(mailAddress).min(1).max(50).describe('Who gets it.'),
   from: mailAddress.describe('Envelope sender, and From of new mails.'),
   server: z

@@ -23,6 +23,8 @@ export interface WireFields {
   readonly 'waybill-decision': string;
   readonly 'waybill-late': boolean;
   readonly 'waybill-replay': boolean;
+  /** Where the body is only a portion of the message: `part=2`, `fields=amount,order-number`. */
+  readonly 'waybill-portion'?: string;
 }
 
 /** The fields as they are: AMQP headers and the pull API's JSON carry numbers, booleans and any Unicode. */
@@ -40,6 +42,7 @@ export function wireFields(outgoing: Outgoing): WireFields {
     'waybill-decision': outgoing.decision.slice(0, DECISION_LIMIT),
     'waybill-late': outgoing.late,
     'waybill-replay': outgoing.replay,
+    ...(outgoing.only && { 'waybill-portion': outgoing.only.text }),
   };
 }
 

@@ -20,6 +20,8 @@ export interface Outgoing {
   readonly decision: string;
   readonly late: boolean;
   readonly replay: boolean;
+  /** Only a portion of the message: as `portionText` says it, and the name of the file that is all of it, where it has one. */
+  readonly only?: { readonly text: string; readonly name: string | null };
   /** Arrival, milliseconds since 1970. */
   readonly receivedAt: number;
   readonly contentType: string;

@@ -1,4 +1,5 @@
 import type { Kind } from './arrival.js';
+import type { Found } from './found.js';
 import type { View } from './view.js';
 
 /** A sequenced message as stored: envelope and raw bytes. */
@@ -42,4 +43,6 @@ export interface CanonicalMessage {
   /** The transport's envelope: `{from, to, helo, tls …}` for mail, `{headers}` for webhooks, context attributes for events. */
   readonly envelope: Readonly<Record<string, unknown>>;
   readonly view: View;
+  /** Structured data, by the extractors of its source. Looked for when it is first asked for. */
+  readonly found: readonly Found[];
 }

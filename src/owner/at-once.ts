@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { deliveriesOf, type How, type PlannedDelivery } from '../delivery/plan.js';
+import { deliveriesOf, type How, type PlannedDelivery, portionFor } from '../delivery/plan.js';
 import type { Target } from '../delivery/target.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { type Drawn, newDelivery } from './planning.js';
@@ -180,6 +180,7 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
       decision: each.run.d,
       late: each.run.late ?? false,
       replay: each.run.replay ?? false,
+      portion: portionFor(each.run, each.target),
       attempts: 0,
     });
     if (!(made instanceof Promise)) return made;

@@ -10,6 +10,8 @@ export interface Crashes {
   /** Where a mail of this hash is to be tried. */
   placeOf(tenant: number, hash: Buffer): LadderPlace;
   note(crash: Crash): void;
+  /** What other processes noted. */
+  learn(crashes: readonly Crash[]): void;
   /** A person had one read further up, and it went well. */
   forget(tenant: number, hash: Buffer): void;
   /** Resolves when no mail of this hash is being tried, or at once for one whose like went well. */
@@ -63,6 +65,9 @@ export function createCrashes(
     note(crash) {
       know(crash);
       keep(crash);
+    },
+    learn(crashes) {
+      for (const crash of crashes) know(crash);
     },
     forget(tenant, hash) {
       places.delete(keyOf(tenant, hash));

@@ -157,8 +157,8 @@ export function keyIn(key: string, channel: number): boolean {
 
 interface Prepared {
   readonly due: DueDelivery;
-  /** Null where its content is no longer kept. */
-  readonly outgoing: Outgoing | null;
+  /** What goes on the wire, or why nothing can. */
+  readonly outgoing: Outgoing | Refused;
 }
 
 /** Looks up the messages of deliveries and makes what goes on the wire. */
@@ -167,16 +167,20 @@ async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueD
   const ready = new Map<string, Ready>();
   for (const [channel, deliveries] of grouped(due, (each) => each.channel)) {
     const sequences = [...new Set(deliveries.map((each) => each.sequence))];
-    for (const { message, view } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
+    for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
       const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
       const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(channelKey(channel, message.sequence), readyOf(message, seen, directory, deps.canonical));
+      ready.set(
+        channelKey(channel, message.sequence),
+        readyOf(message, seen, directory, deps.canonical, undefined, thread),
+      );
     }
   }
   const prepared: Prepared[] = [];
   for (const each of due) {
     const message = ready.get(channelKey(each.channel, each.sequence));
-    prepared.push({ due: each, outgoing: isLeft(each, message) ? await deps.render(target, message, each) : null });
+    const outgoing = isLeft(each, message) ? ((await deps.render(target, message, each)) ?? PORTION_GONE) : GONE;
+    prepared.push({ due: each, outgoing });
   }
   return prepared;
 }
@@ -186,21 +190,32 @@ export function isLeft(due: Pick<DueDelivery, 'what'>, ready: Ready | undefined)
   return ready !== undefined && (due.what === 'void' || !ready.message.erased);
 }
 
-const GONE: SendResult = { result: 'refused', code: 'content_gone', reason: 'its content is no longer kept' };
+type Refused = Extract<SendResult, { result: 'refused' }>;
+
+const GONE: Refused = { result: 'refused', code: 'content_gone', reason: 'its content is no longer kept' };
+const PORTION_GONE: Refused = {
+  result: 'refused',
+  code: 'portion_gone',
+  reason: 'the attachment it was to be can not be read any more',
+};
+
+function isRefused(outgoing: Outgoing | Refused): outgoing is Refused {
+  return 'result' in outgoing;
+}
 
 async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonly Prepared[]): Promise<number> {
   const sender = deps.senderOf(target);
   if (!sender) return 0;
   const startedAt = deps.clock.now();
   const begun = deps.clock.monotonic();
-  const sendable = prepared.filter((each) => each.outgoing !== null);
-  const results = await sender.send(sendable.map((each) => each.outgoing as Outgoing));
+  const sendable = prepared.flatMap(({ outgoing }) => (isRefused(outgoing) ? [] : [outgoing]));
+  const results = await sender.send(sendable);
   const tookMs = deps.clock.monotonic() - begun;
   const settled: Settled[] = [];
   let pause: { code: string; reason: string } | null = null;
   let at = 0;
   for (const each of prepared) {
-    const result = each.outgoing === null ? GONE : results[at++];
+    const result = isRefused(each.outgoing) ? each.outgoing : results[at++];
     if (!result) continue;
     const after = deps.afterTry(each.due, result, target, startedAt, deps.clock.now());
     pause ??= after.pause;

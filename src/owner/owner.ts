@@ -12,7 +12,7 @@ import { type AfterTry, type DispatchDeps, dispatchTarget, keyIn, keyOf } from '
 import { createHandover } from './handover.js';
 import { createHolding } from './holding.js';
 import type { LeaseSettings, LeaseStore } from './leases.js';
-import { drawExtra, drawStream, itemsOf } from './planning.js';
+import { drawExtra, drawStream, type Item, itemsOf } from './planning.js';
 import {
   FencedOut,
   type OwnerStore,
@@ -34,8 +34,10 @@ import {
   type ParseOutcome,
   type Render,
   type SenderOf,
+  type ThreadPort,
 } from './state.js';
 import { concludeSuspect, type Resolved, type SuspectDeps, trySuspect } from './suspects.js';
+import { inThreads, mayBelong } from './threads.js';
 import { createTurns, type Trouble } from './turns.js';
 import { UnderWay } from './under-way.js';
 
@@ -65,6 +67,7 @@ export interface OwnerDeps {
   readonly leases: LeaseStore;
   readonly content: ContentPort;
   readonly crashes: Crashes;
+  readonly threads: ThreadPort;
   readonly directory: () => OwnerDirectory;
   readonly senderOf: SenderOf;
   readonly render: Render;
@@ -117,7 +120,8 @@ export interface Owner {
 /**
  * The owner of channels. It reads each channel onward in rounds:
  *
- *   take the next messages → make their tries durable → read → decide → make what goes at once → write the plans → send it
+ *   take the next messages → make their tries durable → read → decide → number them in their conversations, and decide anew
+ *   what follows from that → make what goes at once → write the plans → send it
  *
  * What a round sent is written down with the next one's plans, or by itself when nothing comes. Beside the rounds run
  * the dispatcher (deliveries that wait), the suspects' reader (parked messages, one at a time) and the beat. All of
@@ -160,6 +164,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     store,
     content: deps.content,
     crashes: deps.crashes,
+    threads: deps.threads,
     directory: deps.directory,
     canonical: deps.canonical,
   };
@@ -344,7 +349,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     if (batches.length === 0) return [];
     const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state, taken, deps.content, deps.crashes));
     const ids = await store.beginAttempts(wanted);
-    return Promise.all(
+    const read = await Promise.all(
       batches.map(async ({ state, taken }) => {
         const mine = wanted
           .map((attempt, i) => ({ ...attempt, id: ids[i] as number }))
@@ -366,10 +371,17 @@ export function createOwner(deps: OwnerDeps): Owner {
         deps.observe.attempts('processed', readings.length - parked.length);
         for (const reading of parked) followRunning(state, reading);
         const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
-        const drawing = { state, directory, how: atOnce.how(state, directory) };
-        return atOnce.make(drawStream(drawing, readings, items, batchAttempt), directory);
+        const made = (decided: readonly Item[]): Made => {
+          const drawing = { state, directory, how: atOnce.how(state, directory) };
+          return atOnce.make(drawStream(drawing, readings, decided, batchAttempt), directory);
+        };
+        // Bytes of what stands alone need not wait until all other channels are read.
+        return mayBelong(items, deps.threads) ? { held: state.held, items, made } : made(items);
       }),
     );
+    const threaded = read.filter((one) => 'items' in one);
+    const placed = await inThreads({ store, threads: deps.threads }, threaded, directory);
+    return read.map((one) => ('items' in one ? one.made(placed[threaded.indexOf(one)] ?? one.items) : one));
   }
 
   /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */

@@ -1,8 +1,19 @@
 import { isLedgerOwn, ownTarget } from '../billing/batch.js';
-import { type Decided, type Decider, deliveriesOf, type How, nextChain, planRuns, type Run } from '../delivery/plan.js';
+import {
+  type Decided,
+  type Decider,
+  deliveriesOf,
+  type How,
+  nextChain,
+  planRuns,
+  portionFor,
+  type Run,
+} from '../delivery/plan.js';
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
+import type { ThreadPlace } from '../message/thread.js';
 import type { LadderPlace } from '../message/view.js';
+import { suggest } from './automatic.js';
 import type { NewDelivery, NewPlan, NewStanding } from './ports.js';
 import type { Reading } from './reading.js';
 import type { Canonical, ChannelState, OwnerDirectory, Ready } from './state.js';
@@ -26,9 +37,14 @@ export interface Item {
   readonly decided: Decided;
   readonly standing: NewStanding | null;
   readonly ready: Ready | null;
+  /** Where its conversation goes with it; undefined for what has none. */
+  readonly goesTo?: readonly number[];
 }
 
-/** Decides one message that was read, by the rules in force. `known` is what rules came to in this round. */
+/**
+ * Decides one message that was read, by the rules in force, or by probability where they come to nothing. `known` is what
+ * rules came to in this round.
+ */
 export function decideByRules(
   ready: Ready,
   directory: OwnerDirectory,
@@ -46,7 +62,8 @@ export function decideByRules(
     consequence = { decider, ...consequenceOf(outcome, message.tenant, directory) };
     known.set(outcome, consequence);
   }
-  const { decider, mode, targets, why } = consequence;
+  const suggested = outcome.do === 'wait' ? suggest(ready, directory, rules.version) : null;
+  const { decider, mode, targets, why } = suggested ?? consequence;
   const decided: Decided = {
     sequence: message.sequence,
     rung: view.rung,
@@ -100,7 +117,10 @@ function consequenceOf(outcome: Outcome, tenant: number, directory: OwnerDirecto
 }
 
 /** Messages that rules simply routed have no row of their own; every other one has, and so has a late one. */
-function standingOf(decided: Decided, how: { readonly late: boolean; readonly version: number }): NewStanding | null {
+export function standingOf(
+  decided: Decided,
+  how: { readonly late: boolean; readonly version: number },
+): NewStanding | null {
   if (decided.mode === 'deliver' && !how.late) return null;
   const base = { sequence: decided.sequence, version: how.version, reason: decided.why, place: null };
   switch (decided.mode) {
@@ -167,17 +187,18 @@ export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory,
   });
 }
 
-/** `json` is the event's, where it has just been read. */
+/** `json` is the event's, where it has just been read; `thread` its place in a conversation, where it is known to have one. */
 export function readyOf(
   message: Ready['message'],
   view: Ready['view'],
   directory: OwnerDirectory,
   canonical: Canonical,
   json?: ParsedJson,
+  thread: ThreadPlace | null = null,
 ): Ready {
   const tenant = directory.tenant(message.tenant)?.name ?? String(message.tenant);
   const source = directory.sourceName(message.tenant, message.source);
-  return { message, view, canonical: canonical(message, { tenant, source }, view, json) };
+  return { message, view, canonical: canonical(message, { tenant, source }, view, json), thread };
 }
 
 /** The plan for a channel's next messages. Moves the state's counters on. */
@@ -206,7 +227,7 @@ export function drawStream(
 export function drawExtra(
   drawing: Drawing,
   items: readonly Item[],
-  rest: Partial<Pick<NewPlan, 'attempts' | 'decisions' | 'cancelled' | 'resumed' | 'poison'>>,
+  rest: Partial<Pick<NewPlan, 'attempts' | 'decisions' | 'cancelled' | 'resumed' | 'poison' | 'threads'>>,
 ): Drawn {
   return draw(drawing, items, { kind: 'extra', chain: null, ...rest });
 }
@@ -249,13 +270,18 @@ function draw(
       resumed: [],
       poison: [],
       ...rest,
+      threads: [...items.flatMap(goingTo), ...(rest.threads ?? [])],
     },
   };
 }
 
+function goingTo({ decided, goesTo }: Item): NewPlan['threads'] {
+  return goesTo === undefined ? [] : [{ sequence: decided.sequence, targets: goesTo, how: 'set' }];
+}
+
 /** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
 function viewOf({ ready, decided }: Item): NewPlan['views'][number] | null {
-  return ready?.message.kind === 'mail' && decided.decider.by === 'rules'
+  return ready?.message.kind === 'mail' && decided.decider.by !== 'person'
     ? { sequence: decided.sequence, view: ready.view }
     : null;
 }
@@ -280,5 +306,6 @@ export function newDelivery(planned: {
     decision: planned.run.d,
     late: planned.run.late ?? false,
     replay: planned.run.replay ?? false,
+    portion: portionFor(planned.run, planned.target),
   };
 }

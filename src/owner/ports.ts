@@ -1,7 +1,12 @@
 import type { Decider, Run } from '../delivery/plan.js';
 import type { SendResult } from '../message/delivery.js';
 import type { StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
+import type { ThreadPlace } from '../message/thread.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
+import type { ThreadContent } from '../routing/thread/content.js';
+import type { Earlier } from '../routing/thread/follow.js';
+import type { ThreadKeys } from '../routing/thread/keys.js';
 
 /** A channel this process holds, and the term it holds it by: every write names both and fails when they are no longer so. */
 export interface Held {
@@ -57,6 +62,8 @@ export interface NewPlan {
   readonly pending: readonly NewDelivery[];
   readonly standings: readonly NewStanding[];
   readonly views: readonly NewView[];
+  /** Where conversations go with messages that have a place in one. */
+  readonly threads: readonly ThreadCourse[];
   /** Attempts of single mails that ended with it; they stay as their history. */
   readonly attempts: readonly EndedAttempt[];
   /** Attempts of batches of events that went through; they leave none. */
@@ -77,6 +84,8 @@ export interface NewDelivery {
   readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
+  /** Only this of the message; null for all of it. */
+  readonly portion: Portion | null;
 }
 
 export interface NewStanding {
@@ -92,6 +101,28 @@ export interface NewStanding {
 export interface NewView {
   readonly sequence: number;
   readonly view: View;
+}
+
+export interface ThreadCourse {
+  readonly sequence: number;
+  readonly targets: readonly number[];
+  /** `set` by the stream; a person's decisions `add` to it and `remove` from it. */
+  readonly how: 'set' | 'add' | 'remove';
+}
+
+/** A message that is to have its place in a conversation. */
+export interface NewInThread {
+  readonly held: Held;
+  readonly sequence: number;
+  readonly keys: ThreadKeys;
+  readonly content: ThreadContent | null;
+  /** What came before it counts. */
+  readonly asks: boolean;
+}
+
+export interface PlacedInThread extends ThreadPlace {
+  /** Messages before it, newest first, as many as are asked; none for one that does not ask. */
+  readonly before: readonly Earlier[];
 }
 
 /** A try that is about to begin. */
@@ -148,6 +179,7 @@ export interface DueDelivery {
   readonly decision: Decider;
   readonly late: boolean;
   readonly replay: boolean;
+  readonly portion: Portion | null;
   readonly what: 'message' | 'void';
   readonly attempts: number;
   /** Bytes of its message as it came; 0 where that is gone. */
@@ -181,6 +213,8 @@ export interface DueDecision {
   readonly who: string;
   readonly action: 'assign' | 'unassign' | 'replay';
   readonly targets: readonly number[];
+  /** Only this of the message is sent; null for all of it. */
+  readonly portion: Portion | null;
 }
 
 /** Some sequences of a channel, both ends included. */
@@ -202,7 +236,7 @@ export interface ParkedMessage {
   readonly sequence: number;
   readonly version: number;
   readonly place: LadderPlace;
-  /** A person chose the rung, which counts more than what became of its likes. */
+  /** A person chose the rung, which counts more than what became of its likes before that. */
   readonly byHand: boolean;
 }
 
@@ -220,6 +254,7 @@ export interface Quarantined {
 export interface MessageWithView {
   readonly message: StoredMessage;
   readonly view: View | null;
+  readonly thread: ThreadPlace | null;
 }
 
 /** A channel as its last owner left it. */
@@ -246,6 +281,11 @@ export interface OwnerStore {
   readWithViews(tenant: number, channel: number, sequences: readonly number[]): Promise<MessageWithView[]>;
   /** Last sequence by channel, for the channels held. */
   lastSequences(held: readonly Held[]): Promise<Map<string, number>>;
+  /**
+   * Gives messages their numbers in their conversations, in the order given; one that has its number keeps it. The leases are
+   * looked at. In the order given.
+   */
+  placeInThreads(messages: readonly NewInThread[]): Promise<PlacedInThread[]>;
   beginAttempts(attempts: readonly NewAttempt[]): Promise<number[]>;
   endAttempts(held: Held, attempts: readonly EndedAttempt[]): Promise<void>;
   /** Writes plans and the outcomes of earlier ones, in one transaction. Answers what they put into quarantine. */

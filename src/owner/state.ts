@@ -4,8 +4,13 @@ import type { Kind, ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
 import type { Outgoing, Sender } from '../message/delivery.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
 import type { Tenant } from '../message/tenant.js';
+import type { ThreadPlace } from '../message/thread.js';
 import type { LadderPlace, Rung, View } from '../message/view.js';
+import type { AskedScore } from '../routing/learning/readiness.js';
+import type { ThreadContent } from '../routing/thread/content.js';
+import type { ThreadKeys } from '../routing/thread/keys.js';
 import type { Held, ReaderState, WaitingLine } from './ports.js';
 
 /** A channel this process reads, and everything it must remember of it between two rounds. */
@@ -74,6 +79,8 @@ export interface Ready {
   readonly message: StoredMessage;
   readonly view: View;
   readonly canonical: CanonicalMessage;
+  /** Its place in its conversation; null where it stands alone, or has none yet. */
+  readonly thread: ThreadPlace | null;
 }
 
 /** The configuration as the owner needs it; a snapshot, to be asked for anew each round. */
@@ -85,6 +92,15 @@ export interface OwnerDirectory {
   targetNamed(tenant: number, name: string): Target | undefined;
   /** Every target there is, of all tenants. */
   targets(): readonly Target[];
+  /** What chooses by probability where no rule does; null where no target asks for that, or none has learnt enough. */
+  automatic(tenant: number): Automatic | null;
+}
+
+export interface Automatic {
+  /** Version of what was learnt. */
+  readonly model: number;
+  /** Every target that asks for it and has learnt enough. */
+  score(message: CanonicalMessage): readonly AskedScore[];
 }
 
 export interface ActiveRules {
@@ -95,7 +111,10 @@ export interface ActiveRules {
 /** How messages of one target go out; null for those that are fetched (pull, or queue without a broker). */
 export type SenderOf = (target: Target) => Sender | null;
 
-/** Makes what goes on the wire out of a message; at once unless something has to be fetched for it. */
+/**
+ * Makes what goes on the wire out of a message; at once unless something has to be fetched for it. Null where what it is
+ * to be made of can't be had any more.
+ */
 export type Render = (
   target: Target,
   ready: Ready,
@@ -109,9 +128,10 @@ export type Render = (
     readonly decision: Decider;
     readonly late: boolean;
     readonly replay: boolean;
+    readonly portion: Portion | null;
     readonly attempts: number;
   },
-) => Outgoing | Promise<Outgoing>;
+) => Outgoing | Promise<Outgoing | null>;
 
 /** Turns a stored message and a view of it into the canonical message. */
 export type Canonical = (
@@ -120,6 +140,15 @@ export type Canonical = (
   view: View,
   parsed: ParsedJson | undefined,
 ) => CanonicalMessage;
+
+/** What joins messages to conversations, as configuration says, and what is kept of them to compare others with. */
+export interface ThreadPort {
+  /** Whether a message can belong to a conversation at all: asked of every message. */
+  mayBelong(message: Pick<StoredMessage, 'tenant' | 'source' | 'kind'>): boolean;
+  /** Null for one that names nothing by which others could belong with it. */
+  keysOf(ready: Ready): ThreadKeys | null;
+  contentOf(ready: Ready): ThreadContent | null;
+}
 
 /** Reads content: events in place, mail in children. Never rejects. */
 export interface ContentPort {

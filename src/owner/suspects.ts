@@ -4,7 +4,8 @@ import { type Crashes, furtherDown } from './crashes.js';
 import { decideByRules, type Item, poisonItem, readyOf } from './planning.js';
 import type { EndedAttempt, OwnerStore, ParkedMessage } from './ports.js';
 import { failedAttempt, isFurtherDown, parseMail, reasonOf } from './reading.js';
-import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome } from './state.js';
+import type { Canonical, ChannelState, ContentPort, OwnerDirectory, ParseOutcome, ThreadPort } from './state.js';
+import { inThreads } from './threads.js';
 
 /** A parked message that may go on: an extra plan is to carry it. */
 export interface Resolved {
@@ -18,6 +19,7 @@ export interface SuspectDeps {
   readonly store: OwnerStore;
   readonly content: ContentPort;
   readonly crashes: Crashes;
+  readonly threads: ThreadPort;
   readonly directory: () => OwnerDirectory;
   readonly canonical: Canonical;
 }
@@ -31,14 +33,15 @@ const AGAIN_MS = 1_000;
  */
 export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequence: number): Promise<Resolved | null> {
   const { content, crashes, store } = deps;
+  const { tenant, channel } = state.held;
+  const [found] = await store.readWithViews(tenant, channel, [sequence]);
+  const crashHash = found?.message.kind === 'mail' ? content.crashHash(found.message.raw) : null;
+  const twinOf = () => (crashHash === null ? null : crashes.twinEnded(tenant, crashHash));
+  for (let twin = twinOf(); twin; twin = twinOf()) await twin;
   const parked = await store.parkedOne(state.held, sequence);
   if (!parked) return null;
-  const [found] = await store.readWithViews(state.held.tenant, state.held.channel, [parked.sequence]);
   if (!found) return poison(state, parked, 'its content is no longer kept', []);
   const { message } = found;
-  const crashHash = message.kind === 'mail' ? content.crashHash(message.raw) : null;
-  const twinOf = () => (crashHash === null ? null : crashes.twinEnded(message.tenant, crashHash));
-  for (let twin = twinOf(); twin; twin = twinOf()) await twin;
   const known = crashHash === null || parked.byHand ? null : crashes.placeOf(message.tenant, crashHash);
   const own = content.afterInterruptions(message.kind, parked.place);
   const place = known === null ? own : furtherDown(own, known);
@@ -96,8 +99,11 @@ export async function concludeSuspect(
     return null;
   }
   if (outcome.ok) {
-    const ready = readyOf(message, outcome.view, deps.directory(), deps.canonical);
-    const item = decideByRules(ready, deps.directory(), { late: true, version: parked.version });
+    const directory = deps.directory();
+    const ready = readyOf(message, outcome.view, directory, deps.canonical);
+    const decided = decideByRules(ready, directory, { late: true, version: parked.version });
+    // It takes its number in its conversation now, and keeps it.
+    const [[item = decided] = []] = await inThreads(deps, [{ held: state.held, items: [decided] }], directory);
     const attempts: EndedAttempt[] =
       attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null, child: outcome.child }];
     return { state, item, attempts, poison: [] };

@@ -1,5 +1,7 @@
+import { type Extractor, extract } from '../content/extract/extract.js';
 import { readJson } from '../content/json/read.js';
 import type { Kind, ParsedJson } from '../message/arrival.js';
+import type { Found } from '../message/found.js';
 import { messageId } from '../message/id.js';
 import { isoTime } from '../message/iso-time.js';
 import type { CanonicalMessage, StoredMessage } from '../message/message.js';
@@ -11,10 +13,13 @@ export interface Names {
   readonly source: string;
   /** Our own host name, as in our Authentication-Results. */
   readonly hostname: string;
+  /** What its source looks for in its messages. */
+  readonly extractors: readonly Extractor[];
 }
 
 /**
- * The canonical message of a stored one and a view of it. Envelope, times and cleaned headers are made when first asked for.
+ * The canonical message of a stored one and a view of it. Envelope, times, cleaned headers and what is
+ * found in it are made when first asked for.
  *
  * Inbound fields never count as ours: `waybill-*`, `x-waybill-*` and Authentication-Results that carry our own name are
  * called `untrusted-…`, in `view.headers` and in the envelope's `headers`. Nothing is lost, and nobody takes them for ours.
@@ -44,6 +49,8 @@ class Canonical implements CanonicalMessage {
   readonly #asMade: View;
   #view: View | undefined;
   #envelope: CanonicalMessage['envelope'] | undefined;
+  readonly #extractors: readonly Extractor[];
+  #found: readonly Found[] | undefined;
 
   readonly #parsed: ParsedJson | undefined;
 
@@ -60,6 +67,7 @@ class Canonical implements CanonicalMessage {
     this.peer = stored.peer;
     this.#stored = stored;
     this.#hostname = names.hostname;
+    this.#extractors = names.extractors;
     this.#asMade = view;
   }
 
@@ -80,7 +88,14 @@ class Canonical implements CanonicalMessage {
     this.#view ??= distrustView(this.#asMade, this.#hostname);
     return this.#view;
   }
+
+  get found(): readonly Found[] {
+    this.#found ??= this.#extractors.length === 0 ? NOTHING : extract(this, this.#extractors);
+    return this.#found;
+  }
 }
+
+const NOTHING: readonly Found[] = [];
 
 function distrustView(view: View, hostname: string): View {
   const isForged = ([name, value]: readonly [string, string]) => isForgery(name, value, hostname);

@@ -1,6 +1,7 @@
 import type { CanonicalMessage } from '../message/message.js';
 import { conclude, type Decided } from './conclude.js';
 import { type Field, resolveField } from './field.js';
+import { indexRules, type RuleIndex } from './narrow.js';
 import type { Pattern, Rule, RuleSet, Term } from './rule.js';
 import { type CompiledTest, compileTest } from './test.js';
 
@@ -11,8 +12,12 @@ export interface CompiledRules {
   readonly fields: readonly Field[];
   /** In the order they are asked, disabled ones included. */
   readonly all: readonly CompiledRule[];
-  /** The enabled ones of `all`. An index by literals would narrow this list for a message; nothing else would change. */
+  /** The enabled ones of `all`. */
   readonly active: readonly CompiledRule[];
+  /** Which of `active` have to be asked of a message. */
+  readonly index: RuleIndex;
+  /** What it comes to when none matches: one object, as `alone`. */
+  readonly none: Decided;
 }
 
 export interface CompiledRule {
@@ -35,7 +40,10 @@ export function compileRuleSet(ruleSet: RuleSet): CompiledRules {
   const all = ruleSet.rules
     .toSorted((a, b) => a.priority - b.priority)
     .map((rule) => ({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) }));
-  return { mode: ruleSet.mode, fields: fields.list, all, active: all.filter(({ rule }) => rule.enabled) };
+  const active = all.filter(({ rule }) => rule.enabled);
+  const patterns = active.map(({ rule }) => rule.when);
+  const index = indexRules(patterns, (path) => fields.place(path));
+  return { mode: ruleSet.mode, fields: fields.list, all, active, index, none: conclude(ruleSet.mode, []) };
 }
 
 class FieldTable {
@@ -50,6 +58,11 @@ class FieldTable {
     this.indexes.set(path, this.list.length);
     return this.list.push(field) - 1;
   }
+
+  place(path: string): { field: number; type: Field['type'] } {
+    const field = this.index(path);
+    return { field, type: (this.list[field] as Field).type };
+  }
 }
 
 function compilePattern(pattern: Pattern, fields: FieldTable): CompiledPattern {
@@ -58,8 +71,7 @@ function compilePattern(pattern: Pattern, fields: FieldTable): CompiledPattern {
 
 function compileTerm(term: Term, fields: FieldTable): CompiledTerm {
   if ('anyOf' in term) return { anyOf: term.anyOf.map((pattern) => compilePattern(pattern, fields)) };
-  const field = fields.index(term.path);
-  const type = (fields.list[field] as Field).type;
+  const { field, type } = fields.place(term.path);
   return { field, tests: term.tests.map((test) => compileTest(test, type)) };
 }
 
@@ -89,6 +101,6 @@ export class Reading {
     const { unread } = this.message.view;
     if (unread.length === 0) return false;
     const { of } = this.fields[field] as Field;
-    return of !== undefined && unread.includes(of);
+    return of === 'any' || (of !== undefined && unread.includes(of));
   }
 }

@@ -25,7 +25,7 @@ export interface RuleExplanation {
   readonly state: 'matched' | 'not_matched' | 'disabled' | 'not_reached';
   /** A sentence. */
   readonly why: string;
-  /** All must hold. Empty where the rule was not asked, or asks for nothing. */
+  /** All must hold. Empty where the rule is disabled, or asks for nothing. Of one not reached: what they would have come to. */
   readonly terms: readonly TermExplanation[];
 }
 
@@ -57,7 +57,7 @@ export interface Actual {
 const SHOWN_VALUES = 5;
 const SHOWN_CHARACTERS = 120;
 
-/** Asks every rule that `decide` would ask, and every clause of it. */
+/** Asks every rule that is enabled, also those that `decide` does not come to, and every clause of it. */
 export function explain(compiled: CompiledRules, message: CanonicalMessage): Explanation {
   const reading = new Reading(message, compiled.fields);
   const matched: Rule[] = [];
@@ -81,12 +81,18 @@ function explainRule(
   const { name, description, priority, choice } = rule;
   const about = { rule: name, description, priority, choice };
   if (!rule.enabled) return { ...about, state: 'disabled', why: 'The rule is disabled.', terms: [] };
-  if (decidedBefore) {
-    const why = `Not asked: ${decidedBefore.name} matched first.`;
-    return { ...about, state: 'not_reached', why, terms: [] };
-  }
   const terms = explainPattern(when, fields, reading);
   const failing = terms.filter((term) => !term.holds);
+  if (decidedBefore) {
+    const otherwise =
+      failing.length > 0 ? `It would not have matched: ${whyNot(failing)}` : 'It would have matched, too.';
+    return {
+      ...about,
+      state: 'not_reached',
+      why: `Not asked: ${decidedBefore.name} matched first. ${otherwise}`,
+      terms,
+    };
+  }
   if (failing.length > 0) return { ...about, state: 'not_matched', why: whyNot(failing), terms };
   const why = terms.length === 0 ? 'It asks for nothing, so every message matches.' : 'Everything it asks for holds.';
   return { ...about, state: 'matched', why, terms };

@@ -1,4 +1,6 @@
 import { isLosslessNumber } from 'lossless-json';
+import { foundTypeSchema } from '../content/extract/definition.js';
+import type { Found } from '../message/found.js';
 import type { CanonicalMessage } from '../message/message.js';
 import type { Address, ViewField } from '../message/view.js';
 import { didYouMean } from './spelling.js';
@@ -17,7 +19,7 @@ export interface Field {
   /** The only values there are, where they are few. */
   readonly values?: readonly string[];
   /** What of a message's content it looks at; absent for what does not come from the content. */
-  readonly of?: ViewField;
+  readonly of?: ViewField | 'any';
   /** The value, a list of at least one value, or undefined where there is none. Takes no time until it is called. */
   read(message: CanonicalMessage): unknown;
 }
@@ -64,7 +66,7 @@ const PLAIN: Readonly<Record<string, { type: FieldType; values?: readonly string
 };
 
 /** Fields whose path goes on with a name of the sender's. */
-const FAMILIES = ['headers', 'envelope', 'data'] as const;
+const FAMILIES = ['headers', 'envelope', 'data', 'found'] as const;
 
 /** Finds the field of a path such as `subject`, `headers.list-id` or `data.customer.country`. */
 export function resolveField(path: string): Field | UnknownField {
@@ -83,6 +85,8 @@ export function resolveField(path: string): Field | UnknownField {
       return { path, type: 'any', read: (message) => leaves(message.envelope, names) };
     case 'data':
       return { path, type: 'any', of: 'data', read: (message) => leaves(message.view.data, names) };
+    case 'found':
+      return foundField(names.join('.'));
     default:
       return unknownField(path);
   }
@@ -106,10 +110,24 @@ function headerField(name: string): Field | UnknownField {
   return { path: `headers.${lower}`, type: 'text', of: 'headers', read: (message) => headerValues(message, lower) };
 }
 
+/** Data that the extractors of a message's source find in it, by its type. What they find may stand anywhere. */
+function foundField(type: string): Field | UnknownField {
+  const named = foundTypeSchema.safeParse(type);
+  if (!named.success) return { message: `"${type}" is not ${named.error.issues[0]?.message}` };
+  const fieldType = type === 'amount' ? 'number' : type === 'email' ? 'address' : 'text';
+  return { path: `found.${type}`, type: fieldType, of: 'any', read: ({ found }) => list(foundValues(found, type)) };
+}
+
+/** An amount that could be two is no number to compare with. */
+function foundValues(found: readonly Found[], type: string): string[] {
+  const ofType = found.filter((one) => one.type === type && !(type === 'amount' && one.unclear));
+  return ofType.map(({ value }) => (type === 'email' ? value.toLowerCase() : value));
+}
+
 function unknownField(path: string): UnknownField {
   const near = didYouMean(path, Object.keys(PLAIN)) ?? nearFamily(path);
   return {
-    message: `there is no field "${path}"; there are ${Object.keys(PLAIN).join(', ')}, headers.<name>, envelope.<name>, data.<name>`,
+    message: `there is no field "${path}"; there are ${Object.keys(PLAIN).join(', ')}, headers.<name>, envelope.<name>, data.<name>, found.<type>`,
     ...(near !== undefined && { didYouMean: near }),
   };
 }

@@ -11,6 +11,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { compareDecimals, parseDecimal } from './decimal.js';
+import { EXPRESSION_LIMITS, readExpression } from './expression.js';
 import { type Field, resolveField } from './field.js';
 import { tooDeep } from './nesting.js';
 import {
@@ -51,8 +52,20 @@ export interface TargetMention {
   readonly path: string;
 }
 
+/** Where something stands in the text; both count from 1. */
+export interface TextPlace {
+  readonly line: number;
+  readonly column: number;
+}
+
 export type ParsedRuleSet =
-  | { readonly ok: true; readonly ruleSet: RuleSet; readonly mentions: readonly TargetMention[] }
+  | {
+      readonly ok: true;
+      readonly ruleSet: RuleSet;
+      readonly mentions: readonly TargetMention[];
+      /** Of each rule its name's place, by that name. */
+      readonly places: ReadonlyMap<string, TextPlace>;
+    }
   | {
       readonly ok: false;
       readonly problems: readonly RuleProblem[];
@@ -86,7 +99,7 @@ export function parseRuleSet(text: string): ParsedRuleSet {
   const ruleSet = readRuleSet(document.contents, report);
   return report.problems.length > 0 || !ruleSet
     ? failed(report.inOrder(), report.mentions)
-    : { ok: true, ruleSet, mentions: report.mentions };
+    : { ok: true, ruleSet, mentions: report.mentions, places: report.places };
 }
 
 /** The mentions of targets that don't exist, as problems of the text they stand in. */
@@ -120,6 +133,7 @@ type Place = Node | number | null;
 class Report {
   readonly problems: RuleProblem[] = [];
   readonly mentions: TargetMention[] = [];
+  readonly places = new Map<string, TextPlace>();
   private more = 0;
 
   constructor(private readonly lines: LineCounter) {}
@@ -133,6 +147,10 @@ class Report {
     this.mentions.push({ ...this.place(at), path, target });
   }
 
+  named(at: Place, rule: string): void {
+    this.places.set(rule, this.place(at));
+  }
+
   inOrder(): RuleProblem[] {
     const sorted = this.problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
     const last = sorted.at(-1);
@@ -140,7 +158,7 @@ class Report {
     return sorted;
   }
 
-  private place(at: Place): { line: number; column: number } {
+  private place(at: Place): TextPlace {
     const offset = typeof at === 'number' ? at : (at?.range?.[0] ?? 0);
     const { line, col } = this.lines.linePos(offset);
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
@@ -261,7 +279,10 @@ function readName(
   const first = names.get(name);
   if (!NAME.test(name)) report.add(at, `${path}.name`, `a rule's name is ${NAME_IS}`, asName(name));
   else if (first !== undefined) report.add(at, `${path}.name`, `${first} has the name "${name}" already`);
-  else names.set(name, path);
+  else {
+    names.set(name, path);
+    report.named(at, name);
+  }
   return name;
 }
 
@@ -550,6 +571,7 @@ function readTextTest(op: TextOperator, entry: Entry, path: string, report: Repo
     if (text === undefined || !fitsOperator(op, text, node ?? entry.key, at, report)) return [];
     return [text];
   });
+  if (op === 'matches') checkExpressions(any, entry, path, report);
   return { op, any };
 }
 
@@ -562,7 +584,21 @@ function fitsOperator(op: TextOperator, text: string, node: Node, path: string, 
     report.add(node, path, `a wildcard has at most ${LIMITS.wildcard} characters, not ${text.length}`);
     return false;
   }
+  const read = op === 'matches' ? readExpression(text) : null;
+  if (read && 'problem' in read) {
+    report.add(node, path, read.problem);
+    return false;
+  }
   return true;
+}
+
+/** Each by itself has been read before. */
+function checkExpressions(expressions: readonly string[], entry: Entry, path: string, report: Report): void {
+  const sizes = expressions.map(readExpression).map((read) => ('instructions' in read ? read.instructions : 0));
+  const size = sizes.reduce((sum, one) => sum + one, 0);
+  if (size <= EXPRESSION_LIMITS.instructions) return;
+  const most = `all expressions of a test together take at most ${EXPRESSION_LIMITS.instructions} steps, not ${size}`;
+  report.add(entry.value ?? entry.key, path, `${most}; repeat less, or split the rule`);
 }
 
 const NUMERIC_IS = 'numeric is a list such as [">", 0], [">=", 10, "<", 20] or ["=", 5]';

@@ -78,7 +78,7 @@ export type ComparableTest =
   | { readonly op: 'equals'; readonly any: readonly Literal[] }
   | { readonly op: TextOperator; readonly any: readonly string[] };
 
-export const TEXT_OPERATORS = ['prefix', 'suffix', 'wildcard', 'equals-ignore-case', 'cidr'] as const;
+export const TEXT_OPERATORS = ['prefix', 'suffix', 'wildcard', 'equals-ignore-case', 'cidr', 'matches'] as const;
 export type TextOperator = (typeof TEXT_OPERATORS)[number];
 
 export const COMPARISONS = ['=', '<', '<=', '>', '>='] as const;

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import { isLosslessNumber } from 'lossless-json';
 import { compareDecimals, type Decimal, decimalKey, parseDecimal } from './decimal.js';
+import { compileExpression, EXPRESSION_LIMITS } from './expression.js';
 import type { FieldType } from './field.js';
 import type { Bound, ComparableTest, Literal, Test, TextOperator } from './rule.js';
 import { compileWildcard } from './wildcard.js';
@@ -12,7 +13,8 @@ export class Incomparable {
 
 export type Holds = boolean | Incomparable;
 
-type ValueCheck = (value: unknown) => Holds;
+/** `before`: characters of text in the field's values before this one. */
+type ValueCheck = (value: unknown, before?: number) => Holds;
 
 /** A test ready to be asked, of fields of one type. */
 export interface CompiledTest {
@@ -69,10 +71,12 @@ function noValue(check: ValueCheck): CompiledTest['check'] {
 
 function some(check: ValueCheck, values: readonly unknown[]): Holds {
   let result: Holds = false;
+  let before = 0;
   for (const value of values) {
-    const holds = check(value);
+    const holds = check(value, before);
     if (holds === true) return true;
     if (result === false) result = holds;
+    if (typeof value === 'string') before += value.length;
   }
   return result;
 }
@@ -84,6 +88,8 @@ function checkComparable(test: ComparableTest, type: FieldType): ValueCheck {
       return checkEquals(fold ? test.any.map(lowerCase) : test.any);
     case 'cidr':
       return checkCidr(test.any);
+    case 'matches':
+      return checkMatches(test.any, fold);
     default:
       return checkText(test.op, fold ? test.any.map((text) => text.toLowerCase()) : test.any);
   }
@@ -114,12 +120,15 @@ function oneOf(constants: ReadonlySet<unknown>): ValueCheck {
   return constants.size === 1 ? (value) => value === only : (value) => constants.has(value);
 }
 
-function checkText(op: Exclude<TextOperator, 'cidr'>, expected: readonly string[]): ValueCheck {
+function checkText(op: Exclude<TextOperator, 'cidr' | 'matches'>, expected: readonly string[]): ValueCheck {
   const fits = textCheck(op, expected);
   return (value) => (typeof value === 'string' ? fits(value) : incomparable(value, NOT_TEXT));
 }
 
-function textCheck(op: Exclude<TextOperator, 'cidr'>, expected: readonly string[]): (text: string) => boolean {
+function textCheck(
+  op: Exclude<TextOperator, 'cidr' | 'matches'>,
+  expected: readonly string[],
+): (text: string) => boolean {
   switch (op) {
     case 'prefix':
       return anyOf(expected.map((prefix) => (text) => text.startsWith(prefix)));
@@ -136,6 +145,24 @@ function textCheck(op: Exclude<TextOperator, 'cidr'>, expected: readonly string[
       return never;
     }
   }
+}
+
+/** Asked of the beginning of what there is; where that does not hold it, nothing is known of the rest. */
+function checkMatches(expected: readonly string[], ignoreCase: boolean): ValueCheck {
+  const expressions = expected.map((text) => compileExpression(text, ignoreCase));
+  return (value, before = 0) => {
+    if (typeof value !== 'string') return incomparable(value, NOT_TEXT);
+    const room = Math.max(0, EXPRESSION_LIMITS.examined - before);
+    if (value.length <= room) return expressions.some((expression) => expression.isIn(value));
+    const beginning = value.slice(0, room);
+    if (room > 0 && expressions.some((expression) => expression.isWithin(beginning))) return true;
+    return new Incomparable(notExamined(room, value.length));
+  };
+}
+
+function notExamined(room: number, length: number): string {
+  const rest = `${length - room} characters beyond the first ${EXPRESSION_LIMITS.examined} of the field were not examined`;
+  return room > 0 ? `not found in what was examined; ${rest}` : rest;
 }
 
 function anyOf(checks: readonly ((text: string) => boolean)[]): (text: string) => boolean {
@@ -172,15 +199,25 @@ function within(is: Bound['is'], order: number): boolean {
   }
 }
 
-/** A number of the message: JSON's, or text that reads as one. */
-function asDecimal(value: unknown): Decimal | undefined {
+let last: { readonly value: unknown; readonly decimal: Decimal | undefined } = { value: null, decimal: undefined };
+
+/**
+ * A number of the message: JSON's, or text that reads as one. Many rules ask the same value one after another, so the last
+ * one that was read is kept.
+ */
+export function asDecimal(value: unknown): Decimal | undefined {
+  if (value !== last.value) last = { value, decimal: readDecimal(value) };
+  return last.decimal;
+}
+
+function readDecimal(value: unknown): Decimal | undefined {
   if (typeof value === 'string') return parseDecimal(value);
   if (typeof value === 'number') return parseDecimal(String(value));
   return isLosslessNumber(value) ? parseDecimal(value.value) : undefined;
 }
 
 /** A number of the rules; `parseRuleSet` has seen that it is one. */
-function expectedDecimal(digits: string): Decimal {
+export function expectedDecimal(digits: string): Decimal {
   const decimal = parseDecimal(digits);
   if (!decimal) throw new TypeError(`${digits} is not a number`);
   return decimal;
@@ -214,6 +251,15 @@ export function parseNetwork(text: string): Network | undefined {
   const mapped = unmap(written);
   if (mapped === written) return [written, bits];
   return bits >= 96 ? [mapped, bits - 96] : [written, bits];
+}
+
+/** Whether one network, as `parseNetwork` reads it, lies in another one. */
+export function isWithin(inner: string, outer: string): boolean {
+  const [address, bits] = parseNetwork(inner) ?? [];
+  const around = parseNetwork(outer);
+  if (!address || bits === undefined || !around) return false;
+  const [network, width] = around;
+  return address.kind() === network.kind() && bits >= width && address.match(network, width);
 }
 
 function parseAddress(text: string): Address | undefined {

@@ -57,13 +57,34 @@ export function formatApplyProblem({ at, tenant, message, didYouMean }: ApplyPro
 export async function applyDefinitions(
   pool: Pool,
   wanted: readonly TenantDefinitions[],
-  by: { readonly who: string /** Of tenants to be made, where the file doesn't say. */; readonly channels: number },
+  by: ApplyWish,
 ): Promise<Applied> {
   try {
-    return await changeConfiguration(pool, (client) => apply(client, wanted, by));
+    return await changeConfiguration(pool, async (client) => {
+      const applied = await apply(client, wanted, by);
+      if (by.dryRun) throw new Tried(applied);
+      return applied;
+    });
   } catch (error) {
     if (error instanceof Refused) return { ok: false, problems: error.problems };
+    if (error instanceof Tried) return error.applied;
     throw error;
+  }
+}
+
+export interface ApplyWish {
+  readonly who: string;
+  /** Of tenants to be made, where the file doesn't say. */
+  readonly channels: number;
+  /** Says what would change, and changes nothing. */
+  readonly dryRun?: boolean;
+}
+
+/** Thrown so that what was tried is undone. */
+class Tried extends Error {
+  override readonly name = 'Tried';
+  constructor(readonly applied: Applied) {
+    super('it was only tried');
   }
 }
 
@@ -81,11 +102,7 @@ interface Scope {
   readonly problems: ApplyProblem[];
 }
 
-async function apply(
-  client: PoolClient,
-  wanted: readonly TenantDefinitions[],
-  by: { readonly who: string; readonly channels: number },
-): Promise<Applied> {
+async function apply(client: PoolClient, wanted: readonly TenantDefinitions[], by: ApplyWish): Promise<Applied> {
   const scope: Scope = { client, who: by.who, problems: [] };
   const named = [...wanted, ...(await formerTenants(client, wanted))];
   const tenants: { tenant: string; changes: Change[] }[] = [];

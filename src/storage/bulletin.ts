@@ -18,7 +18,9 @@ export type Notice =
   /** Sources, targets or rules have changed. */
   | readonly ['configured']
   /** Channels were given back. */
-  | readonly ['given'];
+  | readonly ['given']
+  /** A mail failed, and where its likes are tried from now on is written down. */
+  | readonly ['crashed', tenant: number];
 
 export interface Bulletin {
   post(notice: Notice): void;
@@ -148,6 +150,7 @@ const NUMBERS: Readonly<Record<Notice[0], number>> = {
   decided: 0,
   configured: 0,
   given: 0,
+  crashed: 1,
 };
 
 function isNotice(value: unknown): value is Notice {

@@ -15,9 +15,25 @@ export async function knownCrashes(pool: Pool, max: number): Promise<Crash[]> {
     'select tenant, hash, rung, blamed, deaths from crash order by last_at desc limit $1',
     [max],
   );
-  return rows.map(({ tenant, hash, rung, blamed, deaths }) => {
-    return { tenant, hash, place: { rung, blamed, deaths, interruptions: 0 } };
-  });
+  return rows.map(crashOf);
+}
+
+/** More than one process can see fail before the others have heard of it. */
+const LATE_SECONDS = 60;
+const MOST_LATE = 1_000;
+
+/** Those of a tenant that were written down lately, for a process that was just told of one. */
+export async function lateCrashes(pool: Pool, tenant: number): Promise<Crash[]> {
+  const { rows } = await pool.query<Row>(
+    `select tenant, hash, rung, blamed, deaths from crash
+     where tenant = $1 and last_at > now() - make_interval(secs => ${LATE_SECONDS}) order by last_at desc limit ${MOST_LATE}`,
+    [tenant],
+  );
+  return rows.map(crashOf);
+}
+
+function crashOf({ tenant, hash, rung, blamed, deaths }: Row): Crash {
+  return { tenant, hash, place: { rung, blamed, deaths, interruptions: 0 } };
 }
 
 /** How long a like that does not come again is remembered. */

@@ -54,11 +54,13 @@ export function noteDead(pool: Pool, dead: GivenUp): Promise<Noted> {
     const plan = await planOf(client, owner.tenant, owner.target, dead);
     if (!plan) return UNKNOWN;
     const made = await client.query(
-      `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state,
-         void, attempts, first_attempt_at, settled_at, code, reason)
+      `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, portion,
+         state, void, attempts, first_attempt_at, settled_at, code, reason)
        select p.tenant, $2::int, p.channel, p.epoch, $5::bigint, (r->>'s')::bigint + $5::bigint - (t->>1)::bigint,
          p.number, (r->>'r')::smallint, r->'d', coalesce((r->>'late')::boolean, false),
-         coalesce((r->>'replay')::boolean, false), 'failed', 'due', 1, p.planned_at, now(), $6, $7
+         coalesce((r->>'replay')::boolean, false),
+         case when r->'u'->(t->>0) is null then r->'p' else ('{"fields":' || (r->'u'->(t->>0))::text || '}')::json end,
+         'failed', 'due', 1, p.planned_at, now(), $6, $7
        from plan p, json_array_elements(p.runs) r, json_array_elements(r->'t') t
        where p.tenant = $1 and p.channel = $3 and p.epoch = $4 and p.number = $8
          and (t->>0)::int = $2 and $5::bigint between (t->>1)::bigint and (t->>1)::bigint + (r->>'n')::bigint - 1

@@ -1,8 +1,10 @@
 import type { Pool, PoolClient } from 'pg';
 import type { Place } from '../message/id.js';
+import { type Portion, samePortion } from '../message/portion.js';
 import { type Action, consequenceOf, type Designated, newTargets, type Standing, takeBack } from '../routing/person.js';
 import { arrayOf } from './array.js';
-import { deliveriesOfMessage } from './deliveries-read.js';
+import { endClaim } from './claims.js';
+import { type DeliveryEntry, deliveriesOfMessage } from './deliveries-read.js';
 import { keepContent } from './keeping.js';
 import { inTransaction } from './pool.js';
 
@@ -14,6 +16,8 @@ export interface Wish {
   readonly version: number | null;
   /** Ids; undefined means all that it has (unassign, replay). */
   readonly targets?: readonly number[] | undefined;
+  /** Only this of the message; null is all of it. Undefined is all of it to be assigned, and what each target had again. */
+  readonly portion?: Portion | null | undefined;
   readonly reason: string | null;
   /** Of a snooze. */
   readonly until: Date | null;
@@ -29,6 +33,8 @@ export interface DecisionEntry extends Place {
   readonly action: Action;
   /** Ids. */
   readonly targets: readonly number[];
+  /** Only this of the message is sent; null for all of it. */
+  readonly portion: Portion | null;
   readonly reason: string | null;
   readonly until: Date | null;
   readonly decidedAt: Date;
@@ -53,8 +59,8 @@ export type Decided =
   | { readonly result: 'nothing_to_take_back' }
   | { readonly result: 'no_targets' };
 
-const COLUMNS = `channel, sequence, version, who, action, targets, reason, snoozed_until as "until", decided_at as "decidedAt",
-  hold_until as "holdUntil", plan`;
+const COLUMNS = `channel, sequence, version, who, action, targets, portion, reason, snoozed_until as "until",
+  decided_at as "decidedAt", hold_until as "holdUntil", plan`;
 
 /** Every decision of people about a message, oldest first. */
 export async function decisionsOf(
@@ -119,7 +125,7 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
   const consequence = consequenceOf(wish.action, before.state);
   if (!consequence.allowed) throw new TakenBack({ result: 'wrong_state', state: before.state, why: consequence.why });
   const settled = await settleTargets(client, tenant, place, wish);
-  const version = before.version + 1;
+  const version = before.version + settled.sent.length;
   const becomes = settled.nothingLeft ? 'waiting' : consequence.becomes;
   await client.query(
     `update standing set version = $4, state = case when $5 = 'unchanged' then state else $5 end,
@@ -129,12 +135,21 @@ async function decideIn(client: PoolClient, tenant: number, place: Place, wish: 
       where tenant = $1 and channel = $2 and sequence = $3`,
     [tenant, place.channel, place.sequence, version, becomes, wish.until, wish.reason],
   );
-  const waits = consequence.by === 'owner' && settled.waits;
-  const decision = await insertDecision(client, tenant, place, wish, {
-    version,
-    targets: settled.targets,
-    plan: waits ? null : 0,
-  });
+  if (wish.action !== 'note') await endClaim(client, tenant, place);
+  const plan = consequence.by === 'owner' && settled.waits ? null : 0;
+  let decision: DecisionEntry | undefined;
+  for (const [i, { targets, portion }] of settled.sent.entries()) {
+    const last = i === settled.sent.length - 1;
+    // A key stands with one decision alone: with the one that is answered.
+    const own = last ? wish : { ...wish, idempotencyKey: null };
+    decision = await insertDecision(client, tenant, place, own, {
+      version: before.version + 1 + i,
+      targets,
+      portion,
+      plan,
+    });
+  }
+  if (!decision) throw new Error(`nothing was decided about ${place.channel}-${place.sequence}`);
   return { result: 'decided', decision };
 }
 
@@ -197,9 +212,15 @@ async function repetition(client: PoolClient, tenant: number, place: Place, wish
   return same ? { result: 'repeated', decision } : { result: 'key_reused' };
 }
 
-interface Settled {
-  /** What the decision's row names. */
+/** Targets, and what of the message they are about. */
+interface Sent {
   readonly targets: readonly number[];
+  readonly portion: Portion | null;
+}
+
+interface Settled {
+  /** What the decision's row names. Several, a row each, where targets are sent different portions again. */
+  readonly sent: readonly [Sent, ...Sent[]];
   /** The channel's owner has something to do about it. */
   readonly waits: boolean;
   readonly nothingLeft: boolean;
@@ -209,22 +230,23 @@ interface Settled {
 async function settleTargets(client: PoolClient, tenant: number, place: Place, wish: Wish): Promise<Settled> {
   switch (wish.action) {
     case 'assign': {
-      const targets = newTargets(wish.targets ?? [], await designated(client, tenant, place));
+      const { portion = null } = wish;
+      const targets = newTargets(wish.targets ?? [], await designated(client, tenant, place, portion));
       if (targets.length === 0) throw new TakenBack({ result: 'already_assigned' });
-      return { targets, waits: true, nothingLeft: false };
+      return { sent: [{ targets, portion }], waits: true, nothingLeft: false };
     }
     case 'unassign':
       return unassign(client, tenant, place, wish.targets);
     case 'replay': {
-      const targets = wish.targets ? [...new Set(wish.targets)] : await everDesignated(client, tenant, place);
-      if (targets.length === 0) throw new TakenBack({ result: 'no_targets' });
-      return { targets, waits: true, nothingLeft: false };
+      const [first, ...others] = await sentAgain(client, tenant, place, wish);
+      if (!first) throw new TakenBack({ result: 'no_targets' });
+      return { sent: [first, ...others], waits: true, nothingLeft: false };
     }
     case 'close':
     case 'snooze':
     case 'reopen':
     case 'note':
-      return { targets: [], waits: false, nothingLeft: false };
+      return { sent: [{ targets: [], portion: null }], waits: false, nothingLeft: false };
     default: {
       const never: never = wish.action;
       throw new Error(`no such action: ${String(never)}`);
@@ -239,7 +261,7 @@ async function unassign(
   place: Place,
   targets: readonly number[] | undefined,
 ): Promise<Settled> {
-  const { unchosen, cancel, nothingLeft } = takeBack(targets, await designated(client, tenant, place));
+  const { unchosen, cancel, nothingLeft } = takeBack(targets, await designated(client, tenant, place, 'any'));
   if (unchosen.length + cancel.length === 0) throw new TakenBack({ result: 'nothing_to_take_back' });
   await client.query(
     `update decision d set targets = rest.targets, plan = case when cardinality(rest.targets) = 0 then 0 end
@@ -248,35 +270,69 @@ async function unassign(
       where d.tenant = $1 and d.channel = $2 and d.sequence = $3 and d.version = rest.version`,
     [tenant, place.channel, place.sequence, arrayOf(unchosen)],
   );
-  return { targets: [...unchosen, ...cancel], waits: cancel.length > 0, nothingLeft };
+  const taken = { targets: [...unchosen, ...cancel], portion: null };
+  return { sent: [taken], waits: cancel.length > 0, nothingLeft };
 }
 
-async function designated(client: PoolClient, tenant: number, place: Place): Promise<Designated> {
-  const waiting = await client.query<{ targets: number[] }>(
-    `select targets from decision where tenant = $1 and channel = $2 and sequence = $3 and plan is null
+/** What has been chosen and not taken up, and what is planned: all of it. */
+async function everChosen(
+  client: PoolClient,
+  tenant: number,
+  place: Place,
+): Promise<{ readonly waiting: readonly Sent[]; readonly deliveries: readonly DeliveryEntry[] }> {
+  const waiting = await client.query<Sent>(
+    `select targets, portion from decision where tenant = $1 and channel = $2 and sequence = $3 and plan is null
         and action in ('assign', 'replay') for update`,
     [tenant, place.channel, place.sequence],
   );
-  const deliveries = await deliveriesOfMessage(client, tenant, place);
+  return { waiting: waiting.rows, deliveries: await deliveriesOfMessage(client, tenant, place) };
+}
+
+/** The targets that have, or will get, this portion or the whole; null is the whole, `any` whatever there is of it. */
+async function designated(
+  client: PoolClient,
+  tenant: number,
+  place: Place,
+  wanted: Portion | null | 'any',
+): Promise<Designated> {
+  const { waiting, deliveries } = await everChosen(client, tenant, place);
+  const isMeant = ({ portion }: { readonly portion: Portion | null }) =>
+    wanted === 'any' || portion === null || samePortion(portion, wanted);
   const inState = (state: string) =>
-    new Set(deliveries.filter((one) => one.state === state).map((one) => one.targetId));
+    new Set(deliveries.filter((one) => one.state === state && isMeant(one)).map((one) => one.targetId));
   return {
-    chosen: new Set(waiting.rows.flatMap((row) => row.targets)),
+    chosen: new Set(waiting.filter(isMeant).flatMap(({ targets }) => targets)),
     pending: inState('pending'),
     delivered: inState('delivered'),
   };
 }
 
-/** Every target the message was ever meant for and still exists, but not what was taken back. */
-async function everDesignated(client: PoolClient, tenant: number, place: Place): Promise<number[]> {
-  const { chosen } = await designated(client, tenant, place);
-  const deliveries = await deliveriesOfMessage(client, tenant, place);
-  const ids = new Set([...chosen, ...deliveries.filter((one) => one.state !== 'cancelled').map((one) => one.targetId)]);
+/**
+ * What is sent again: to the targets that are named, else to all the message was ever meant for that still exist, but not
+ * what was taken back. Each gets what it had, a target that had nothing the whole.
+ */
+async function sentAgain(client: PoolClient, tenant: number, place: Place, wish: Wish): Promise<Sent[]> {
+  const { waiting, deliveries } = await everChosen(client, tenant, place);
+  const had = [
+    ...deliveries.filter(({ state }) => state !== 'cancelled'),
+    ...waiting.flatMap(({ targets, portion }) => targets.map((targetId) => ({ targetId, portion }))),
+  ];
   const { rows } = await client.query<{ id: number }>(
     'select id from target where tenant = $1 and id = any($2::int[]) and removed_at is null order by id',
-    [tenant, arrayOf([...ids])],
+    [tenant, arrayOf([...new Set(had.map(({ targetId }) => targetId))])],
   );
-  return rows.map((row) => row.id);
+  const targets = wish.targets ? new Set(wish.targets) : rows.map(({ id }) => id);
+  const sent: { targets: number[]; portion: Portion | null }[] = [];
+  for (const target of targets) {
+    const own = had.filter(({ targetId }) => targetId === target).map(({ portion }) => portion);
+    const again = own.length === 0 || own.includes(null) ? [null] : own;
+    for (const portion of wish.portion === undefined ? again : [wish.portion]) {
+      const same = sent.find((one) => samePortion(one.portion, portion));
+      if (!same) sent.push({ targets: [target], portion });
+      else if (!same.targets.includes(target)) same.targets.push(target);
+    }
+  }
+  return sent;
 }
 
 async function insertDecision(
@@ -284,11 +340,12 @@ async function insertDecision(
   tenant: number,
   place: Place,
   wish: Wish,
-  what: { readonly version: number; readonly targets: readonly number[]; readonly plan: number | null },
+  what: Sent & { readonly version: number; readonly plan: number | null },
 ): Promise<DecisionEntry> {
   const { rows } = await client.query<DecisionEntry>(
-    `insert into decision (tenant, channel, sequence, version, who, action, targets, reason, snoozed_until, hold_until, plan, idempotency_key)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10), $11, $12) returning ${COLUMNS}`,
+    `insert into decision (tenant, channel, sequence, version, who, action, targets, reason, snoozed_until, hold_until, plan,
+       idempotency_key, portion)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now() + make_interval(secs => $10), $11, $12, $13) returning ${COLUMNS}`,
     [
       tenant,
       place.channel,
@@ -302,6 +359,7 @@ async function insertDecision(
       wish.hold,
       what.plan,
       wish.idempotencyKey,
+      what.portion,
     ],
   );
   const [decision] = rows;
@@ -339,26 +397,32 @@ async function recoverIn(
 ): Promise<Recovery> {
   const { rows } = await client.query<{ channel: number; recovered: number }>(
     `with failed as (
-       select distinct on (d.channel, d.sequence) d.channel, d.sequence, d.created_at, d.epoch, d.number from delivery d
+       select distinct on (d.channel, d.sequence, d.portion::text)
+          d.channel, d.sequence, d.created_at, d.epoch, d.number, d.portion from delivery d
         where d.tenant = $1 and d.target = $2 and d.state = 'failed' and d.settled_at >= $3
           and not exists (select from decision p where p.tenant = d.tenant and p.channel = d.channel
             and p.sequence = d.sequence and p.action in ('assign', 'unassign', 'replay')
+            and (p.action = 'unassign' or p.portion is null or p.portion::text = d.portion::text)
             and $2 = any(p.targets) and p.decided_at >= d.settled_at)
           and exists (select from message m where m.generation = generation_of(d.tenant, d.channel, d.sequence)
             and m.tenant = d.tenant and m.channel = d.channel and m.sequence = d.sequence and m.erased_at is null)
-        order by d.channel, d.sequence, d.number limit $5
+        order by d.channel, d.sequence, d.portion::text, d.number limit $5
      ), numbered as (
-       select channel, sequence, row_number() over (order by created_at, epoch, channel, number) as place from failed
+       -- Of one message several portions may have failed: a decision each, one version after another.
+       select channel, sequence, portion, row_number() over (order by created_at, epoch, channel, number) as place,
+         row_number() over (partition by channel, sequence order by created_at, epoch, number) as nth from failed
      ), stood as (
        insert into standing as s (tenant, channel, sequence, state, version)
-         select $1, channel, sequence, 'routed', 2 from numbered order by channel, sequence
-         on conflict (tenant, channel, sequence) do update set version = s.version + 1
+         select $1, channel, sequence, 'routed', 1 + count(*) from numbered group by channel, sequence
+           order by channel, sequence
+         on conflict (tenant, channel, sequence) do update set version = s.version + excluded.version - 1
          returning channel, sequence, version
      ), decided as (
        -- A microsecond apart, because the owner takes decisions up by their time.
-       insert into decision (tenant, channel, sequence, version, who, action, targets, reason, decided_at)
-         select $1, s.channel, s.sequence, s.version, $4, 'replay', array[$2]::int[], 'recovered',
-           now() + n.place * interval '1 microsecond'
+       insert into decision (tenant, channel, sequence, version, who, action, targets, portion, reason, decided_at)
+         select $1, s.channel, s.sequence,
+           s.version - (max(n.nth) over (partition by s.channel, s.sequence)) + n.nth, $4, 'replay', array[$2]::int[],
+           n.portion, 'recovered', now() + n.place * interval '1 microsecond'
            from stood s join numbered n on n.channel = s.channel and n.sequence = s.sequence
          returning channel
      )

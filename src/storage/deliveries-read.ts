@@ -1,7 +1,8 @@
 import type { Pool, PoolClient } from 'pg';
-import { type Decider, deciderText, type Run } from '../delivery/plan.js';
+import { type Decider, deciderText, portionFor, type Run } from '../delivery/plan.js';
 import type { DeliveryState } from '../message/delivery.js';
 import { type DeliveryKey, messageId, type Place } from '../message/id.js';
+import type { Portion } from '../message/portion.js';
 import { arrayOf } from './array.js';
 import type { Positions } from './messages.js';
 import { type Found, NewestFirst, type Stretch } from './newest.js';
@@ -18,6 +19,8 @@ export interface DeliveryEntry extends DeliveryKey {
   readonly decision: string;
   readonly late: boolean;
   readonly replay: boolean;
+  /** Only this of the message; null for all of it. */
+  readonly portion: Portion | null;
   readonly attempts: number;
   readonly code: string | null;
   readonly reason: string | null;
@@ -41,6 +44,7 @@ interface DeliveryRow {
   decision: Decider;
   late: boolean;
   replay: boolean;
+  portion: Portion | null;
   state: DeliveryState;
   void: 'due' | 'taken' | 'refused' | null;
   attempts: number;
@@ -52,7 +56,7 @@ interface DeliveryRow {
 }
 
 const ROW = `d.target, t.name as target_name, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
-  d.replay, d.state, d.void, d.attempts, d.next_at, d.settled_at, d.code, d.reason, d.created_at`;
+  d.replay, d.portion, d.state, d.void, d.attempts, d.next_at, d.settled_at, d.code, d.reason, d.created_at`;
 const ROWS = 'delivery d join target t on t.tenant = d.tenant and t.id = d.target';
 
 function fromRow(row: DeliveryRow): DeliveryEntry {
@@ -67,9 +71,10 @@ function fromRow(row: DeliveryRow): DeliveryEntry {
     state: row.state,
     void: row.void,
     rung: row.rung,
-    decision: deciderText(row.decision),
+    decision: deciderText(row.decision, row.target),
     late: row.late,
     replay: row.replay,
+    portion: row.portion,
     attempts: row.attempts,
     code: row.code,
     reason: row.reason,
@@ -111,9 +116,10 @@ function fromPlan(
     state: plan.open ? 'pending' : 'delivered',
     void: null,
     rung: run.r,
-    decision: deciderText(run.d),
+    decision: deciderText(run.d, target),
     late: run.late ?? false,
     replay: run.replay ?? false,
+    portion: portionFor(run, target),
     attempts: plan.open ? 0 : 1,
     code: null,
     reason: null,

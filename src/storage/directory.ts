@@ -10,6 +10,7 @@ import {
   sourceDefinitionSchema,
   type WebhookSource,
 } from '../channel/source.js';
+import { compileExtractors, type Extractor } from '../content/extract/extract.js';
 import { compileSchema, type SchemaCheck } from '../content/schema.js';
 import { type Target, targetDefinitionSchema } from '../delivery/target.js';
 import type { CanonicalMessage } from '../message/message.js';
@@ -17,7 +18,12 @@ import type { Tenant } from '../message/tenant.js';
 import { type CompiledRules, compileRuleSet } from '../routing/compile.js';
 import type { Decided } from '../routing/conclude.js';
 import { decide } from '../routing/decide.js';
+import { featuresOf } from '../routing/learning/features.js';
+import type { TargetMeasure } from '../routing/learning/measure.js';
+import { type Model, type OpenModel, openModel } from '../routing/learning/model.js';
+import { type AskedScore, whyNotReady } from '../routing/learning/readiness.js';
 import { parseRuleSet } from '../routing/parse.js';
+import { arrayOf } from './array.js';
 import { inTransaction } from './pool.js';
 
 /** The rules a tenant's messages are decided by. Version 0, without any rule, where it has none. */
@@ -26,6 +32,20 @@ export interface RulesInForce {
   readonly text: string;
   readonly compiled: CompiledRules;
   decide(message: CanonicalMessage): Decided;
+}
+
+/** What was learnt last from a tenant's people, where a target is chosen by it. */
+interface ModelInForce {
+  readonly version: number;
+  readonly measures: readonly TargetMeasure[];
+  readonly opened: OpenModel;
+}
+
+/** What chooses targets of a tenant by probability. */
+export interface AutomaticInForce {
+  /** The model's version. */
+  readonly model: number;
+  score(message: CanonicalMessage): readonly AskedScore[];
 }
 
 /** Where mail to a bare `postmaster` goes. */
@@ -135,11 +155,16 @@ export class Snapshot implements SourceDirectory {
   readonly #sources = new Map<number, Source[]>();
   readonly #sourceNames = new Map<string, string>();
   readonly #schemas = new Map<string, SchemaCheck>();
+  readonly #extractors = new Map<string, readonly Extractor[]>();
+  readonly #threadKeys = new Map<string, string>();
+  readonly #otherAccounts = new Set<string>();
   readonly #targets: readonly Target[];
   readonly #targetsById = new Map<string, Target>();
   readonly #targetsByName = new Map<string, Target>();
   readonly #targetNames = new Map<string, string>();
   readonly #rules: ReadonlyMap<number, RulesInForce>;
+  readonly #models: ReadonlyMap<number, ModelInForce>;
+  readonly #automatic = new Map<number, AutomaticInForce>();
 
   constructor(
     /** Rises with every change. */
@@ -158,6 +183,12 @@ export class Snapshot implements SourceDirectory {
       const { definition, tenant, id } = source;
       const schema = definition.kind === 'mail' ? undefined : definition.schema;
       if (schema !== undefined) this.#schemas.set(`${tenant.id}/${id}`, compileSchema(schema));
+      if (definition.kind !== 'mail' && definition.thread !== undefined)
+        this.#threadKeys.set(`${tenant.id}/${id}`, definition.thread);
+      if (definition.kind === 'mail' && definition.account.from !== 'recipient')
+        this.#otherAccounts.add(`${tenant.id}/${id}`);
+      const { extract = [] } = definition;
+      if (extract.length > 0) this.#extractors.set(`${tenant.id}/${id}`, compileExtractors(extract));
     }
     this.#targets = content.targets;
     for (const target of content.targets) {
@@ -165,6 +196,14 @@ export class Snapshot implements SourceDirectory {
       this.#targetsByName.set(`${target.tenant.id}/${target.name}`, target);
     }
     this.#rules = content.rules;
+    this.#models = content.models;
+    for (const [tenant, model] of content.models) {
+      const automatic = automaticOf(
+        model,
+        content.targets.filter((target) => target.tenant.id === tenant),
+      );
+      if (automatic) this.#automatic.set(tenant, automatic);
+    }
   }
 
   /** All tenants, in the order they were made. */
@@ -212,6 +251,23 @@ export class Snapshot implements SourceDirectory {
     return this.#schemas.get(`${tenant}/${source}`) ?? null;
   }
 
+  /** What a source looks for in its messages. */
+  extractors(tenant: number, source: number): readonly Extractor[] {
+    // Asked for every message, and most installations look for nothing.
+    return (this.#extractors.size > 0 && this.#extractors.get(`${tenant}/${source}`)) || NO_EXTRACTORS;
+  }
+
+  /** What joins messages of a source to one conversation, `account` or a JSON pointer; null where each stands alone. */
+  threadKey(tenant: number, source: number): string | null {
+    // Asked for every message, and most installations have none.
+    return (this.#threadKeys.size > 0 && this.#threadKeys.get(`${tenant}/${source}`)) || null;
+  }
+
+  /** Whether a mail's account is the address it came to. */
+  accountIsRecipient(tenant: number, source: number): boolean {
+    return !this.#otherAccounts.has(`${tenant}/${source}`);
+  }
+
   /** Also of one that was removed. */
   sourceName(tenant: number, source: number): string {
     return this.#sourceNames.get(`${tenant}/${source}`) ?? '';
@@ -237,6 +293,16 @@ export class Snapshot implements SourceDirectory {
 
   rules(tenant: number): RulesInForce {
     return this.#rules.get(tenant) ?? NO_RULES;
+  }
+
+  /** What chooses by probability; null where no target asks for that, or none has learnt enough. */
+  automatic(tenant: number): AutomaticInForce | null {
+    return this.#automatic.get(tenant) ?? null;
+  }
+
+  /** What automatic targets of a tenant are chosen by, whether they have learnt enough or not. */
+  model(tenant: number): ModelInForce | undefined {
+    return this.#models.get(tenant);
   }
 
   #addSource(source: Source, postmaster: Postmaster | null): void {
@@ -316,6 +382,8 @@ class Feeds {
   }
 }
 
+const NO_EXTRACTORS: readonly Extractor[] = [];
+
 function setFirst<K, V>(map: Map<K, V>, key: K, value: V): void {
   if (!map.has(key)) map.set(key, value);
 }
@@ -332,6 +400,8 @@ interface Content {
   readonly sources: readonly Source[];
   readonly targets: readonly Target[];
   readonly rules: ReadonlyMap<number, RulesInForce>;
+  /** Of tenants that have automatic targets. */
+  readonly models: ReadonlyMap<number, ModelInForce>;
   /** Removed ones included. */
   readonly sourceNames: readonly Name[];
   readonly targetNames: readonly Name[];
@@ -388,7 +458,8 @@ function load(pool: Pool, settings: DirectorySettings, known: Snapshot | null): 
       sourceNames: sources,
       targetNames: targets,
     };
-    return new Snapshot(version, content, settings.postmaster);
+    const models = await readModels(client, content.targets, known);
+    return new Snapshot(version, { ...content, models }, settings.postmaster);
   });
 }
 
@@ -437,4 +508,59 @@ function readRules({ tenant, version, text }: RulesRow, known: Snapshot | null, 
   if (parsed.ok) return rulesInForce(version, text, compileRuleSet(parsed.ruleSet));
   log.error({ tenant, version }, 'the rules in force can not be read: all messages wait in the inbox');
   return { ...NO_RULES, version, text };
+}
+
+interface ModelRow {
+  readonly tenant: number;
+  readonly version: number;
+  readonly measures: readonly TargetMeasure[];
+}
+
+/** Opened once for each version, and only where a target is chosen by it: a model is up to a few megabytes. */
+async function readModels(
+  client: PoolClient,
+  targets: readonly Target[],
+  known: Snapshot | null,
+): Promise<Map<number, ModelInForce>> {
+  const tenants = new Set(targets.filter(({ definition }) => definition.automatic).map(({ tenant }) => tenant.id));
+  const models = new Map<number, ModelInForce>();
+  if (tenants.size === 0) return models;
+  const { rows } = await client.query<ModelRow>(
+    `select m.tenant, m.version, m.measures from unnest($1::int[]) as w(tenant)
+       cross join lateral (select * from learning_model where tenant = w.tenant order by version desc limit 1) m`,
+    [arrayOf([...tenants])],
+  );
+  for (const { tenant, version, measures } of rows) {
+    const before = known?.model(tenant);
+    if (before?.version === version) {
+      models.set(tenant, before);
+      continue;
+    }
+    const { rows: bodies } = await client.query<{ body: Model }>(
+      'select body from learning_model where tenant = $1 and version = $2',
+      [tenant, version],
+    );
+    for (const { body } of bodies) models.set(tenant, { version, measures, opened: openModel(body) });
+  }
+  return models;
+}
+
+/** The targets that ask for it and have learnt enough; null where there are none. */
+function automaticOf(model: ModelInForce, targets: readonly Target[]): AutomaticInForce | null {
+  const thresholds = new Map<number, number>();
+  for (const { id, definition } of targets) {
+    const { automatic } = definition;
+    if (!automatic) continue;
+    const measure = model.measures.find(({ target }) => target === id);
+    if (measure?.learnt && whyNotReady(automatic, measure) === null) thresholds.set(id, automatic.threshold);
+  }
+  if (thresholds.size === 0) return null;
+  return {
+    model: model.version,
+    score: (message) =>
+      model.opened.score(featuresOf(message)).flatMap(({ target, probability }) => {
+        const threshold = thresholds.get(target);
+        return threshold === undefined ? [] : [{ target, probability, threshold }];
+      }),
+  };
 }

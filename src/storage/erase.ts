@@ -95,6 +95,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
   const quarantined = await eraseQuarantined(job);
   const refusals = await eraseRefusals(job);
   if (wish.source === null) await patiently(() => eraseUsage(job));
+  if (sum.messages > 0) await forgetInLearning(job);
   const result: EraseResult = { pseudonym, ...sum, quarantined, refusals, left };
   await writeAudit(pool, { ...audit, action: 'account.erased', detail: { ...result } });
   yield { event: 'result', ...result };
@@ -177,12 +178,16 @@ async function eraseMessages(client: PoolClient, job: Job, batch: readonly numbe
   const of = [tenant, channel, arrayOf(sequences)];
   await eraseReasons(client, of);
   await erasePlanReasons(client, job, sequences);
+  await client.query(`update thread_message set content = null where content is not null and ${OF}`, of);
   const closed = await closeOpen(client, job, of);
   const cancelling = await cancelPending(client, job, of);
   await client.query(
     `delete from view v where v.generation = any (array(select id from generation where content_dropped_at is null)) and ${OF}`,
     of,
   );
+  for (const table of ['search_words', 'search_late', 'claim', 'presence']) {
+    await client.query(`delete from ${table} where ${OF}`, of);
+  }
   const erased = await client.query(
     `update message set raw = '', meta = null, external_id = null, peer = '${ERASED}', account = $4, erased_at = now()
      where generation = any (array(select id from generation where content_dropped_at is null)) and ${OF}`,
@@ -363,6 +368,15 @@ function eraseUsage({ pool, tenant, channel, account, pseudonym }: Job): Promise
     // Whoever remembers the account's series by its name forgets them with this.
     await client.query('update configuration set version = version + 1');
   });
+}
+
+/** What is learnt next is learnt soon, and without these messages. Models hold no words, but what they count came from some. */
+async function forgetInLearning({ pool, tenant }: Job): Promise<void> {
+  await pool.query(
+    `update learning_model set through = '-infinity'
+      where tenant = $1 and version = (select max(version) from learning_model where tenant = $1)`,
+    [tenant],
+  );
 }
 
 /** What was refused before it became a message names whom it was for. */

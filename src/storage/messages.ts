@@ -1,11 +1,13 @@
 import type { Pool } from 'pg';
 import type { Kind } from '../message/arrival.js';
+import { wordsOf } from '../message/folded.js';
 import type { Place } from '../message/id.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Address, View } from '../message/view.js';
 import { arrayOf } from './array.js';
 import { NewestFirst, type Stretch } from './newest.js';
 import { MESSAGE_COLUMNS, type MessageRow, storedMessage } from './owner.js';
+import { hasWords, searchPlaces, wholeUpTo, wordsQuery } from './search.js';
 
 /** Where a message stands, as people see it. */
 export type MessageState = 'accepted' | 'routed' | 'waiting' | 'snoozed' | 'closed' | 'parked' | 'quarantined';
@@ -44,7 +46,7 @@ export interface MessageFilter {
   readonly source?: number | undefined;
   readonly target?: number | undefined;
   readonly type?: string | undefined;
-  /** Part of account, type, external id or subject, whatever the case. */
+  /** Words, or how they begin, of all that is searched; of what is not, part of account, type or external id. */
   readonly q?: string | undefined;
   readonly after?: Date | undefined;
   readonly before?: Date | undefined;
@@ -78,6 +80,7 @@ export async function listMessages(
   from?: Positions,
 ): Promise<MessagePage> {
   const ends = await channelEnds(pool, tenant, channels);
+  const few = await fewFound(pool, tenant, filter.q, ends);
   const walk = new NewestFirst<{ channel: number; position: number; at: number }>(
     {
       start: from ?? (await startOf(pool, tenant, filter, ends)),
@@ -85,10 +88,10 @@ export async function listMessages(
         filter.state === 'accepted'
           ? new Map(ends.map((end) => [end.channel, end.planned + 1]))
           : await floorOf(pool, tenant, filter, ends),
-      step: isNarrow(filter) ? FILTERED_STEP : Math.ceil(limit / Math.max(1, channels.length)) + 2,
-      budget: BUDGET,
+      step: few ? WHOLE : isNarrow(filter) ? FILTERED_STEP : Math.ceil(limit / Math.max(1, channels.length)) + 2,
+      budget: few ? Number.POSITIVE_INFINITY : BUDGET,
     },
-    (stretches) => look(pool, tenant, filter, stretches),
+    (stretches) => look(pool, tenant, filter, few, stretches),
   );
   const places: Place[] = [];
   for (let found = await walk.peek(); found; found = places.length < limit ? await walk.peek() : undefined) {
@@ -96,6 +99,33 @@ export async function listMessages(
     places.push({ channel: found.channel, sequence: found.position });
   }
   return { messages: await summaries(pool, tenant, places), next: walk.positions() };
+}
+
+/** As many as are looked up one by one. */
+const FEW = 2_000;
+/** Of a channel, at once. */
+const WHOLE = Number.MAX_SAFE_INTEGER;
+const MOST_WORDS_ASKED = 8;
+
+/** What the index of words has for a search: all there is up to where each channel is filled. */
+interface FewFound {
+  readonly places: readonly Place[];
+  readonly filled: ReadonlyMap<number, number>;
+}
+
+/** Null where the index does not know it all but for the newest, or knows too many: then messages are walked along. */
+async function fewFound(
+  pool: Pool,
+  tenant: number,
+  q: string | undefined,
+  ends: readonly ChannelEnd[],
+): Promise<FewFound | null> {
+  const words = q === undefined ? [] : wordsOf(q, MOST_WORDS_ASKED);
+  if (words.length === 0) return null;
+  const filled = await wholeUpTo(pool, tenant);
+  if (ends.some(({ channel, last }) => last - (filled.get(channel) ?? 0) > MOST_IN_STRETCH)) return null;
+  const places = await searchPlaces(pool, tenant, words, FEW + 1);
+  return places.length > FEW ? null : { places, filled };
 }
 
 function isNarrow({ state, account, source, target, type, q }: MessageFilter): boolean {
@@ -180,7 +210,30 @@ const STANDING_STATES: Readonly<Record<MessageState, string | null>> = {
   quarantined: `st.state = 'quarantined'`,
 };
 
-async function look(pool: Pool, tenant: number, filter: MessageFilter, stretches: readonly Stretch[]) {
+async function look(
+  pool: Pool,
+  tenant: number,
+  filter: MessageFilter,
+  few: FewFound | null,
+  stretches: readonly Stretch[],
+) {
+  if (!few) return lookAlong(pool, tenant, filter, null, stretches);
+  const unfilled = stretches
+    .map((one) => ({ ...one, from: Math.max(one.from, (few.filled.get(one.channel) ?? 0) + 1) }))
+    .filter(({ from, to }) => from <= to);
+  const found = await lookAlong(pool, tenant, filter, few.places, stretches);
+  return [...found, ...(await lookAlong(pool, tenant, filter, null, unfilled))];
+}
+
+/** Along all messages of some stretches, or only along some. */
+async function lookAlong(
+  pool: Pool,
+  tenant: number,
+  filter: MessageFilter,
+  only: readonly Place[] | null,
+  stretches: readonly Stretch[],
+) {
+  if (stretches.length === 0) return [];
   const values: unknown[] = [
     tenant,
     arrayOf(stretches.map(({ channel }) => channel)),
@@ -188,7 +241,7 @@ async function look(pool: Pool, tenant: number, filter: MessageFilter, stretches
     arrayOf(stretches.map(({ to }) => to)),
   ];
   const { rows } = await pool.query<{ channel: number; position: number; arrived_at: Date }>(
-    lookSql(filter, values),
+    lookSql(tenant, filter, only, values),
     values,
   );
   return rows.map(({ channel, position, arrived_at }) => ({ channel, position, at: arrived_at.getTime() }));
@@ -198,7 +251,7 @@ async function look(pool: Pool, tenant: number, filter: MessageFilter, stretches
  * The limits inside keep each stretch a walk along the primary key of one partition, whatever the planner knows of
  * the tables by then. Values that the filter brings are added to `values`.
  */
-function lookSql(filter: MessageFilter, values: unknown[]): string {
+function lookSql(tenant: number, filter: MessageFilter, only: readonly Place[] | null, values: unknown[]): string {
   const also = (value: unknown): string => `$${values.push(value)}`;
   const on: string[] = ['true'];
   if (filter.account !== undefined) on.push(`m.account = ${also(filter.account)}`);
@@ -206,10 +259,22 @@ function lookSql(filter: MessageFilter, values: unknown[]): string {
   if (filter.type !== undefined) on.push(`m.type = ${also(filter.type)}`);
   if (filter.after !== undefined) on.push(`m.arrived_at >= ${also(filter.after)}`);
   if (filter.before !== undefined) on.push(`m.arrived_at < ${also(filter.before)}`);
-  if (filter.q !== undefined) on.push(containing(also(`%${filter.q.replace(/[\\%_]/g, '\\$&')}%`)));
+  if (filter.q !== undefined) {
+    const pattern = also(`%${filter.q.replace(/[\\%_]/g, '\\$&')}%`);
+    const words = wordsOf(filter.q, MOST_WORDS_ASKED);
+    on.push(words.length === 0 ? containing(pattern) : found(also(wordsQuery(tenant, words)), pattern));
+  }
   if (filter.target !== undefined) on.push(goingTo(also(filter.target)));
   const standing = filter.state === undefined ? null : STANDING_STATES[filter.state];
   if (filter.state === 'routed') on.push(routed('m'));
+  if (only) {
+    if (standing !== null) on.push(standsAs(standing));
+    const places = [
+      arrayOf(only.map(({ channel }) => channel)),
+      arrayOf(only.map(({ sequence }) => sequence)),
+    ] as const;
+    return alongPlaces(also(places[0]), also(places[1]), on);
+  }
   return standing === null ? alongMessages(on) : alongStandings(standing, on);
 }
 
@@ -243,10 +308,32 @@ function alongStandings(standing: string, on: readonly string[]): string {
     where ${on.join(' and ')}`;
 }
 
+function alongPlaces(channels: string, sequences: string, on: readonly string[]): string {
+  return `select m.channel, m.sequence as position, m.arrived_at from ${STRETCHES}
+    join unnest(${channels}::smallint[], ${sequences}::bigint[]) as p(channel, sequence)
+      on p.channel = w.channel and p.sequence between w.first and w.last
+    cross join lateral (
+      select m.* from message m
+      where m.generation = generation_of($1, w.channel, p.sequence) and m.tenant = $1 and m.channel = w.channel
+        and m.sequence = p.sequence limit 1) m
+    where ${on.join(' and ')}`;
+}
+
+function standsAs(standing: string): string {
+  return `exists (select from standing st where st.tenant = $1 and st.channel = m.channel and st.sequence = m.sequence
+    and ${standing})`;
+}
+
 function routed(m: string): string {
   return `exists (select from reader r where r.tenant = $1 and r.channel = ${m}.channel and r.planned >= ${m}.sequence)
     and not exists (select from standing st where st.tenant = $1 and st.channel = ${m}.channel
       and st.sequence = ${m}.sequence and st.state <> 'routed')`;
+}
+
+/** By its words where they are known; other messages by what their envelope says. */
+function found(words: string, pattern: string): string {
+  return `(${hasWords('m', words)} or (not exists (select from search_words k where k.tenant = $1
+    and k.channel = m.channel and k.sequence = m.sequence) and ${containing(pattern)}))`;
 }
 
 function containing(pattern: string): string {

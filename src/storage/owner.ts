@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Decider, Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import type { StoredMessage } from '../message/message.js';
+import type { Portion } from '../message/portion.js';
 import { EMPTY_VIEW, type LadderPlace, type View } from '../message/view.js';
 import {
   DecisionMoved,
@@ -22,6 +23,7 @@ import { arrayOf, textArray } from './array.js';
 import { beginChannels } from './beginning.js';
 import { insertDeliveries } from './pending.js';
 import { inTransaction } from './pool.js';
+import { noteCourses, placeInThreads } from './threads.js';
 
 /** Columns of a message, as StoredMessage has them; event times keep their microseconds. */
 export const MESSAGE_COLUMNS = `m.tenant, m.channel, m.sequence, m.source, m.kind, m.account, m.type,
@@ -107,16 +109,23 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows.map(storedMessage);
     },
     async readWithViews(tenant, channel, sequences) {
-      const { rows } = await pool.query<MessageRow & { body: View | null }>(
-        `select ${MESSAGE_COLUMNS}, v.body from unnest($3::bigint[]) as w(sequence)
+      const { rows } = await pool.query<
+        MessageRow & { body: View | null; thread: number | null; number: number | null }
+      >(
+        `select ${MESSAGE_COLUMNS}, v.body, t.thread, t.number from unnest($3::bigint[]) as w(sequence)
          join message m on m.generation = generation_of($1, $2::smallint, w.sequence) and m.tenant = $1
            and m.channel = $2 and m.sequence = w.sequence
          left join view v on v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel
            and v.sequence = m.sequence
+         left join thread_message t on t.tenant = m.tenant and t.channel = m.channel and t.sequence = m.sequence
          order by m.sequence`,
         [tenant, channel, arrayOf(sequences)],
       );
-      return rows.map((row) => ({ message: storedMessage(row), view: row.erased ? EMPTY_VIEW : row.body }));
+      return rows.map((row) => ({
+        message: storedMessage(row),
+        view: row.erased ? EMPTY_VIEW : row.body,
+        thread: row.thread === null || row.number === null ? null : { id: row.thread, number: row.number },
+      }));
     },
     async lastSequences(held) {
       const { rows } = await pool.query<{ tenant: number; channel: number; last_sequence: number }>(
@@ -125,6 +134,15 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
         [arrayOf(held.map((h) => h.tenant)), arrayOf(held.map((h) => h.channel))],
       );
       return new Map(rows.map((row) => [`${row.tenant}/${row.channel}`, row.last_sequence]));
+    },
+    async placeInThreads(messages) {
+      const held = distinctLeases(messages.map((message) => message.held));
+      // The plan that speaks of a number is flushed to disk after it, and the number with it.
+      const begin = (client: PoolClient) =>
+        client.query("select check_leases($1, $2, $3, $4), set_config('synchronous_commit', 'off', true)", [
+          ...leaseParameters(process, held),
+        ]);
+      return asFencedOut(held, () => placeInThreads(pool, begin, messages));
     },
     async beginAttempts(attempts) {
       if (attempts.length === 0) return [];
@@ -167,7 +185,7 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     async dueDecisions(held, max) {
       const { rows } = await pool.query<DueDecision>(
         // Tenants take turns: one that decides about thousands keeps no other waiting.
-        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets
+        `select d.tenant, d.channel, d.sequence, d.version, d.who, d.action, d.targets, d.portion
          from ${BY_TENANT} cross join lateral (
            select *, row_number() over (order by decided_at, sequence, version) as turn from decision
            where tenant = w.tenant and channel = any (w.channels) and plan is null and hold_until <= now()
@@ -218,8 +236,11 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
     },
     async parkedOne(held, sequence) {
       const { rows } = await pool.query<Omit<ParkedMessage, 'place'> & LadderPlace>(
-        // What went wrong on a rung before a person chose it no longer counts.
-        `select s.sequence, s.version, s.rung, s.blamed, s.deaths, s.by_hand as "byHand",
+        // What went wrong before a person chose a rung no longer counts; what its likes come to on that rung does.
+        `select s.sequence, s.version, s.rung, s.blamed, s.deaths,
+           s.by_hand and not exists (select from attempt a join crash c on c.tenant = a.tenant and c.hash = a.crash_hash
+             where a.tenant = s.tenant and a.channel = s.channel and a.first_sequence = s.sequence
+               and c.last_at > s.since) as "byHand",
            (select count(*) from attempt a where a.tenant = s.tenant
              and a.channel = s.channel and a.first_sequence = s.sequence and a.last_sequence = s.sequence
              and a.rung = s.rung and a.outcome = 'interrupted' and (not s.by_hand or a.started_at >= s.since))
@@ -308,8 +329,13 @@ async function writePlans(
         client,
         plans.flatMap((plan) => plan.attempts),
       );
+      await noteModels(client, plans);
       await takeDecisions(client, plans);
       await cancelDeliveries(client, plans);
+      await noteCourses(
+        client,
+        withChannel(plans, (plan) => plan.threads),
+      );
       return quarantinePoison(client, plans);
     });
   });
@@ -318,7 +344,8 @@ async function writePlans(
 function isBare(plan: NewPlan): boolean {
   return (
     plan.pending.length + plan.standings.length + plan.views.length + plan.attempts.length === 0 &&
-    plan.decisions.length + plan.cancelled.length + plan.poison.length === 0
+    plan.decisions.length + plan.cancelled.length + plan.poison.length + plan.threads.length === 0 &&
+    plan.runs.every(({ d }) => d.by !== 'suggestion')
   );
 }
 
@@ -361,6 +388,23 @@ function planParameters(
     arrayOf(outcomes.map((outcome) => outcome.plan)),
     arrayOf(plans.flatMap((plan) => plan.doneBatches)),
   ];
+}
+
+/** What a model decided can be explained for as long as the model is there: it is not let go of. */
+async function noteModels(client: PoolClient, plans: readonly NewPlan[]): Promise<void> {
+  const used = new Map<number, Set<number>>();
+  for (const { held, runs } of plans) {
+    for (const { d } of runs) {
+      if (d.by === 'suggestion') used.set(held.tenant, (used.get(held.tenant) ?? new Set()).add(d.model));
+    }
+  }
+  // In one order, so that two owners can't wait for each other.
+  for (const [tenant, models] of [...used].sort(([a], [b]) => a - b)) {
+    await client.query(
+      'update learning_model set used = true where tenant = $1 and version = any($2::int[]) and not used',
+      [tenant, arrayOf([...models].sort((a, b) => a - b))],
+    );
+  }
 }
 
 /** The last delivery number the runs give, by target. */
@@ -532,7 +576,7 @@ async function quarantineOne(client: PoolClient, held: Held, sequence: number): 
        from message m, number n, crash c
        where m.generation = generation_of($1, $2::smallint, $3) and m.tenant = $1 and m.channel = $2 and m.sequence = $3
        on conflict (tenant, cause, fingerprint, digest) do update set count = quarantine.count + 1,
-         state = 'held', decided_at = null, last_at = excluded.last_at,
+         state = 'held', decided_at = null, since = now(), last_at = excluded.last_at,
          crash_hash = coalesce(excluded.crash_hash, quarantine.crash_hash)
        returning tenant, number, crash_hash, count)
      -- What was there is seen as it was before this statement.
@@ -569,6 +613,7 @@ interface DueRow {
   decision: Decider;
   late: boolean;
   replay: boolean;
+  portion: Portion | null;
   state: string;
   attempts: number;
   first_attempt_at: Date | null;
@@ -580,7 +625,7 @@ interface DueRow {
 }
 
 const DUE_COLUMNS = `d.tenant, d.target, d.channel, d.epoch, d.number, d.sequence, d.plan, d.rung, d.decision, d.late,
-  d.replay, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
+  d.replay, d.portion, d.state, d.attempts, d.first_attempt_at, d.reason, d.next_at <= now() as ready,
   t.last_taken_at, t.resumed_at, coalesce(octet_length(m.raw), 0) as size`;
 const DUE_FROM = `delivery d join target t on t.tenant = d.tenant and t.id = d.target
   left join message m on m.generation = generation_of(d.tenant, d.channel, d.sequence) and m.tenant = d.tenant
@@ -634,6 +679,7 @@ function dueDelivery(row: DueRow): DueDelivery {
     decision: row.decision,
     late: row.late,
     replay: row.replay,
+    portion: row.portion,
     attempts: row.attempts,
     reason: row.reason,
     size: row.size,

@@ -16,12 +16,13 @@ export async function insertDeliveries(client: PoolClient, plans: readonly Waiti
   const rows = plans.flatMap((of) => of.deliveries.map((delivery) => ({ of, delivery })));
   if (rows.length === 0) return;
   await client.query(
-    `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, state)
+    `insert into delivery (tenant, target, channel, epoch, number, sequence, plan, rung, decision, late, replay, portion,
+       state)
      select i.tenant, i.target, i.channel, i.epoch, i.number, i.sequence, i.plan, i.rung, i.decision::json, i.late,
-       i.replay, 'pending'
+       i.replay, i.portion::json, 'pending'
      from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[], $7::bigint[],
-       $8::smallint[], $9::text[], $10::boolean[], $11::boolean[])
-       as i(tenant, channel, epoch, plan, target, number, sequence, rung, decision, late, replay)
+       $8::smallint[], $9::text[], $10::boolean[], $11::boolean[], $12::text[])
+       as i(tenant, channel, epoch, plan, target, number, sequence, rung, decision, late, replay, portion)
      on conflict do nothing`,
     [
       arrayOf(rows.map(({ of }) => of.tenant)),
@@ -35,6 +36,7 @@ export async function insertDeliveries(client: PoolClient, plans: readonly Waiti
       textArray(rows.map(({ delivery }) => JSON.stringify(delivery.decision))),
       arrayOf(rows.map(({ delivery }) => delivery.late)),
       arrayOf(rows.map(({ delivery }) => delivery.replay)),
+      textArray(rows.map(({ delivery }) => delivery.portion && JSON.stringify(delivery.portion))),
     ],
   );
 }

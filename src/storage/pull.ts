@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import type { Decider } from '../delivery/plan.js';
 import type { DeliveryPlace, Holder, Leased, PulledTarget, PullStore, Returned } from '../delivery/pull.js';
+import type { Portion } from '../message/portion.js';
 import { arrayOf } from './array.js';
 import { classify, inTransaction } from './pool.js';
 
@@ -59,7 +60,7 @@ const TAKE = `
   from picked p
   where d.tenant = $1 and d.target = $2 and d.channel = p.channel and d.epoch = p.epoch and d.number = p.number
   returning p.place, d.channel, d.epoch, d.number, d.sequence, d.state, d.reason, d.rung, d.decision, d.late, d.replay,
-    p.attempts, d.leased_until, coalesce((select octet_length(m.raw) from message m
+    d.portion, p.attempts, d.leased_until, coalesce((select octet_length(m.raw) from message m
       where m.generation = generation_of(d.tenant, d.channel, d.sequence) and m.tenant = d.tenant
         and m.channel = d.channel and m.sequence = d.sequence), 0) as size`;
 
@@ -103,6 +104,7 @@ interface LeasedRow extends DeliveryPlace {
   decision: Decider;
   late: boolean;
   replay: boolean;
+  portion: Portion | null;
   attempts: number;
   leased_until: Date;
   size: number;

@@ -74,19 +74,6 @@ export async function listQuarantine(
   return { entries, next: rows.length > limit ? (entries[entries.length - 1]?.number ?? null) : null };
 }
 
-/** Counts no further than this. */
-export const HELD_COUNTED = 1000;
-
-/** How many of the newest HELD_COUNTED held entries there are of each cause; causes without one are left out. */
-export async function countHeld(pool: Pool, tenant: number): Promise<Map<Cause, number>> {
-  const { rows } = await pool.query<{ cause: Cause; count: number }>(
-    `select cause, count(*) as count from (select cause from quarantine where tenant = $1 and state = 'held'
-        order by number desc limit ${HELD_COUNTED}) q group by cause order by cause`,
-    [tenant],
-  );
-  return new Map(rows.map(({ cause, count }) => [cause, count]));
-}
-
 export async function findQuarantined(
   pool: Pool,
   tenant: number,
@@ -97,6 +84,20 @@ export async function findQuarantined(
     number,
   ]);
   return rows[0] && entry(rows[0]);
+}
+
+/** Some entries, in any order. */
+export async function entriesByNumber(
+  pool: Pool,
+  tenant: number,
+  numbers: readonly number[],
+): Promise<QuarantineEntry[]> {
+  if (numbers.length === 0) return [];
+  const { rows } = await pool.query<Row>(
+    `select ${COLUMNS} from ${FROM} where q.tenant = $1 and q.number = any ($2::bigint[])`,
+    [tenant, arrayOf(numbers)],
+  );
+  return rows.map(entry);
 }
 
 export interface QuarantinedBytes {

@@ -10,6 +10,8 @@ import { hashesDigest, writeCheckpoint } from './checkpoints.js';
 import type { Installation } from './installation.js';
 import { cutContent, LOCK_MS, patiently } from './keeping.js';
 import { inTransaction } from './pool.js';
+import { dropWords } from './search.js';
+import { forgetPage } from './threads-forget.js';
 import { type Books, channelBooks, verifyChannel } from './verify-channel.js';
 
 export interface RetentionDeps {
@@ -83,6 +85,7 @@ async function dropOld(deps: RetentionDeps): Promise<void> {
     for (const { tenant, channel } of await channelsIn(deps.pool, generation)) {
       await retire(deps, generation, tenant, channel);
     }
+    await forgetThreads(deps, generation);
     await deps.pool.query(
       `update generation set content_dropped_at = now() where id = $1 and content_dropped_at is null
        and not exists (select from span where generation = $1)`,
@@ -90,6 +93,23 @@ async function dropOld(deps: RetentionDeps): Promise<void> {
     );
   }
   for (const generation of await leftTables(deps.pool)) await dropTables(deps, generation);
+}
+
+/** Places in conversations whose messages are gone, of every channel that the generation was cut off of. */
+async function forgetThreads(deps: RetentionDeps, generation: number): Promise<void> {
+  const { rows } = await deps.pool.query<{ tenant: number; channel: number; through: number }>(
+    'select tenant, channel, through from checkpoint where generation = $1 order by tenant, channel',
+    [generation],
+  );
+  for (const { tenant, channel, through } of rows) {
+    for (let after: number | null = 0; after !== null; ) {
+      checkStopping(deps);
+      const from: number = after;
+      after = await patiently(() =>
+        inTransaction(deps.pool, (client) => forgetPage(client, { tenant, channel, from, through })),
+      );
+    }
+  }
 }
 
 /** Sealed ones whose last message is old enough by our clock and by the database's: one alone may be wrong. Their keys went before. */
@@ -120,6 +140,7 @@ async function retire(deps: RetentionDeps, generation: number, tenant: Tenant, c
     const due = await verified(deps, books, channel, through);
     const cut = await patiently(() => cutOff(deps, { generation, tenant: tenant.id, channel, through }, due));
     if (cut === 'too_many_open') continue;
+    await dropWords(deps.pool, { tenant: tenant.id, channel }, through, deps.stopping);
     if (due.findings.length > 0) {
       const first = due.findings.slice(0, 3);
       deps.log.error(

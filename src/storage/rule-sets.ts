@@ -148,6 +148,24 @@ export async function targetNames(client: PoolClient, tenant: number): Promise<S
   return new Set(rows.map(({ name }) => name));
 }
 
+/** The tenant's targets by name, and why each is paused; null for those that run. */
+export async function targetPauses(
+  pool: Pool,
+  tenant: number,
+): Promise<Map<string, { readonly code: string; readonly reason: string } | null>> {
+  const { rows } = await pool.query<{ name: string; paused: boolean; code: string | null; reason: string | null }>(
+    `select name, paused_at is not null as paused, paused_code as code, paused_reason as reason from target
+      where tenant = $1 and removed_at is null`,
+    [tenant],
+  );
+  return new Map(
+    rows.map(({ name, paused, code, reason }) => [
+      name,
+      paused ? { code: code ?? 'paused', reason: reason ?? 'by a person' } : null,
+    ]),
+  );
+}
+
 /** Keeps a text as the next version, not active yet; within a transaction of `changeConfiguration`. */
 export async function insertRuleSet(
   client: PoolClient,

@@ -245,7 +245,23 @@ it('explain tells the story of a message', async () => {
   };
   server.answer = always({
     message: '7-10',
-    accepted: { received: '2026-01-01T00:00:00.000Z', peer: 'token ci', sha256: 'ab' },
+    accepted: {
+      received: '2026-01-01T00:00:00.000Z',
+      peer: 'mx.example.com',
+      tls: { version: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384' },
+      source: 'orders',
+      size: 812,
+      sha256: 'ab',
+      key: 'its recipients (a@x) and its bytes',
+      channel: 7,
+      sequence: 10,
+    },
+    held: [
+      { id: 'q-3', cause: 'conflict', state: 'held', count: 2, last: 't6' },
+      { id: 'q-4', cause: 'poison', state: 'released', count: 1, last: 't7' },
+    ],
+    setAside: [{ where: '2', name: 'a.pdf', size: 9, why: 'it crashed' }],
+    olderDeliveries: 3,
     state: 'routed',
     version: 2,
     content: [
@@ -287,6 +303,7 @@ it('explain tells the story of a message', async () => {
         targets: [{ target: 'erp', number: 4 }],
         late: true,
         replay: false,
+        portion: { part: 2 },
         why: null,
       },
       {
@@ -298,6 +315,7 @@ it('explain tells the story of a message', async () => {
         targets: [],
         late: false,
         replay: false,
+        portion: null,
         why: 'spam',
       },
     ],
@@ -319,9 +337,13 @@ it('explain tells the story of a message', async () => {
   const { stdout } = await cli(server, ['explain', '7-10']);
   expect(server.seen[0]?.path).toBe('/v1/messages/7-10/explain');
   expect(stdout).toBe(`7-10 is routed, version 2
-accepted 2026-01-01T00:00:00.000Z from token ci, sha256 ab
+accepted 2026-01-01T00:00:00.000Z by orders from mx.example.com over TLSv1.3, TLS_AES_256_GCM_SHA384, 812 bytes, sha256 ab
+sequenced as 10 of channel 7; told apart by its recipients (a@x) and its bytes
+quarantine q-3, held: other content with its key came 2 times, last t6
+quarantine q-4, released: set aside t7
 read on rung 0 (parse), try 1: failed: too deep
 read on rung 1 (parse), try 1: under way
+left out: a.pdf, 9 bytes: it crashed
 rules, version 3, first-match
   - a: kind does not hold.
       kind equals "mail": false, found "event" and 6 more
@@ -331,16 +353,24 @@ rules, version 3, first-match
         pattern 1: true
           kind equals "mail": true, found "event" and 6 more
   . c: Off.
-plan 5, t1: deliver to erp (number 4), by rules 3: b, late, on rung 1
+plan 5, t1: deliver part=2 to erp (number 4), by rules 3: b, late, on rung 1
 plan 6, t2: close, by person anna v2: spam
 decision 2, t3: anna: assign erp, crm: asked for
+3 older deliveries are not told
 delivery 1.erp.7-4: pending after 2 tries (http_500: broken), next try t5
   try 1, t4, 7 ms: retry: http_500
 `);
 });
 
 it('explain of a message that no rules were asked about says so', async () => {
-  const nothing = { content: [], plans: [], rules: null, decisions: [], deliveries: [] };
-  server.answer = always({ message: '7-10', accepted: {}, state: 'accepted', version: 0, ...nothing });
+  const nothing = { held: [], setAside: [], content: [], plans: [], rules: null, decisions: [], deliveries: [] };
+  server.answer = always({
+    message: '7-10',
+    accepted: { tls: null, key: null },
+    olderDeliveries: 0,
+    state: 'accepted',
+    version: 0,
+    ...nothing,
+  });
   expect((await cli(server, ['explain', '7-10'])).stdout).toContain('no rules were asked\n');
 });

@@ -205,6 +205,36 @@ describe('each problem names its place', () => {
       'value_invalid',
     ],
     [
+      'an expression without a group',
+      "sources:\n  m:\n    kind: mail\n    addresses: [a@example.com]\n    extract:\n      - {from: expression, type: x, pattern: 'no group'}",
+      [
+        'conf/waybill.yaml:6:46: sources.m.extract[0].pattern: must be a regular expression in RE2 syntax with a capture group, such as Order (\\d+)',
+      ],
+      'value_invalid',
+    ],
+    [
+      'an extractor that is none',
+      'sources:\n  e:\n    kind: events\n    extract: [{from: pointr, type: x}]',
+      [
+        'conf/waybill.yaml:4:22: sources.e.extract[0].from: must be one of pointer, header, expression, lines, calendar; did you mean "pointer"?',
+      ],
+      'value_invalid',
+    ],
+    [
+      'two types at one place of a target',
+      'targets:\n  t:\n    kind: pull\n    fields: {amount: total.gross, date: total}',
+      ['conf/waybill.yaml:4:41: targets.t.fields.date: must be a place of its own: "total.gross" is where amount goes'],
+      'value_invalid',
+    ],
+    [
+      'a place that is none',
+      'targets:\n  t:\n    kind: pull\n    fields: {amount: __proto__.x}',
+      [
+        'conf/waybill.yaml:4:22: targets.t.fields.amount: must be names joined by dots, such as total.gross: letters, digits, hyphens and underscores',
+      ],
+      'value_invalid',
+    ],
+    [
       'beats that are too far apart',
       'lease:\n  beatMs: 1000\n  lostAfterMs: 1500',
       [

@@ -28,10 +28,12 @@ function source(
       received: '2026-01-01T12:00:00.000Z',
       peer: 'token ci',
       envelope: { specversion: '1.0', source: '/billing' },
+      found: [],
       ...message,
       view: { ...EMPTY_VIEW, ...view },
     },
     decider: { by: 'rules', set: 3, rules: ['invoices'] },
+    target: 5,
     raw: Buffer.from('raw bytes'),
     baseUrl: 'https://waybill.example.com',
     ...more,
@@ -56,6 +58,28 @@ describe('the canonical message', () => {
       decision: { by: 'rules', set: 3, rules: ['invoices'] },
     });
     schema.parse(read);
+  });
+
+  test('says by whom it was decided, and of probabilities only its own', () => {
+    const scores = [
+      [4, 0.91, 0.8],
+      [5, 0.7132, 0.6],
+    ] as const;
+    const deciders = [
+      [
+        { by: 'person', who: 'anna', version: 2 },
+        { by: 'person', who: 'anna', version: 2 },
+      ],
+      [
+        { by: 'suggestion', set: 1, model: 3, scores },
+        { by: 'suggestion', model: 3, probability: 0.7132 },
+      ],
+    ] as const;
+    for (const [decider, decision] of deciders) {
+      const read = JSON.parse(text(renderBody(message, source({}, {}, { decider })).body));
+      expect(read.decision).toEqual(decision);
+      schema.parse(read);
+    }
   });
 
   test('of a mail, its parts as links', () => {
@@ -227,4 +251,124 @@ test('the published schema refuses what is no canonical message', () => {
   expect(schema.safeParse({ ...read, rung: -1 }).success).toBe(false);
   const { envelope: _, ...rest } = read;
   expect(schema.safeParse(rest).success).toBe(false);
+});
+
+describe('what was found', () => {
+  const found = [
+    { type: 'order-number', value: 'A-17', written: 'A-17', where: 'subject' },
+    { type: 'phone', value: '+4930', written: '+49 30', where: 'text, line 2' },
+    { type: 'phone', value: '+4931', written: '+49 31', where: 'text, line 3' },
+    { type: 'amount', value: '1250.00', currency: 'EUR', written: '1.250,00 €', where: 'text, line 4' },
+    { type: 'amount', value: '1.234', written: '1.234', where: 'text, line 5', unclear: true },
+  ] as const;
+  const fields = { 'order-number': 'orderId', amount: 'total.gross', date: 'total.on' };
+
+  test('stands in the message under the target’s own names, with the types it does not know', () => {
+    const read = JSON.parse(text(renderBody({ ...message, fields }, source({ found }, { text: 'Hello' })).body));
+    expect(read.fields).toEqual({
+      orderId: 'A-17',
+      total: {
+        gross: [
+          { amount: '1250.00', currency: 'EUR', written: '1.250,00 €' },
+          { amount: null, currency: null, written: '1.234' },
+        ],
+      },
+    });
+    expect(read.unmapped).toEqual(['phone']);
+    expect(read.text).toBe('Hello');
+    schema.parse(read);
+  });
+
+  test('is all there is where the target wants data alone, and nothing where it names none', () => {
+    const { contentType, body } = renderBody(
+      { ...message, body: 'data', fields },
+      source({ found }, { data: { a: 1 } }),
+    );
+    expect([contentType, Object.keys(JSON.parse(text(body)))]).toEqual(['application/json', ['orderId', 'total']]);
+    expect(renderBody({ ...message, body: 'data', fields }, source({})).body).toEqual(Buffer.from('{}'));
+    const read = JSON.parse(text(renderBody(message, source({ found })).body));
+    expect(read).not.toHaveProperty('fields');
+    expect(read).not.toHaveProperty('unmapped');
+  });
+
+  test('is not looked for by a target that names no fields', () => {
+    const { message: canonical, ...rest } = source({});
+    const unasked = Object.defineProperty({ ...canonical }, 'found', {
+      get: () => {
+        throw new Error('it was asked for');
+      },
+    });
+    for (const body of ['message', 'raw', 'data', 'forward'] as const)
+      renderBody({ body, inlineParts: false }, { ...rest, message: unasked });
+  });
+
+  test.each(Object.entries({ toString: 'toString.x', a: 'constructor2.b', b: '__x__.y' }))(
+    'may stand at any place that is one: %s at %s',
+    (type, path) => {
+      const one = { type, value: 'v', written: 'v', where: 'subject' };
+      const { body } = renderBody({ ...message, body: 'data', fields: { [type]: path } }, source({ found: [one] }));
+      const [outer = '', inner = ''] = path.split('.');
+      expect(JSON.parse(text(body))).toEqual({ [outer]: { [inner]: 'v' } });
+    },
+  );
+});
+
+describe('a portion', () => {
+  const part = (n: number) => ({
+    n,
+    path: String(n),
+    name: `${n}.csv`,
+    type: 'text/csv',
+    size: 3,
+    sha256: '00'.repeat(32),
+    inline: false,
+    contentId: null,
+  });
+  const found = [
+    { type: 'date', value: '2026-03-01', written: '1.3.2026', where: 'subject' },
+    { type: 'phone', value: '+4930', written: '+49 30', where: 'subject' },
+  ];
+  const mail = (portion: NonNullable<BodySource['portion']>) =>
+    source(
+      { kind: 'mail', found },
+      {
+        headers: [['subject', 'secret']],
+        text: 'secret',
+        html: 'secret',
+        data: { calendars: ['secret'] },
+        parts: [part(1), part(2)],
+      },
+      { portion, partBytes: (n) => Buffer.from(`part ${n}`) },
+    );
+
+  test('in the canonical message is that and nothing else of the content', () => {
+    const read = JSON.parse(text(renderBody(message, mail({ part: 2 })).body));
+    expect(read.parts.map(({ n }: { n: number }) => n)).toEqual([2]);
+    expect(read.portion).toEqual({ part: 2 });
+    expect(read).not.toHaveProperty('fields');
+    const dates = JSON.parse(text(renderBody(message, mail({ fields: ['date'] })).body));
+    expect([dates.parts, dates.fields, dates.unmapped]).toEqual([[], { date: '2026-03-01' }, []]);
+    const both = JSON.parse(
+      text(renderBody({ ...message, fields: { date: 'on' } }, mail({ part: 1, fields: ['date', 'phone'] })).body),
+    );
+    expect([both.parts.length, both.fields, both.unmapped]).toEqual([1, { on: '2026-03-01' }, ['phone']]);
+    for (const body of [read, dates, both]) {
+      expect(JSON.stringify(body)).not.toContain('secret');
+      schema.parse(body);
+    }
+  });
+
+  test('of one attachment is its bytes wherever not the message was asked for', () => {
+    for (const body of ['raw', 'data', 'forward'] as const) {
+      const made = renderBody({ body, inlineParts: false }, mail({ part: 2 }));
+      expect([made.contentType, text(made.body)]).toEqual(['text/csv', 'part 2']);
+    }
+  });
+
+  test('of found fields is they alone where data was asked for, whether or not the target names them', () => {
+    const data = (fields?: Record<string, string>) =>
+      JSON.parse(text(renderBody({ body: 'data', inlineParts: false, fields }, mail({ fields: ['date'] })).body));
+    expect(data()).toEqual({ date: '2026-03-01' });
+    expect(data({ date: 'on.day' })).toEqual({ on: { day: '2026-03-01' } });
+  });
 });

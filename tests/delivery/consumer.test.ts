@@ -34,11 +34,13 @@ function message(number: number, account: string, amount: number): Outgoing {
     received: '2026-01-01T12:00:00.000Z',
     peer: 'token ci',
     envelope: {},
+    found: [],
     view,
   } as const;
   const source = {
     message: canonical,
     decider: { by: 'rules', set: 1, rules: [] },
+    target: 1,
     raw: Buffer.alloc(0),
     baseUrl: '',
   } as const;

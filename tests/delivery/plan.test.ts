@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Decided, deliveriesOf, nextChain, planRuns } from '../../src/delivery/plan.js';
+import { type Decided, deciderText, deliveriesOf, nextChain, planRuns } from '../../src/delivery/plan.js';
 
 const decided = fc.record({
   rung: fc.constantFrom(0, 0, 0, 1),
@@ -9,11 +9,15 @@ const decided = fc.record({
     { by: 'rules', set: 1, rules: ['a'] } as const,
     { by: 'rules', set: 1, rules: ['a'] } as const,
     { by: 'person', who: 'x', version: 2 } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.7, 0.6]] } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.7, 0.6]] } as const,
+    { by: 'suggestion', set: 1, model: 3, scores: [[1, 0.71, 0.6]] } as const,
   ),
   targets: fc.uniqueArray(fc.integer({ min: 1, max: 4 }), { maxLength: 3 }),
   late: fc.boolean(),
   replay: fc.constant(false),
   why: fc.constantFrom(null, null, 'reason'),
+  portion: fc.constantFrom(null, null, null, { fields: ['amount'] }, { fields: ['date'] }),
 });
 
 function inStream(messages: readonly Omit<Decided, 'sequence'>[], first = 1): Decided[] {
@@ -36,6 +40,7 @@ describe('planRuns', () => {
             late: run.late ?? false,
             replay: run.replay ?? false,
             why: run.why ?? null,
+            portion: run.p ?? null,
           })),
         );
         expect(told).toEqual(messages);
@@ -84,6 +89,18 @@ describe('planRuns', () => {
   });
 });
 
+describe('deciderText', () => {
+  it.each([
+    [{ by: 'rules', set: 3, rules: ['invoices', 'big'] } as const, 'rules 3: invoices, big'],
+    [{ by: 'rules', set: 3, rules: [] } as const, 'rules 3'],
+    [{ by: 'person', who: 'anna', version: 2 } as const, 'person anna v2'],
+    [{ by: 'suggestion', set: 3, model: 5, scores: [[1, 0.93, 0.6]] } as const, 'suggestion 5: 0.93'],
+    [{ by: 'suggestion', set: 3, model: 5, scores: [[2, 0.93, 0.6]] } as const, 'suggestion 5'],
+  ])('%o', (decider, text) => {
+    expect(deciderText(decider, 1)).toBe(text);
+  });
+});
+
 describe('nextChain', () => {
   const message = (sequence: number, fill: number) => ({ sequence, sha256: Buffer.alloc(32, fill) });
 
@@ -100,5 +117,55 @@ describe('nextChain', () => {
       expect(nextChain(start, other)).not.toEqual(chain);
     }
     expect(nextChain(chain, [message(1, 1), message(2, 2)])).not.toEqual(chain);
+  });
+});
+
+describe('portions', () => {
+  const decider = { by: 'rules', set: 1, rules: [] } as const;
+  const base = { rung: 0, mode: 'deliver', decider, targets: [1, 2], late: false, replay: false, why: null } as const;
+
+  it('never stand in one run with another portion, or with the whole', () => {
+    const portions = [
+      null,
+      { part: 1 },
+      { part: 2 },
+      { fields: ['a'] },
+      { fields: ['a', 'b'] },
+      { part: 1, fields: ['a'] },
+    ];
+    for (const one of portions) {
+      for (const other of portions) {
+        const runs = planRuns(
+          inStream([
+            { ...base, portion: one },
+            { ...base, portion: other },
+          ]),
+          new Map(),
+          () => 'later',
+        );
+        expect(runs).toHaveLength(one === other ? 1 : 2);
+        expect(runs.map(({ p = null }) => p)).toEqual(one === other ? [one] : [one, other]);
+      }
+    }
+  });
+
+  it('of which a part has to be fetched are not sent at once, and nothing of their lines goes before them', () => {
+    const messages = [
+      base,
+      { ...base, targets: [2], portion: { part: 1 } },
+      base,
+      { ...base, portion: { fields: ['a'] } },
+    ];
+    const runs = planRuns(inStream(messages), new Map(), () => 'now');
+    const sent = [...deliveriesOf(runs)].map(({ sequence, target, how }) => `${sequence} to ${target} ${how}`);
+    expect(sent).toEqual([
+      '1 to 1 now',
+      '1 to 2 now',
+      '2 to 2 later',
+      '3 to 1 now',
+      '3 to 2 later',
+      '4 to 1 now',
+      '4 to 2 later',
+    ]);
   });
 });

@@ -9,6 +9,7 @@ import { expect } from 'vitest';
 import { Authentication } from '../../routes/authentication.js';
 import { Notices } from '../../routes/notices.js';
 import { type PageDeps, pageRoutes, problemPage } from '../../routes/pages/index.js';
+import type { Route } from '../../routes/route.js';
 import { createServer, type WaybillServer } from '../../routes/server.js';
 import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
@@ -16,6 +17,8 @@ import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
+import type { ExtractorDefinition } from '../../src/content/extract/definition.js';
+import { compileExtractors, type Extractor } from '../../src/content/extract/extract.js';
 import { EVERYTHING } from '../../src/content/features.js';
 import { makeSafe } from '../../src/content/html.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
@@ -42,10 +45,14 @@ export interface TestSite {
   readonly sources: { readonly mail: number; readonly billing: number; readonly shop: number };
   readonly targets: { readonly archive: number; readonly crm: number; readonly erp: number };
   readonly notices: Notices;
+  /** Everything that can be called. */
+  readonly routes: readonly Route[];
   /** Puts a mail into the inbox, read as the owner reads it. */
   addMail(raw: string, account?: string): Promise<Place>;
   /** Puts an event into the inbox. */
   addEvent(data: string, about?: { readonly type?: string; readonly account?: string }): Promise<Place>;
+  /** What a source looks for in its messages. */
+  lookFor(source: number, definitions: readonly ExtractorDefinition[]): void;
   /** Tells those who listen that a message came or changed. */
   announce(place: Place): void;
   /** A one-time link. */
@@ -67,6 +74,7 @@ export async function startSite(): Promise<TestSite> {
   const authentication = new Authentication({ pool, clock: realClock, random: randomBytes, admin: null });
   const notices = new Notices();
   const stopping = new AbortController();
+  const looked = new Map<number, readonly Extractor[]>();
   const deps: ApiDeps & PageDeps = {
     pool,
     authentication,
@@ -80,6 +88,7 @@ export async function startSite(): Promise<TestSite> {
     metrics: new Registry(),
     settings: { pollMs: 20 },
     contentOf: async (message) => eventView(message, undefined, 0),
+    extractorsOf: ({ source }) => looked.get(source) ?? [],
     partOf: async (message, _, n) => {
       const found = await readPart(Buffer.from(message.raw), n, TOOLS);
       return found ? { name: found.part.name, type: found.part.type, bytes: found.bytes } : undefined;
@@ -90,7 +99,18 @@ export async function startSite(): Promise<TestSite> {
     },
     wake: () => undefined,
     configurationChanged: async () => undefined,
-    filters: async () => [],
+    filters: async () => [
+      {
+        generation: 1,
+        openedAt: new Date(realClock.now() - 259_200_000),
+        sealedAt: null,
+        ready: true,
+        keys: 12_345,
+        fill: 0.31,
+        falsePositives: 0.0004,
+      },
+    ],
+    surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => 'not_held',
     rungs: createRungViews(
       {
@@ -106,8 +126,9 @@ export async function startSite(): Promise<TestSite> {
     templates: `${ROOT}templates`,
     assets: `${ROOT}public`,
   };
+  const routes = allRoutes(deps, [], pageRoutes(deps));
   const server = createServer({
-    routes: allRoutes(deps, [], pageRoutes(deps)),
+    routes,
     authentication,
     refused: () => undefined,
     log: silent,
@@ -144,6 +165,7 @@ export async function startSite(): Promise<TestSite> {
     sources,
     targets,
     notices,
+    routes,
     linkFor,
     addMail: async (raw, account = 'invoices@example.com') => {
       const view = await readMail(Buffer.from(raw), TOOLS);
@@ -169,6 +191,7 @@ export async function startSite(): Promise<TestSite> {
       await plan(pool, tenant, place, { mode: 'wait' });
       return place;
     },
+    lookFor: (source, definitions) => void looked.set(source, compileExtractors(definitions)),
     announce: (place) => notices.publish(tenant.id, [messageId(place)]),
     async signedIn(browser, { role = 'owner', name = `anna-${randomBytes(3).toString('hex')}`, ...options } = {}) {
       const response = await fetch(await linkFor(name, role), { method: 'POST', redirect: 'manual' });

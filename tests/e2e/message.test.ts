@@ -2,7 +2,7 @@ import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { SESSION_COOKIE } from '../../src/access/session.js';
 import { messageId } from '../../src/message/id.js';
-import { addDelivery, plan } from '../routes/seed.js';
+import { addDelivery, addThread, placeIn, plan } from '../routes/seed.js';
 import { launchBrowser } from '../support/chromium.js';
 import { startSite, type TestSite } from './harness.js';
 
@@ -193,4 +193,29 @@ test('a message that is not there has a page that says so', async () => {
   await page.getByRole('heading', { name: 'Not found' }).waitFor();
   await page.getByRole('link', { name: 'To the inbox' }).click();
   await page.getByRole('heading', { name: 'Inbox' }).waitFor();
+});
+
+test('its conversation: which one it is, the others, what it followed and what changed', async () => {
+  const thread = await addThread(site.pool, site.tenant);
+  const places = [];
+  for (const [i, text] of ['first', 'second', 'third'].entries()) {
+    const place = await site.addMail(mail(`Subject: conversation ${i + 1}`, text));
+    const content = { fields: null, text, html: null, parts: [] };
+    await placeIn(site.pool, site.tenant, place, { thread, number: i + 1, content, targets: [site.targets.crm] });
+    places.push(place);
+  }
+  const [first, second, third] = places;
+  if (!first || !second || !third) throw new RangeError('three mails');
+  const by = { by: 'thread' as const, set: 0, thread, number: 1 };
+  await plan(site.pool, site.tenant, second, { by, targets: [[site.targets.crm, 1, 'now']], kind: 'extra' });
+  await open(`/messages/${messageId(second)}`);
+  const section = page.getByRole('region', { name: '2nd of 3 in its conversation' });
+  expect(await section.getByRole('listitem').count()).toBe(4);
+  expect(await section.locator('[aria-current]').textContent()).toBe('conversation 2');
+  await section.getByText('No rule matched: it went where the 1st went.').waitFor();
+  await section.getByText('What changed since the 1st').waitFor();
+  await section.getByText('Its text, and nothing that is looked for.').waitFor();
+  await page.locator('.timeline').getByText('Followed its conversation').waitFor();
+  await section.getByRole('link', { name: 'conversation 3' }).click();
+  await page.getByRole('region', { name: '3rd of 3 in its conversation' }).waitFor();
 });

@@ -2,20 +2,23 @@ import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createContentPort } from '../../src/app/content.js';
+import { createThreadPort } from '../../src/app/threads.js';
 import { type Accepter, createAccepter } from '../../src/channel/accept.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
+import { accountHash, channelOf } from '../../src/channel/partition.js';
 import { crashHash } from '../../src/content/crash-hash.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import { MOST_DEATHS } from '../../src/content/ladder.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Outgoing, SendResult } from '../../src/message/delivery.js';
+import type { Portion } from '../../src/message/portion.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
 import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
 import type { Crash, OwnerStore } from '../../src/owner/ports.js';
-import type { ContentPort, OwnerDirectory, ParseOutcome } from '../../src/owner/state.js';
+import type { ContentPort, OwnerDirectory, ParseOutcome, ThreadPort } from '../../src/owner/state.js';
 import { canonicalMessage } from '../../src/routing/canonical.js';
 import { createCommit } from '../../src/storage/accept.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
@@ -25,6 +28,7 @@ import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { NO_THREADS } from '../support/threads.js';
 import { until } from '../support/until.js';
 
 let database: TestDatabase;
@@ -76,6 +80,10 @@ interface Script {
   /** What is known of mails from before. */
   readonly crashes?: readonly Crash[];
   readonly route?: (account: string) => string[];
+  /** Without it every message stands alone. */
+  readonly threads?: ThreadPort;
+  /** Whether an attachment can't be read any more. */
+  readonly missing?: (portion: Portion | null) => boolean;
   /** Stands before the store. */
   readonly store?: (store: OwnerStore) => OwnerStore;
 }
@@ -120,6 +128,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     target: (_tenant, wanted) => targets.find((target) => target.id === wanted),
     targetNamed: (_tenant, name) => targets.find((target) => target.name === name),
     targets: () => targets,
+    automatic: () => null,
   };
   const content: ContentPort = script.port ?? {
     slots: 2,
@@ -141,6 +150,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     leases: createLeaseStore(database.pool, id, 1),
     content,
     crashes: createCrashes(script.crashes ?? [], () => undefined),
+    threads: script.threads ?? NO_THREADS,
     directory: () => directory,
     senderOf: (target) => ({
       async send(batch) {
@@ -154,23 +164,28 @@ async function startProcess(script: Script = {}): Promise<Process> {
       },
       close: async () => undefined,
     }),
-    render: (target, ready, delivery) => ({
-      ...delivery,
-      tenant: tenant.name,
-      target: target.name,
-      decision: JSON.stringify(delivery.decision),
-      sequence: ready.message.sequence,
-      type: ready.message.type,
-      account: ready.message.account,
-      source: 'feed',
-      defects: [],
-      receivedAt: ready.message.arrivedAt,
-      contentType: 'application/json',
-      body: ready.message.raw,
-      mail: null,
-    }),
+    render: (target, ready, delivery) => {
+      const outgoing = {
+        ...delivery,
+        tenant: tenant.name,
+        target: target.name,
+        decision: JSON.stringify(delivery.decision),
+        sequence: ready.message.sequence,
+        type: ready.message.type,
+        account: ready.message.account,
+        source: 'feed',
+        defects: [],
+        receivedAt: ready.message.arrivedAt,
+        contentType: 'application/json',
+        body: ready.message.raw,
+        mail: null,
+      };
+      // As in earnest: the bytes of an attachment are fetched, and a notice needs none.
+      if (delivery.portion?.part === undefined || delivery.what === 'void') return outgoing;
+      return Promise.resolve(script.missing?.(delivery.portion) ? null : outgoing);
+    },
     canonical: (message, names, view, parsed) =>
-      canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
+      canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: (_due, result, _target, _startedAt, now) => {
       switch (result.result) {
         case 'delivered':
@@ -660,6 +675,50 @@ describe('the owner', () => {
     expect(taken).toEqual([{ plan: 2 }]);
   });
 
+  it('carries out portions in their order, gives up one that can not be made any more, and keeps what comes after behind them', async () => {
+    const process = await startProcess({
+      route: (account) => (account === 'waits' ? [] : ['erp']),
+      missing: (portion) => portion?.part === 2,
+    });
+    const account = 'waits';
+    await process.accepter.accept([eventArrival(tenant, { id: 'p', account })]);
+    const place = await until(
+      async () =>
+        (
+          await database.pool.query<{ channel: number; sequence: number }>(
+            "select channel, sequence from standing where state = 'waiting'",
+          )
+        ).rows[0],
+      'the inbox',
+    );
+    const portions = [{ part: 1 }, { part: 2 }, { fields: ['amount'] }, { part: 3 }, null];
+    for (const [i, portion] of portions.entries()) {
+      await database.pool.query(
+        `insert into decision (tenant, channel, sequence, version, who, action, targets, portion, decided_at)
+         values ($1, $2, $3, $4::int, 'anna', 'assign', array[$5]::int[], $6, now() + $4::int * interval '1 microsecond')`,
+        [tenant.id, place.channel, place.sequence, i + 2, targets[0]?.id, portion],
+      );
+    }
+    process.owner.wake();
+    await until(() => process.sent.length === 5, 'what can be sent, and the notice of what can not');
+    // To a queue a notice may come after later numbers.
+    const numbers = (of: Outgoing['what']) =>
+      process.sent.filter(({ what }) => what === of).map(({ number }) => number);
+    expect([numbers('message'), numbers('void')]).toEqual([[1, 3, 4, 5], [2]]);
+    const { rows } = await database.pool.query('select number, state, code, portion from delivery order by number');
+    expect(rows).toEqual([
+      { number: 1, state: 'delivered', code: null, portion: { part: 1 } },
+      { number: 2, state: 'failed', code: 'portion_gone', portion: { part: 2 } },
+      { number: 3, state: 'delivered', code: null, portion: { fields: ['amount'] } },
+      { number: 4, state: 'delivered', code: null, portion: { part: 3 } },
+      ...rows.slice(4),
+    ]);
+    const { rows: planned } = await database.pool.query(
+      "select runs->0->'p' as p from plan where kind = 'extra' order by number",
+    );
+    expect(planned.map(({ p }) => p)).toEqual(portions);
+  });
+
   it('takes a person’s assignment into a plan when its first one could not be written, though nothing else comes', async () => {
     let failures = 0;
     const process = await startProcess({
@@ -921,5 +980,112 @@ describe('several owners', () => {
     await process.accepter.accept([mail('bomb')]);
     await until(() => process.sent.length === 1, 'it to be sent');
     expect(process.sent[0]).toMatchObject({ rung: 1, late: true });
+  });
+});
+
+describe('conversations', () => {
+  /** Says what a mail of `answer` says. */
+  const parse: ContentPort['parse'] = async (raw) => {
+    const [, id, answered] = /^Subject: (\w+)\r\nIn-Reply-To: <(\w*)>/.exec(Buffer.from(raw).toString()) ?? [];
+    const inReplyTo = answered ? [`<${answered}>`] : [];
+    return { ok: true, child: null, view: { ...EMPTY_VIEW, messageId: `<${id}>`, inReplyTo, text: id ?? null } };
+  };
+  /** Of different accounts in one channel: rules send the first one's to erp. */
+  const accounts = Array.from({ length: 64 }, (_, i) => `account ${i}`).filter(
+    (account) => channelOf(accountHash(account), 2) === 0,
+  );
+  const answer = (id: string, account: number, to = ''): Arrival => ({
+    ...mail(id),
+    account: accounts[account] as string,
+    raw: Buffer.from(`Subject: ${id}\r\nIn-Reply-To: <${to}>\r\n\r\n${id}`),
+  });
+  const threads = createThreadPort(secret, () => ({
+    threadKey: () => null,
+    extractors: () => [],
+    accountIsRecipient: () => false,
+  }));
+  const numbers = async () => {
+    const { rows } = await database.pool.query<{ external_id: string; number: number }>(
+      `select m.external_id, t.number from thread_message t join message m using (tenant, channel, sequence) order by 1`,
+    );
+    return Object.fromEntries(rows.map(({ external_id, number }) => [external_id, number]));
+  };
+  const first = (account: string) => (account === accounts[0] ? ['erp'] : []);
+
+  it('keep their numbers when the process ends after it gave them and before its plan', async () => {
+    let died = () => undefined as unknown;
+    const placed = new Promise<void>((resolve) => {
+      died = resolve;
+    });
+    const store = (whole: OwnerStore): OwnerStore => ({
+      ...whole,
+      async writePlans(plans, outcomes) {
+        if (plans.some((plan) => plan.threads.length > 0)) {
+          died();
+          throw new Error('the power is out');
+        }
+        return whole.writePlans(plans, outcomes);
+      },
+    });
+    const dying = await startProcess({ parse, threads, route: first, store });
+    await dying.accepter.accept([answer('a', 0), answer('b', 1, 'a'), answer('c', 2, 'b')]);
+    await placed;
+    await until(async () => Object.keys(await numbers()).length === 3, 'all to have their numbers');
+    const given = await numbers();
+    expect(given).toEqual({ a: 1, b: 2, c: 3 });
+    await dying.stop();
+    const next = await startProcess({ parse, threads, route: first });
+    await until(() => next.sent.length === 3, 'the next process to send them');
+    expect(await numbers()).toEqual(given);
+    expect(dying.sent).toEqual([]);
+    const { rows } = await database.pool.query<{ targets: number[] }>('select targets from thread_message');
+    expect(rows.map(({ targets }) => targets)).toEqual([[targets[0]?.id], [targets[0]?.id], [targets[0]?.id]]);
+    await next.accepter.accept([answer('d', 3, 'c')]);
+    await until(() => next.sent.length === 4, 'the fourth');
+    expect(await numbers()).toEqual({ ...given, d: 4 });
+  });
+
+  it('take a message that was set aside with the number that is next when it goes on', async () => {
+    let go = () => undefined as unknown;
+    const released = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const slow: ContentPort['parse'] = async (raw, place, suspect) => {
+      if (Buffer.from(raw).toString().startsWith('Subject: slow')) await released;
+      return parse(raw, place, suspect);
+    };
+    const process = await startProcess({ parse: slow, threads, route: first });
+    await process.accepter.accept([answer('a', 0), answer('slow', 1, 'a'), answer('c', 2, 'a')]);
+    await until(async () => Object.keys(await numbers()).length === 2, 'the others to have their numbers');
+    go();
+    await until(() => process.sent.length === 3, 'the slow one to be sent');
+    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
+    expect(process.sent.find(({ late }) => late)?.decision).toContain('"by":"thread"');
+  });
+
+  it('send all of a message that was set aside to a target that wants changes, which knows only what came after it', async () => {
+    targets = [
+      ...targets,
+      await insertTarget('changes', { kind: 'webhook', url: 'https://erp.example.com/', threads: 'changes' }),
+    ];
+    let go = () => undefined as unknown;
+    const released = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const same: ContentPort['parse'] = async (raw, place, suspect) => {
+      if (Buffer.from(raw).toString().startsWith('Subject: slow')) await released;
+      const outcome = await parse(raw, place, suspect);
+      return outcome.ok ? { ...outcome, view: { ...outcome.view, text: 'Cancel it.' } } : outcome;
+    };
+    const process = await startProcess({ parse: same, threads, route: () => ['changes'] });
+    await process.accepter.accept([answer('a', 0), answer('slow', 1, 'a'), answer('c', 2, 'a')]);
+    await until(async () => {
+      const { rows } = await database.pool.query('select from thread_message where targets is not null');
+      return rows.length === 2;
+    }, 'the others to be planned');
+    go();
+    await until(() => process.sent.some(({ late }) => late), 'the slow one to be sent');
+    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
+    expect(process.sent.map(({ late }) => late)).toEqual([false, true]);
   });
 });

@@ -41,6 +41,16 @@ describe('mails whose like failed', () => {
     expect(crashes.placeOf(1, hashOf(1)).rung).toBe(8);
   });
 
+  it('are known from other processes, and not written down again', () => {
+    const kept: Crash[] = [];
+    const crashes = createCrashes([], (one) => void kept.push(one));
+    crashes.note(crash(1, 8));
+    crashes.learn([crash(1, 6), crash(2, 6)]);
+    expect(crashes.placeOf(1, hashOf(1)).rung).toBe(8);
+    expect(crashes.placeOf(1, hashOf(2)).rung).toBe(6);
+    expect(kept).toHaveLength(1);
+  });
+
   it('are another tenant’s own business', () => {
     const crashes = createCrashes([], nothing);
     crashes.note(crash(1, 6, 1));

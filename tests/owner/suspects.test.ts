@@ -5,6 +5,7 @@ import { type Crashes, createCrashes } from '../../src/owner/crashes.js';
 import type { OwnerStore, ParkedMessage } from '../../src/owner/ports.js';
 import { type ChannelState, type ContentPort, channelState, type ParseOutcome } from '../../src/owner/state.js';
 import { type SuspectDeps, trySuspect } from '../../src/owner/suspects.js';
+import { NO_THREADS } from '../support/threads.js';
 
 const HASH = Buffer.alloc(32, 1);
 const POISON = 5;
@@ -34,7 +35,7 @@ function suspect(parked: ParkedMessage, known: LadderPlace | null, outcome: (pla
   );
   const store: Pick<OwnerStore, 'parkedOne' | 'readWithViews' | 'beginAttempts' | 'endAttempts' | 'park'> = {
     parkedOne: async () => parked,
-    readWithViews: async () => [{ message, view: null }],
+    readWithViews: async () => [{ message, view: null, thread: null }],
     beginAttempts: async () => [7],
     endAttempts: async () => undefined,
     park: async (_held, to) => void put.push(to),
@@ -53,7 +54,8 @@ function suspect(parked: ParkedMessage, known: LadderPlace | null, outcome: (pla
   const unused = () => {
     throw new Error('nothing is to be decided here');
   };
-  const deps: SuspectDeps = { store: store as OwnerStore, content, crashes, directory: unused, canonical: unused };
+  const not = { directory: unused, canonical: unused };
+  const deps: SuspectDeps = { store: store as OwnerStore, content, crashes, threads: NO_THREADS, ...not };
   return { tried, put, crashes, run: () => trySuspect(deps, state, parked.sequence) };
 }
 

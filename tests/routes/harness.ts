@@ -15,6 +15,7 @@ import type { Say } from '../../src/app/ledger-messages.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { ParseResult } from '../../src/content/content.js';
+import type { Extractor } from '../../src/content/extract/extract.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
@@ -62,6 +63,8 @@ export interface Api {
   released: Place | 'not_held';
   /** What reading a mail on a rung is to come to. */
   parsed: (rung: number) => Promise<ParseResult>;
+  /** What sources look for in their messages, by their ids. */
+  readonly extractors: Map<number, readonly Extractor[]>;
   /** `METHOD path-of-the-table` and status of everything that was answered. */
   readonly seen: Set<string>;
   call(method: string, path: string, ask?: Ask): Promise<Answer>;
@@ -113,6 +116,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     }),
   };
   const woken: string[] = [];
+  const extractors = new Map<number, readonly Extractor[]>();
   const notices = new Notices();
   const metrics = new Registry();
   const stopping = new AbortController();
@@ -132,6 +136,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
       const body = parse(Buffer.from(message.raw).toString()) as { data?: unknown };
       return { ...EMPTY_VIEW, data: body.data };
     },
+    extractorsOf: ({ source }) => extractors.get(source) ?? [],
     partOf: async (_, view, n) =>
       view.parts.some((part) => part.n === n)
         ? { name: 'a"b\r\n€.txt', type: 'text/html; x', bytes: Buffer.from('part') }
@@ -139,6 +144,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     wake: (id, channel) => void woken.push(`${id}/${channel}`),
     configurationChanged: async () => undefined,
     filters: async () => [],
+    surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => state.released,
     correct: createCorrect({ pool, say: saying(pool) }),
     rungs: createRungViews({ parse: ({ rung }) => state.parsed(rung) }, DEFAULT_LADDER, () => null),
@@ -206,6 +212,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     notices,
     metrics,
     stopping,
+    extractors,
     seen,
     call,
     token,

@@ -4,6 +4,7 @@ import type { Decider, Mode, Run } from '../../src/delivery/plan.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import type { View } from '../../src/message/view.js';
+import type { ThreadContent } from '../../src/routing/thread/content.js';
 
 /* Rows as the channel and its owner write them, put there directly. */
 
@@ -96,6 +97,7 @@ export interface PlanSeed {
   readonly mode?: Mode;
   readonly n?: number;
   readonly by?: Decider;
+  readonly updated?: NonNullable<Run['u']>;
 }
 
 const RULES_DECIDED: Decider = { by: 'rules', set: 1, rules: ['orders'] };
@@ -110,6 +112,7 @@ export async function plan(
   const n = seed.n ?? 1;
   const mode = seed.mode ?? ((seed.targets?.length ?? 0) > 0 ? 'deliver' : 'wait');
   const run: Run = { s: sequence, n, r: 0, m: mode, d: seed.by ?? RULES_DECIDED, t: seed.targets ?? [] };
+  const said = seed.updated ? { ...run, u: seed.updated } : run;
   const stream = (seed.kind ?? 'stream') === 'stream';
   const { rows } = await pool.query<{ last_plan: number }>(
     `update reader set last_plan = last_plan + 1, planned = case when $3 then $4 else planned end
@@ -127,7 +130,7 @@ export async function plan(
       seed.kind ?? 'stream',
       sequence,
       sequence + n - 1,
-      JSON.stringify([run]),
+      JSON.stringify([said]),
       run.t.map(([target]) => target),
       seed.open ?? false,
       seed.at ?? new Date(),
@@ -204,4 +207,39 @@ export async function quarantined(
     ],
   );
   return rows[0]?.number ?? 0;
+}
+
+export interface InThread {
+  readonly thread: number;
+  readonly number: number;
+  /** Hashes, as they are kept. */
+  readonly content?: ThreadContent;
+  readonly targets?: readonly number[];
+}
+
+/** A conversation without messages. */
+export async function addThread(pool: Pool, tenant: Tenant): Promise<number> {
+  const { rows } = await pool.query<{ id: number }>('insert into thread (tenant) values ($1) returning id', [
+    tenant.id,
+  ]);
+  return rows[0]?.id ?? 0;
+}
+
+/** Gives a message its place in a conversation. */
+export async function placeIn(
+  pool: Pool,
+  tenant: Tenant,
+  { channel, sequence }: Place,
+  { thread, number, content, targets = [] }: InThread,
+): Promise<void> {
+  await pool.query(
+    `insert into thread_message (tenant, channel, sequence, thread, number, party, content, targets)
+     values ($1, $2, $3, $4, $5, decode(repeat('00', 16), 'hex'), $6, $7)`,
+    [tenant.id, channel, sequence, thread, number, content ? JSON.stringify(content) : null, targets],
+  );
+  await pool.query('update thread set last_number = greatest(last_number, $3) where tenant = $1 and id = $2', [
+    tenant.id,
+    thread,
+    number,
+  ]);
 }

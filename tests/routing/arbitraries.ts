@@ -65,6 +65,10 @@ const textTest: fc.Arbitrary<ComparableTest> = fc.oneof(
     any: some(someWord),
   }),
   fc.record({
+    op: fc.constant('matches' as const),
+    any: some(fc.constantFrom('a', '^a', 'b$', '(?i)ABC', '\\d+\\.', '^$', 'x|y', '\\ba b\\b')),
+  }),
+  fc.record({
     op: fc.constant('cidr' as const),
     any: some(fc.constantFrom('10.0.0.0/8', '192.0.2.1', '2001:db8::/32', '::ffff:10.1.0.0/112')),
   }),
@@ -159,7 +163,7 @@ const fieldTerm = fc.oneof(
   kindTerm,
 );
 
-const pattern: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; term: Term }>((tie) => ({
+export const patterns: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; term: Term }>((tie) => ({
   pattern: fc.uniqueArray(tie('term'), { maxLength: 3, selector: (one) => ('path' in one ? one.path : '$or') }),
   term: fc.oneof(
     { maxDepth: LIMITS.depth - 1, depthSize: 'small' },
@@ -167,6 +171,12 @@ const pattern: fc.Arbitrary<Pattern> = fc.letrec<{ pattern: Pattern; term: Term 
     { weight: 1, arbitrary: fc.record({ anyOf: some(tie('pattern')) }) },
   ),
 })).pattern;
+
+/** Patterns of fields whose literals are texts. */
+export function textPatterns(paths: readonly string[]): fc.Arbitrary<Pattern> {
+  const terms = term(fc.constantFrom(...paths), testOf(word));
+  return fc.uniqueArray(terms, { minLength: 1, maxLength: 3, selector: (one) => ('path' in one ? one.path : '') });
+}
 
 const name = fc.stringMatching(/^[a-z0-9][a-z0-9-]{0,10}$/);
 const choice: fc.Arbitrary<Choice> = fc.oneof(
@@ -179,7 +189,7 @@ const rule: fc.Arbitrary<Rule> = fc.record({
   description: fc.option(someWord),
   enabled: fc.boolean(),
   priority: fc.oneof(fc.constant(100), fc.nat(200)),
-  when: pattern,
+  when: patterns,
   choice,
 });
 
@@ -214,6 +224,15 @@ export const messages: fc.Arbitrary<CanonicalMessage> = fc.record({
   received: fc.constant('2026-01-01T00:00:00.000Z'),
   peer: fc.oneof(word, fc.constantFrom('10.1.2.3', '::ffff:10.1.0.9', '192.0.2.1', '2001:db8::1')),
   envelope: fc.dictionary(fc.constantFrom('from', 'tls', 'headers'), json),
+  found: fc.array(
+    fc.record({
+      type: fc.constantFrom('amount', 'email', 'phone'),
+      value: fc.oneof(word, digits),
+      written: word,
+      where: fc.constant('subject'),
+    }),
+    { maxLength: 3 },
+  ),
   view: fc.record({
     rung: fc.nat(2),
     headers: fc.array(fc.tuple(fc.constantFrom('list-id', 'x.y'), word), { maxLength: 3 }),

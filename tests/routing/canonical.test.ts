@@ -22,7 +22,7 @@ const stored: StoredMessage = {
   sha256: new Uint8Array(32),
   raw: new Uint8Array(),
 };
-const names = { tenant: 'default', source: 'orders', hostname: 'mx.example.com' };
+const names = { tenant: 'default', source: 'orders', hostname: 'mx.example.com', extractors: [] };
 
 function canonical(fields: Partial<StoredMessage>, view: Partial<View> = {}) {
   return canonicalMessage({ ...stored, ...fields }, names, { ...EMPTY_VIEW, ...view });

@@ -18,6 +18,7 @@ export function message(fields: Fields = {}): CanonicalMessage {
     received: '2026-01-01T00:00:00.000Z',
     peer: '192.0.2.1',
     envelope: {},
+    found: [],
     ...fields,
     view: { ...EMPTY_VIEW, ...fields.view },
   };

@@ -79,6 +79,19 @@ const to = (...targets: string[]) =>
   `rules:\n${targets.map((target) => `  - name: to-${target}\n    when: {}\n    then: { targets: ${target} }\n`).join('')}`;
 
 describe('what the file names', () => {
+  test('is only tried in a dry run, and what is wrong is said', async () => {
+    const file = tenant('default', { targets: { a: PULL }, rules: to('a') });
+    const tried = () => applyDefinitions(db.pool, [file], { ...by, dryRun: true });
+    const would = ['default tenant default added', 'default target a added', 'default rules 1 added'];
+    expect(changes(await tried())).toEqual(would);
+    expect(await findTenant(db.pool, 'default')).toBeUndefined();
+    expect(changes(await apply(file))).toEqual(would);
+    expect(changes(await tried())).toEqual(['default target a unchanged', 'default rules 1 unchanged']);
+    const wrong = await applyDefinitions(db.pool, [tenant('default', { rules: to('b') })], { ...by, dryRun: true });
+    expect(problems(wrong)[0]).toContain('target_unknown');
+    expect(await activeRuleSet(db.pool, await idOf('default'))).toMatchObject({ version: 1 });
+  });
+
   test('is added, then left alone, changed, and removed', async () => {
     const first = { sources: { feed: { kind: 'events' } }, targets: { a: PULL, b: PULL }, rules: to('a') };
     expect(changes(await apply(tenant('default', first)))).toEqual([

@@ -72,6 +72,7 @@ const MESSAGE: CanonicalMessage = {
   received: '2026-01-01T00:00:00Z',
   peer: 'p',
   envelope: {},
+  found: [],
   view: EMPTY_VIEW,
 };
 

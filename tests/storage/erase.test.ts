@@ -7,6 +7,7 @@ import { type EraseEvent, type EraseResult, type EraseWish, eraseAccount } from 
 import { findMessage } from '../../src/storage/messages.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
 import { createPullStore } from '../../src/storage/pull.js';
+import { fillSearch } from '../../src/storage/search.js';
 import { type VerifyEvent, verifyTenant } from '../../src/storage/verify.js';
 import { type Keeper, keepBooks } from '../support/books.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -109,6 +110,9 @@ describe('erasing an account', () => {
       'view_1.body',
     ]);
 
+    await fillSearch(database.pool, ['mail', 'event'], () => false);
+    expect(await placesOf('secret')).toContain('search_words.words');
+
     const result = await erase(inbox);
     expect(result).toMatchObject({ messages: 3, closed: 3, cancelling: 0, quarantined: 1, refusals: 1, left: 0 });
     expect(await placesOf(inbox)).toEqual([]);
@@ -135,6 +139,25 @@ describe('erasing an account', () => {
     expect((await verify()).result).toMatchObject({ ok: true, erased: 3, messages: 6 });
     const other = await findMessage(database.pool, books.tenant.id, { channel: 0, sequence: 1 });
     expect(other).toMatchObject({ message: { account: erp } });
+  });
+
+  it('leaves its number in its conversation, and nothing to compare others with', async () => {
+    const erp = books.account('erp', 0);
+    await books.take(erp, 'thread-a', 'thread-b');
+    const kept = async () =>
+      (await database.pool.query('select number, content is null as empty from thread_message order by 1')).rows;
+    expect(await kept()).toEqual([
+      { number: 1, empty: false },
+      { number: 2, empty: false },
+    ]);
+    await erase(erp);
+    expect(await placesOf(erp)).toEqual([]);
+    expect(await placesOf('thread-a')).toEqual([]);
+    expect(await kept()).toEqual([
+      { number: 1, empty: true },
+      { number: 2, empty: true },
+    ]);
+    expect((await verify()).said).toEqual([]);
   });
 
   it('says who did it and why, without the name, and closes what waited as a decision of theirs', async () => {

@@ -29,6 +29,7 @@ const NONE = {
   pending: [],
   standings: [],
   views: [],
+  threads: [],
   attempts: [],
   doneBatches: [],
   decisions: [],

@@ -72,7 +72,7 @@ function plan(
     firstSequence: Math.min(...sequences),
     lastSequence: Math.max(...sequences),
     runs: sequences.map((s) => ({ s, n: 1, r: 0, m: 'wait', d: { by: 'rules', set: 1, rules: [] }, t: [] })),
-    ...{ pending: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [] },
+    ...{ pending: [], views: [], attempts: [], doneBatches: [], decisions: [], cancelled: [], threads: [] },
     resumed: resumed.map(({ sequence }) => sequence),
     standings: sequences.map((sequence) => ({ sequence, state, version: 1, reason: null, place })),
     poison: state === 'quarantined' ? sequences : [],
@@ -159,6 +159,19 @@ describe('what a person has read again', () => {
     await store.park(held, chosen, 'again', 0);
     await plan([place], 'parked');
     expect((await parked())?.byHand).toBe(false);
+  });
+
+  it('goes the way of its likes once one of them has failed again', async () => {
+    await keepCrash(database.pool, { tenant: tenant.id, hash: ONE, place: { ...TOP, rung: 6 } });
+    const entries = [await poisoned(), await poisoned()];
+    await decideLikes(database.pool, tenant.id, HEX, 'anna', PUT_BACK);
+    const byHand = async () =>
+      Promise.all(entries.map(async ({ sequence }) => (await store.parkedOne(held, sequence))?.byHand));
+    expect(await byHand()).toEqual([true, true]);
+    await keepCrash(database.pool, { tenant: tenant.id, hash: TWO, place: { ...TOP, rung: 6 } });
+    expect(await byHand()).toEqual([true, true]);
+    await keepCrash(database.pool, { tenant: tenant.id, hash: ONE, place: { ...TOP, rung: 7 } });
+    expect(await byHand()).toEqual([false, false]);
   });
 
   it('begins without the interruptions of before', async () => {

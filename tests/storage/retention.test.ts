@@ -4,6 +4,7 @@ import { decide } from '../../src/storage/decisions.js';
 import { loadInstallation } from '../../src/storage/installation.js';
 import { findMessage } from '../../src/storage/messages.js';
 import { type RetentionObserver, retain } from '../../src/storage/retention.js';
+import { fillSearch } from '../../src/storage/search.js';
 import { type VerifyEvent, type VerifyWish, verifyTenant } from '../../src/storage/verify.js';
 import { type Keeper, keepBooks } from '../support/books.js';
 import { realClock } from '../support/clock.js';
@@ -109,6 +110,27 @@ async function old(): Promise<void> {
 }
 
 describe('content that is old enough', () => {
+  it('goes with its places in conversations; one of which something is left goes on with its numbers', async () => {
+    const [gone, open] = [books.account('erp', 0), books.account('inbox', 0)];
+    await books.take(gone, 'thread-a', 'thread-b');
+    await books.take(open, 'thread-c');
+    await books.take(books.account('erp', 1), 'thread-d');
+    await books.generations.rotate();
+    await books.age(100);
+    await keep();
+    const left = async (table: string) => (await database.pool.query(`select from ${table}`)).rowCount;
+    expect([await left('thread'), await left('thread_message'), await left('thread_reference')]).toEqual([1, 1, 1]);
+    await books.take(gone, 'thread-e');
+    await books.take(open, 'thread-f');
+    const { rows } = await database.pool.query('select sequence, number from thread_message order by sequence');
+    expect(rows).toEqual([
+      { sequence: 3, number: 1 },
+      { sequence: 4, number: 1 },
+      { sequence: 5, number: 2 },
+    ]);
+    expect((await verify()).said).toEqual([]);
+  });
+
   it('goes with its tables, but for what is open, which moves on', async () => {
     await old();
     const before = await database.pool.query(
@@ -126,6 +148,16 @@ describe('content that is old enough', () => {
     expect(after.rows).toEqual(before.rows.filter(({ sequence }) => sequence >= 5));
     expect((await verify()).said).toEqual([]);
     expect(await keep()).toEqual({ moved: 0, dropped: 0, found: 0 });
+  });
+
+  it('takes its words along, but for those of what stays', async () => {
+    await old();
+    await fillSearch(database.pool, ['event'], () => false);
+    const words = 'select channel, sequence from search_words order by channel, sequence';
+    expect((await database.pool.query(words)).rows).toHaveLength(13);
+    await keep();
+    const left = (await database.pool.query(words)).rows.map(({ channel, sequence }) => [channel, sequence]);
+    expect(left).toEqual([5, 6, 7, 8, 9, 10].map((sequence) => [0, sequence]));
   });
 
   it('stays while it is not, or nobody knows how old it is', async () => {

@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Pool } from 'pg';
+import { createThreadPort } from '../../src/app/threads.js';
 import { createAccepter } from '../../src/channel/accept.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
@@ -37,6 +38,7 @@ export interface Keeper {
   readonly generations: Generations;
   /** An account of this channel that goes where its name says. */
   account(kind: 'erp' | 'shelf' | 'inbox', channel: number): string;
+  /** Those of an account whose ids begin with `thread` are one conversation. */
   arrival(id: string, account: string): Arrival;
   /** Accepts one message for each id, each in a plan of its own, and waits until nothing is under way. */
   take(account: string, ...ids: string[]): Promise<void>;
@@ -89,6 +91,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
     store: createOwnerStore(pool, process, 1),
     leases: createLeaseStore(pool, process, 1),
     crashes: createCrashes([], () => undefined),
+    threads: createThreadPort(secret, () => THREADED),
     content: {
       slots: 1,
       parsedOf: () => undefined,
@@ -123,7 +126,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       mail: null,
     }),
     canonical: (message, names, view, parsed) =>
-      canonicalMessage(message, { ...names, hostname: 'mx.example.com' }, view, parsed),
+      canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: () => ({ becomes: { state: 'delivered' }, pause: null }),
     clock: realClock,
     log: silent,
@@ -210,7 +213,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       identity: Buffer.from(id),
       digest: Buffer.alloc(16, 1),
       onOtherContent: 'conflict',
-      raw: Buffer.from(JSON.stringify({ id, account })),
+      raw: Buffer.from(JSON.stringify({ id, account, ...(id.startsWith('thread') && { thread: account }) })),
     }),
     async take(account, ...ids) {
       for (const id of ids) {
@@ -246,6 +249,8 @@ async function startKeeper(site: Site): Promise<Keeper> {
   return keeper;
 }
 
+const THREADED = { threadKey: () => '/data/thread', extractors: () => [], accountIsRecipient: () => true };
+
 function nothing(): never {
   return undefined as never;
 }
@@ -275,5 +280,6 @@ function directoryOf(tenant: Tenant, targets: readonly Target[]): OwnerDirectory
     target: (_, wanted) => targets.find((target) => target.id === wanted),
     targetNamed: (_, name) => targets.find((target) => target.name === name),
     targets: () => targets,
+    automatic: () => null,
   };
 }

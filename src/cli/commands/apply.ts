@@ -13,13 +13,15 @@ export function addApply(program: Command, context: Context): void {
   program
     .command('apply')
     .description('have Waybill read its sources, targets and rules again; all of them hold, or nothing changes')
-    .action(async () => {
-      const { text, body } = await context.client().call<Applied>('/v1/apply', { method: 'POST' });
-      await context.out.show(text, () => changeLines(body));
+    .option('--dry-run', 'say what would change, and change nothing')
+    .action(async ({ dryRun }: { dryRun?: true }) => {
+      const query = { dryRun: dryRun && 'true' };
+      const { text, body } = await context.client().call<Applied>('/v1/apply', { method: 'POST', query });
+      await context.out.show(text, () => changeLines(body, dryRun ? 'nothing would change' : 'nothing has changed'));
     });
 }
 
-function changeLines({ tenants }: Applied): string[] {
+function changeLines({ tenants }: Applied, nothing: string): string[] {
   const changed = tenants.flatMap(({ tenant, changes }) =>
     changes
       .filter(({ what }) => what !== 'unchanged')
@@ -27,5 +29,5 @@ function changeLines({ tenants }: Applied): string[] {
         plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${what}`),
       ),
   );
-  return changed.length > 0 ? changed : ['nothing has changed'];
+  return changed.length > 0 ? changed : [nothing];
 }

@@ -89,9 +89,9 @@ function transportOptions(definition: EmailTarget, host: string) {
   };
 }
 
-/** A mail goes on as it is, anything else as a new mail. */
+/** A mail goes on as it is, anything else as a new mail, and so does a portion of a mail. */
 function composed(outgoing: Outgoing, definition: EmailTarget, by: Forwarder, now: number) {
-  if (definition.body !== 'forward' || !outgoing.mail) return newMail(outgoing, definition, by);
+  if (definition.body !== 'forward' || !outgoing.mail || outgoing.only) return newMail(outgoing, definition, by);
   const raw = forwardedMail(outgoing, outgoing.mail.raw, by, now);
   if (typeof raw === 'string') return raw;
   return { envelope: { ...envelope(outgoing.mail.sender, definition), use8BitMime: true }, raw };
@@ -121,9 +121,24 @@ function envelope(from: string, definition: EmailTarget) {
 }
 
 function attachmentName(outgoing: Outgoing): string {
-  const extension = /json/.test(outgoing.contentType) ? 'json' : outgoing.mail ? 'eml' : 'bin';
+  const name = fileName(outgoing.only?.name ?? '');
+  if (name !== '') return name;
+  const extension = /json/.test(outgoing.contentType) ? 'json' : outgoing.mail && !outgoing.only ? 'eml' : 'bin';
   return `${messageId(outgoing)}.${extension}`;
 }
+
+/** A name that its sender chose, without the folders and signs that mean something where a file is saved. */
+function fileName(name: string): string {
+  const plain = oneLine(name)
+    .toWellFormed()
+    .replace(/[\\/:*?"<>|]+/g, '_');
+  return plain
+    .replace(/^[.\s]+/, '')
+    .slice(0, LONGEST_NAME)
+    .trim();
+}
+
+const LONGEST_NAME = 150;
 
 /** What a reader wants to know without opening the attachment. */
 function summary(outgoing: Outgoing): string {
@@ -135,10 +150,12 @@ function summary(outgoing: Outgoing): string {
     ['Type', wireType(outgoing)],
     ['Received', new Date(outgoing.receivedAt).toISOString()],
     ['Decided by', outgoing.decision],
+    ['Portion', outgoing.only?.text ?? null],
     ['Defects', outgoing.defects.length === 0 ? null : [...new Set(outgoing.defects)].join(', ')],
   ];
   const told = lines.flatMap(([name, value]) => (value === null ? [] : [`${name}: ${oneLine(value)}`]));
-  return `${told.join('\n')}\n\nThe message itself is attached.\n`;
+  const attached = outgoing.only ? 'That portion of the message' : 'The message itself';
+  return `${told.join('\n')}\n\n${attached} is attached.\n`;
 }
 
 function oneLine(text: string): string {

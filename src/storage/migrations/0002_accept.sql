@@ -52,7 +52,13 @@ language plpgsql as $$
 declare
   v_generation int;
   v_done boolean := false;
+  -- Rows that are no new message, and of those that are known what is known.
   v_known int[] := '{}';
+  v_known_channel smallint[];
+  v_known_sequence bigint[];
+  v_known_differs boolean[];
+  v_known_verdict text[];
+  v_conflicts int[] := '{}';
   v_row record;
   v_quarantine bigint;
   v_numbering boolean := false;
@@ -78,39 +84,45 @@ begin
   end if;
 
   if cardinality(p_look_up_row) > 0 then
-    for v_row in
+    select coalesce(array_agg(f.row), '{}'), array_agg(f.channel), array_agg(f.sequence), array_agg(f.differs),
+        array_agg(f.verdict)
+      into v_known, v_known_channel, v_known_sequence, v_known_differs, v_known_verdict
+    from (
       select l.row, k.channel, k.sequence, k.digest <> substr(p_digest, (l.row - 1) * 24 + 1, 24) as differs,
-        substr(k.digest, 17) <> substr(p_digest, (l.row - 1) * 24 + 17, 8) as other_account,
-        case when p_repeated then m.batch = p_batch else false end as own
+        case
+          when p_repeated and (select m.batch = p_batch from message m where m.generation = k.generation
+            and m.tenant = k.tenant and m.channel = k.channel and m.sequence = k.sequence) then 'sequenced'
+          when k.digest <> substr(p_digest, (l.row - 1) * 24 + 1, 24)
+            and (p_strict[l.row] or substr(k.digest, 17) <> substr(p_digest, (l.row - 1) * 24 + 17, 8)) then 'conflict'
+          else 'duplicate'
+        end as verdict
       from unnest(p_look_up_row, p_look_up_generation) as l(row, generation)
       join key k on k.generation = l.generation and k.tenant = p_tenant[l.row]
         and k.fingerprint = substr(p_fingerprint, (l.row - 1) * 16 + 1, 16)
-      left join message m on p_repeated and m.generation = k.generation and m.tenant = k.tenant
-        and m.channel = k.channel and m.sequence = k.sequence
       where not p_expired[l.row]
-      order by l.row
-    loop
-      v_known := v_known || v_row.row;
-      row_number := v_row.row;
-      tenant := p_tenant[v_row.row];
-      channel := v_row.channel;
-      sequence := v_row.sequence;
-      differs := v_row.differs;
-      quarantine := null;
-      if v_row.own then
-        verdict := 'sequenced';
-      elsif v_row.differs and (p_strict[v_row.row] or v_row.other_account) then
+      order by l.row) f;
+
+    return query
+      select f.row, f.verdict, p_tenant[f.row], f.channel, f.sequence, f.differs, null::bigint
+      from unnest(v_known, v_known_channel, v_known_sequence, v_known_differs, v_known_verdict)
+        as f(row, channel, sequence, differs, verdict)
+      where f.verdict <> 'conflict';
+
+    if 'conflict' = any (v_known_verdict) then
+      perform lock_tenants(p_channel_tenant);
+      v_numbering := true;
+      for v_row in
+        select f.row, f.channel, f.sequence
+        from unnest(v_known, v_known_channel, v_known_sequence, v_known_verdict) as f(row, channel, sequence, verdict)
+        where f.verdict = 'conflict' order by f.row
+      loop
+        v_conflicts := v_conflicts || v_row.row;
+        row_number := v_row.row;
         verdict := 'conflict';
-      else
-        verdict := 'duplicate';
-      end if;
-      if verdict <> 'conflict' then
-        return next;
-      else
-        if not v_numbering then
-          perform lock_tenants(p_channel_tenant);
-          v_numbering := true;
-        end if;
+        tenant := p_tenant[v_row.row];
+        channel := v_row.channel;
+        sequence := v_row.sequence;
+        differs := true;
         insert into quarantine as q (tenant, number, cause, of_channel, of_sequence, source, kind, account, type,
             external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
           values (tenant, -p_batch - v_row.row, 'conflict', channel, sequence, p_source[v_row.row], p_kind[v_row.row],
@@ -124,8 +136,8 @@ begin
           returning q.number into v_quarantine;
         quarantine := number_quarantine(tenant, v_quarantine);
         return next;
-      end if;
-    end loop;
+      end loop;
+    end if;
   end if;
 
   if true = any (p_expired) then
@@ -163,13 +175,10 @@ begin
       duplicates = c.duplicates + t.duplicates, conflicts = c.conflicts + t.conflicts, expired = c.expired + t.expired
     from (
       select p_tenant[k.row] as tenant, p_row_channel[k.row] as channel,
-        count(*) filter (where not p_expired[k.row] and q.number is null) as duplicates,
-        count(*) filter (where not p_expired[k.row] and q.number is not null) as conflicts,
+        count(*) filter (where not p_expired[k.row] and k.row <> all (v_conflicts)) as duplicates,
+        count(*) filter (where k.row = any (v_conflicts)) as conflicts,
         count(*) filter (where p_expired[k.row]) as expired
       from unnest(v_known) as k(row)
-      left join quarantine q on q.tenant = p_tenant[k.row] and q.cause = 'conflict'
-        and q.fingerprint = substr(p_fingerprint, (k.row - 1) * 16 + 1, 16)
-        and q.digest = substr(p_digest, (k.row - 1) * 24 + 1, 24)
       group by 1, 2
     ) t where c.tenant = t.tenant and c.channel = t.channel;
   end if;
@@ -199,7 +208,7 @@ begin
       as i(tenant, channel, source, kind, account, type, external_id, value, event_time,
         arrived_at, peer, meta, at, length, ord)
     join channel c on c.tenant = i.tenant and c.channel = i.channel
-    where cardinality(v_known) = 0 or i.ord <> all (v_known)
+    where not exists (select from unnest(v_known) as k(row) where k.row = i.ord)
   ), keys as (
     insert into key (generation, tenant, fingerprint, channel, sequence, digest)
     select v_generation, f.tenant, substr(p_fingerprint, (f.row - 1) * 16 + 1, 16), f.channel, f.sequence,

@@ -314,6 +314,31 @@ describe('new mails', () => {
     expect(receiver.mails[0]?.raw.toString()).toContain('Subject: Waybill 7-10001');
   });
 
+  test('carry a portion of a mail as the file it is, by a name that is only a name', async () => {
+    const { receiver, sender } = await pair({ body: 'forward' });
+    const mail = { sender: 'a@example.org', raw: Buffer.from('Subject: secret\r\n\r\nsecret\r\n') };
+    const file = { contentType: 'application/pdf', body: Buffer.from('%PDF'), mail };
+    for (const [n, name] of [
+      [1, 'Grüße.pdf'],
+      [2, '../../etc/\u202epa:ss"wd\r\nX: 1'],
+      [3, '...'],
+      [4, null],
+    ] as const) {
+      await one(sender, outgoing(n, { ...file, only: { text: 'part=2', name } }));
+    }
+    const read = await Promise.all(receiver.mails.map(({ raw }) => simpleParser(raw)));
+    expect(
+      read.map(({ attachments }) => attachments.map(({ filename, content }) => [filename, String(content)])),
+    ).toEqual([
+      [['Grüße.pdf', '%PDF']],
+      [['_.._etc_\u202epa_ss_wd X_ 1', '%PDF']],
+      [['7-10003.bin', '%PDF']],
+      [['7-10004.bin', '%PDF']],
+    ]);
+    expect(read.every(({ headers }) => headers.get('waybill-portion') === 'part=2')).toBe(true);
+    expect(receiver.mails.map(({ raw }) => raw.toString()).join()).not.toContain('secret');
+  });
+
   test('no line is longer than mail allows, whatever the account', async () => {
     const { receiver, sender } = await pair({ body: 'message' });
     const account = 'é'.repeat(250);

@@ -251,5 +251,36 @@ export function configuration(get: () => Api): void {
       const gone = await addMessage(api.pool, api.tenant, { source, dropped: true });
       expect((await tryOn({ text, message: messageId(gone) })).status).toBe(410);
     });
+
+    test('are looked through before they are kept', async () => {
+      const api = get();
+      const { tenant, token } = await api.newTenant('linting');
+      await addTarget(api.pool, tenant, 'crm');
+      const lint = async (text: string) => (await api.call('POST', '/v1/rules/lint', { token, body: { text } })).body;
+      expect(await lint(rules('crm'))).toEqual({ problems: [] });
+      expect(await lint('rules:\n  - name: all\n    when: {}\n    then: { targets: crn }\n')).toEqual({
+        problems: [
+          {
+            severity: 'warning',
+            code: 'matches_everything',
+            rule: 'all',
+            line: 2,
+            column: 11,
+            message: '"all" matches every message',
+          },
+          {
+            severity: 'error',
+            code: 'target_unknown',
+            rule: 'all',
+            line: 4,
+            column: 22,
+            message: 'there is no target "crn"; define it first, or name another; did you mean "crm"?',
+          },
+        ],
+      });
+      await api.call('POST', '/v1/targets/crm/pause', { token, body: { reason: 'moving house' } });
+      expect((await lint(rules('crm'))).problems).toMatchObject([{ code: 'target_paused', rule: 'orders' }]);
+      expect((await lint('rules: 5')).problems).toMatchObject([{ severity: 'error', code: 'invalid', rule: null }]);
+    });
   });
 }

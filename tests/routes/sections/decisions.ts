@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { compileExtractors } from '../../../src/content/extract/extract.js';
 import { messageId, type Place } from '../../../src/message/id.js';
 import type { Api } from '../harness.js';
 import { addDelivery, addMessage, addSource, addTarget, plan, stand } from '../seed.js';
@@ -21,6 +22,7 @@ export function decisions(get: () => Api): void {
     return {
       api,
       place,
+      source,
       id: messageId(place),
       a: `${name}-a`,
       b: `${name}-b`,
@@ -76,10 +78,66 @@ export function decisions(get: () => Api): void {
       expect(await standing(api, id)).toEqual(['waiting', 1]);
     });
 
-    test('takes whole messages only', async () => {
-      const { api, id, a } = await waiting();
-      const { status, body } = await decide(api, id, 'assign', { version: 1, targets: [a], part: 1 });
-      expect([status, body.code]).toEqual([422, 'portion_not_supported']);
+    test('takes a portion that the message has, and keeps it with the decision', async () => {
+      const { api, place, id, a, b, source } = await waiting();
+      api.extractors.set(source, compileExtractors([{ from: 'pointer', type: 'amount', pointer: '/data/amount' }]));
+      const found = await api.call('GET', `/v1/messages/${id}`);
+      expect(found.body.found).toEqual([{ type: 'amount', value: '1', written: '1', where: '/data/amount' }]);
+      for (const [portion, code] of [
+        [{ part: 1 }, 'no_such_part'],
+        [{ fields: ['phone'] }, 'field_not_found'],
+        [{ fields: [] }, 'invalid_body'],
+        [{ part: 0 }, 'invalid_body'],
+      ] as const) {
+        const { status, body } = await decide(api, id, 'assign', { version: 1, targets: [a], ...portion });
+        expect([status, body.code]).toEqual([422, code]);
+      }
+      const { status, body } = await decide(api, id, 'assign', { version: 1, targets: [a], fields: ['amount'] });
+      expect([status, body.portion]).toEqual([202, { fields: ['amount'] }]);
+      // It has that portion coming, and the whole is another thing.
+      const again = await decide(api, id, 'assign', { version: 2, targets: [a], fields: ['amount'] });
+      expect([again.status, again.body.code]).toEqual([409, 'already_assigned']);
+      expect((await decide(api, id, 'assign', { version: 2, targets: [a, b] })).body.targets).toEqual([a, b]);
+      expect((await decide(api, id, 'unassign', { version: 3 })).body.targets.sort()).toEqual([a, b]);
+      expect((await rows(api, place)).map(({ targets, plan: carried }) => [targets, carried])).toEqual([
+        [[], 0],
+        [[], 0],
+        [expect.anything(), 0],
+      ]);
+    });
+
+    test('of several portions is sent again as each was, a decision each', async () => {
+      const { api, place, id, a, b, idOf } = await waiting();
+      const seeded: [number, object | null][] = [
+        [idOf(a), { part: 1 }],
+        [idOf(a), { part: 2 }],
+        [idOf(b), { part: 2 }],
+        [idOf(b), null],
+      ];
+      for (const [i, [target, portion]] of seeded.entries()) {
+        const number = await plan(api.pool, api.tenant, place, { kind: 'extra', targets: [[target, i + 1, 'later']] });
+        await addDelivery(api.pool, api.tenant, place, { target, number: i + 1, plan: number, state: 'delivered' });
+        await api.pool.query('update delivery set portion = $1 where tenant = $2 and target = $3 and number = $4', [
+          portion,
+          api.tenant.id,
+          target,
+          i + 1,
+        ]);
+      }
+      await stand(api.pool, api.tenant, place, 'routed');
+      const headers = { 'idempotency-key': `again-${id}` };
+      const first = await decide(api, id, 'replay', { version: 1 }, headers);
+      expect([first.status, first.body.version]).toEqual([202, 4]);
+      expect((await decide(api, id, 'replay', { version: 1 }, headers)).text).toBe(first.text);
+      const { body } = await api.call('GET', `/v1/messages/${id}`);
+      expect(
+        body.decisions.map(({ targets, portion }: { targets: string[]; portion: unknown }) => [targets, portion]),
+      ).toEqual([
+        [[a], { part: 1 }],
+        [[a], { part: 2 }],
+        [[b], null],
+      ]);
+      expect(body.version).toBe(4);
     });
 
     test('adds to what it has, and sends nothing twice', async () => {

@@ -10,15 +10,17 @@ interface Change {
   readonly messages: string[];
   readonly more: boolean;
   readonly inbox: number;
+  readonly open: { readonly message: string; readonly who: string }[];
 }
 
 /** A stream that is being read: what it has said so far, and whether it has ended. */
-async function listen(api: Api, token: string) {
+async function listen(api: Api, token: string, query = '') {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    httpGet(`${api.origin}/v1/stream`, { headers: { authorization: `Bearer ${token}` }, agent: false }, resolve).on(
-      'error',
-      reject,
-    );
+    httpGet(
+      `${api.origin}/v1/stream${query}`,
+      { headers: { authorization: `Bearer ${token}` }, agent: false },
+      resolve,
+    ).on('error', reject);
   });
   let text = '';
   const state = { ended: false };
@@ -50,10 +52,10 @@ export function live(get: () => Api): void {
           'text/event-stream',
         ]);
         await until(() => stream.changes().length === 1, 'the first event');
-        expect(stream.changes()[0]).toEqual({ messages: [], more: false, inbox: 1 });
+        expect(stream.changes()[0]).toEqual({ messages: [], more: false, inbox: 1, open: [] });
         await api.call('POST', `/v1/messages/${messageId(place)}/close`, { token, body: { version: 1, reason: 'x' } });
         await until(() => stream.changes().length === 2, 'the decision');
-        expect(stream.changes()[1]).toEqual({ messages: [messageId(place)], more: false, inbox: 0 });
+        expect(stream.changes()[1]).toEqual({ messages: [messageId(place)], more: false, inbox: 0, open: [] });
         const second = await addMessage(api.pool, tenant, { source, channel: 3 });
         await until(
           () => stream.changes().some(({ messages }) => messages.includes(messageId(second))),
@@ -61,6 +63,29 @@ export function live(get: () => Api): void {
         );
       } finally {
         stream.close();
+      }
+    });
+
+    test('says who has a message open, while they have, and to nobody of another tenant', async () => {
+      const api = get();
+      const { tenant, token } = await api.newTenant('stream-open');
+      const stranger = await listen(api, (await api.newTenant('stream-else')).token);
+      const source = await addSource(api.pool, tenant, 'feed');
+      const place = await addMessage(api.pool, tenant, { source });
+      await plan(api.pool, tenant, place);
+      const watching = await listen(api, token);
+      const reader = await listen(api, await api.token(['messages.read'], tenant), `?open=${messageId(place)}`);
+      const openNow = () => watching.changes().at(-1)?.open ?? [];
+      try {
+        await until(() => openNow().length === 1, 'the reader to be seen');
+        expect(openNow()[0]).toMatchObject({ message: messageId(place), who: expect.stringMatching(/^token t-/) });
+        const listed = await api.call('GET', '/v1/inbox', { token });
+        expect(listed.body.items[0]).toMatchObject({ id: messageId(place), open: [openNow()[0]?.who] });
+        reader.close();
+        await until(() => openNow().length === 0, 'the reader to be gone');
+        expect(stranger.changes().every(({ open }) => open.length === 0)).toBe(true);
+      } finally {
+        for (const stream of [watching, stranger]) stream.close();
       }
     });
 

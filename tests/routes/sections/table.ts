@@ -5,7 +5,7 @@ import { PERMISSIONS } from '../../../src/access/permission.js';
 import { messageId } from '../../../src/message/id.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import type { Api } from '../harness.js';
-import { addDelivery, addMessage, addSource, addTarget, plan, quarantined } from '../seed.js';
+import { addDelivery, addMessage, addSource, addTarget, addThread, placeIn, plan, quarantined } from '../seed.js';
 
 const name = (route: Route) => `${route.method} ${route.path}`;
 const isTenants = (route: Route) => route.path.startsWith('/v1/') && route.permission !== 'public';
@@ -20,6 +20,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'post /v1/messages/:id/reopen': { version: 1 },
   'post /v1/messages/:id/note': { version: 1, reason: 'x' },
   'post /v1/messages/:id/replay': { version: 1, targets: ['shared'] },
+  'post /v1/messages/:id/claim': {},
   'put /v1/sources/:name': { kind: 'events', accepts: ['/isolation'] },
   'put /v1/targets/:name': { kind: 'pull' },
   'post /v1/targets/:name/pause': {},
@@ -181,6 +182,7 @@ interface Filled {
   readonly message: string;
   readonly delivery: string;
   readonly quarantine: string;
+  readonly thread: string;
 }
 
 let once: Promise<Filled> | undefined;
@@ -200,6 +202,8 @@ async function fill(api: Api): Promise<Filled> {
   const place = await addMessage(pool, tenant, { source, account: 'isolated-account', channel: 3, kind: 'mail', view });
   const number = await plan(pool, tenant, place, { targets: [[target, 1, 'later']] });
   await addDelivery(pool, tenant, place, { target, number: 1, plan: number, state: 'failed' });
+  const thread = await addThread(pool, tenant);
+  await placeIn(pool, tenant, place, { thread, number: 1 });
   const held = await quarantined(pool, tenant, source, 'poison', place);
   await api.call('POST', '/v1/users', { body: { name: 'shared', role: 'viewer' } });
   await api.call('POST', '/v1/tokens', { body: { name: 'shared', permissions: ['messages.read'] } });
@@ -209,15 +213,17 @@ async function fill(api: Api): Promise<Filled> {
     const body = what === 'subscriptions' ? { ...made, account: 'shared' } : made;
     await api.call('PUT', `/v1/${what}/shared`, { body });
   }
-  return { message: messageId(place), delivery: '1.shared.3-1', quarantine: `q-${held}` };
+  return { message: messageId(place), delivery: '1.shared.3-1', quarantine: `q-${held}`, thread: String(thread) };
 }
 
-function pathTo(route: Route, { message, delivery, quarantine }: Filled): string {
+function pathTo(route: Route, { message, delivery, quarantine, thread }: Filled): string {
   const id = route.path.startsWith('/v1/deliveries')
     ? delivery
     : route.path.startsWith('/v1/quarantine')
       ? quarantine
-      : message;
+      : route.path.startsWith('/v1/threads')
+        ? thread
+        : message;
   return route.path
     .replace(':id', id)
     .replace(':name', 'shared')

@@ -1,0 +1,81 @@
+import { sha256 } from '../../channel/sha256.js';
+import { follow, pointerSteps, scalarText } from '../../content/json/pointer.js';
+import type { CanonicalMessage } from '../../message/message.js';
+import type { View } from '../../message/view.js';
+
+/** What joins a message with others. Hashes in hex, by the installation's secret. */
+export interface ThreadKeys {
+  /** Of what leads to its thread, the nearest first, each once. */
+  readonly references: readonly string[];
+  /** Of the source, and of mail the address it came to where accounts are that: only those of one party follow each other. */
+  readonly party: string;
+}
+
+/** Ids that count of one mail: its own, those it answers, and of its References the last. */
+const MOST_REFERENCES = 50;
+const MOST_ANSWERED = 10;
+/** `<>` names nothing. */
+const SHORTEST_ID = 3;
+
+/** Hashes of what is kept to compare messages by: without the secret nobody can tell what they are of. */
+export class ThreadHashes {
+  readonly #secret: Buffer;
+
+  constructor(
+    secret: Uint8Array,
+    readonly tenant: number,
+  ) {
+    this.#secret = Buffer.from(secret);
+  }
+
+  /** 16 bytes in hex. `what` is one word, so that no text can pass for one of another kind. */
+  of(what: string, text: string): string {
+    const hash = sha256(Buffer.concat([this.#secret, Buffer.from(`thread ${this.tenant} ${what} ${text}`)]));
+    return Buffer.from(hash.slice(0, 16), 'latin1').toString('hex');
+  }
+}
+
+/** What joins a mail with others; null for one without any id. `byRecipient`: its account is the address it came to. */
+export function mailKeys(
+  hashes: ThreadHashes,
+  { view, account }: CanonicalMessage,
+  source: number,
+  byRecipient: boolean,
+): ThreadKeys | null {
+  const ids = idsOf(view);
+  if (ids.length === 0) return null;
+  return {
+    references: ids.map((id) => hashes.of('id', id)),
+    party: hashes.of('party', byRecipient ? `${source} ${account}` : String(source)),
+  };
+}
+
+function idsOf({ messageId, inReplyTo, references }: View): string[] {
+  const own = messageId === null ? [] : [messageId];
+  const named = [...own, ...inReplyTo.slice(0, MOST_ANSWERED), ...references.slice(-MOST_REFERENCES).reverse()];
+  return [...new Set(named.filter(isId))].slice(0, MOST_REFERENCES);
+}
+
+function isId(id: string): boolean {
+  return id.length >= SHORTEST_ID;
+}
+
+/** What joins an event, a webhook delivery or an AMQP message with others of its source; null where it does not have it. */
+export function keyedKeys(
+  hashes: ThreadHashes,
+  message: CanonicalMessage,
+  source: number,
+  key: string,
+): ThreadKeys | null {
+  const value = key === 'account' ? message.account : scalarText(follow(rootOf(message), pointerSteps(key)));
+  if (value === undefined) return null;
+  return {
+    references: [hashes.of('key', `${source} ${value}`)],
+    party: hashes.of('party', String(source)),
+  };
+}
+
+/** What a pointer looks into: of an event its attributes and `data`, of anything else its body. */
+function rootOf({ kind, envelope, view }: CanonicalMessage): unknown {
+  return kind === 'event' ? { ...envelope, data: view.data } : view.data;
+}

@@ -1,0 +1,134 @@
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { pauseTarget, resumeTarget } from '../../src/storage/definitions.js';
+import { launchBrowser } from '../support/chromium.js';
+import { addHistory, addOwner } from './figures.js';
+import { expectAccessible, startSite, type TestSite } from './harness.js';
+
+let browser: Browser;
+let site: TestSite;
+let context: BrowserContext;
+let page: Page;
+
+beforeAll(async () => {
+  browser = await launchBrowser();
+  site = await startSite();
+  await addOwner(site);
+  await addHistory(site);
+});
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+});
+beforeEach(() => resumeTarget(site.pool, site.tenant.id, 'erp', 'test'));
+afterEach(() => context?.close());
+
+const pause = () => pauseTarget(site.pool, site.tenant.id, 'erp', 'anna', 'they are moving house');
+
+async function open(options: Parameters<TestSite['signedIn']>[1] = {}, prepare?: () => Promise<void>): Promise<void> {
+  context = await site.signedIn(browser, options);
+  page = await context.newPage();
+  await prepare?.();
+  await page.goto('/overview');
+}
+
+const sentence = () => page.getByRole('status');
+
+test('says that all is well, and shows what flows', async () => {
+  await open();
+  expect(await sentence().textContent()).toBe('All is well.');
+  const flows = page.getByRole('list').filter({ has: page.getByRole('link', { name: 'accepted' }) });
+  expect(await flows.getByRole('listitem').count()).toBe(4);
+  const hour = page.getByRole('img', { name: 'sequenced, last hour' });
+  const description = await hour.evaluate((svg) => svg.querySelector('desc')?.textContent);
+  expect(description).toMatch(/^From \d+ to \d+ a second, at the end \d+\. Of 1[5-8] of 60 points nothing is known\.$/);
+  expect(await hour.locator('path.line').getAttribute('d')).toMatch(/^M[^M]+M[^M]+$/);
+  expect(await hour.locator('rect.gap').count()).toBe(1);
+  const erp = page.getByRole('row').filter({ hasText: 'erp' });
+  expect(await erp.getByRole('img', { name: 'waiting for erp, last hour' }).count()).toBe(1);
+});
+
+test('says what is not well, and leads there by keyboard', async () => {
+  await pause();
+  await open();
+  expect(await sentence().textContent()).toBe('One thing is not well.');
+  const finding = page.getByRole('link', { name: 'The target erp has been paused' });
+  for (let i = 0; i < 30; i++) {
+    await page.keyboard.press('Tab');
+    if (await finding.evaluate((link) => link === document.activeElement)) break;
+  }
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/targets/erp');
+});
+
+test('has the charts in numbers, opened by keyboard', async () => {
+  await open();
+  const summary = page.locator('summary').filter({ hasText: 'The last hour' });
+  await summary.focus();
+  await page.keyboard.press('Enter');
+  const rows = page.getByRole('group', { name: 'The last hour in numbers' }).locator('tbody tr');
+  expect(await rows.count()).toBe(12);
+  const cells = await rows.allTextContents();
+  expect(cells.filter((row) => /–\s*–\s*–/.test(row)).length).toBeGreaterThanOrEqual(2);
+  expect(cells[0]).toMatch(/^\d\d:\d\d–\d\d:\d\d\d/);
+});
+
+describe('as time goes by', () => {
+  test('what changed is shown without a reload, and nobody is taken from where they are', async () => {
+    await open({ viewport: { width: 1280, height: 500 } }, () => page.clock.install());
+    const link = page.getByRole('link', { name: 'erp', exact: true });
+    await link.focus();
+    await page
+      .locator('summary')
+      .filter({ hasText: 'The last day' })
+      .evaluate((one) => ((one.parentElement as HTMLDetailsElement).open = true));
+    await page.evaluate(() => scrollTo(0, 300));
+    const before = await link.boundingBox();
+    await pause();
+    const answered = page.waitForResponse('**/overview');
+    await page.clock.fastForward(10_000);
+    await answered;
+    const row = page.getByRole('row').filter({ hasText: 'erp' });
+    await row.getByText('paused').waitFor();
+    expect(await sentence().textContent()).toBe('One thing is not well.');
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('href'))).toBe('/targets/erp');
+    const after = await link.boundingBox();
+    // The finding has come above: the page keeps what is seen where it is.
+    expect(Math.abs((after?.y ?? 0) - (before?.y ?? 0))).toBeLessThan(2);
+    expect(await page.locator('details[open]').count()).toBe(1);
+  });
+
+  test('a page that is not seen asks nothing', async () => {
+    await open({}, () => page.clock.install());
+    const asked: string[] = [];
+    page.on('request', (request) => asked.push(request.url()));
+    await page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    await page.clock.fastForward(60_000);
+    expect(asked.filter((url) => url.endsWith('/overview'))).toEqual([]);
+    const answered = page.waitForResponse('**/overview');
+    await page.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { value: false });
+      document.dispatchEvent(new Event('visibilitychange'));
+    });
+    await answered;
+  });
+});
+
+test('is whole without scripts', async () => {
+  await open({ javaScriptEnabled: false });
+  expect(await sentence().textContent()).toBe('All is well.');
+  expect(await page.locator('svg.spark path.line').count()).toBeGreaterThanOrEqual(9);
+});
+
+test('is readable in colours that somebody has chosen', async () => {
+  await open({ forcedColors: 'active' });
+  await expectAccessible(page);
+  const stroke = await page
+    .locator('svg.spark path.line')
+    .first()
+    .evaluate((line) => [getComputedStyle(line).stroke, getComputedStyle(document.body).color]);
+  expect(stroke[0]).toBe(stroke[1]);
+});

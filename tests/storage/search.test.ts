@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { fillSearch, searchPlaces } from '../../src/storage/search.js';
+import { addMessage, addSource } from '../routes/seed.js';
+import { insertTenant } from '../support/arrivals.js';
+import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await freshDatabase();
+});
+afterEach(() => database.drop());
+
+it('puts many large messages in whole, those of the cursor and late ones, while others have their turns', async () => {
+  const { pool } = database;
+  const tenant = await insertTenant(pool, 'one');
+  const source = await addSource(pool, tenant, 'feed');
+  const raw = `needle ${'a b '.repeat(25_000)}`;
+  for (let i = 0; i < 25; i++) await addMessage(pool, tenant, { source, raw });
+  await pool.query('update reader set planned = 25 where tenant = $1 and channel = 0', [tenant.id]);
+  const found = async () => (await searchPlaces(pool, tenant.id, ['needle'], 100)).length;
+
+  let longest = 0;
+  let seen = performance.now();
+  const watch = setInterval(() => {
+    const now = performance.now();
+    longest = Math.max(longest, now - seen);
+    seen = now;
+  }, 5);
+  try {
+    expect(await fillSearch(pool, ['event'], () => false)).toEqual({ more: false });
+    expect(await found()).toBe(25);
+    await pool.query('delete from search_words');
+    await pool.query('insert into search_late select $1, 0, n from generate_series(1, 30) n', [tenant.id]);
+    await fillSearch(pool, [], () => false);
+  } finally {
+    clearInterval(watch);
+  }
+  expect(await found()).toBe(25);
+  expect((await pool.query('select from search_late')).rowCount).toBe(0);
+  expect(longest).toBeLessThan(1_000);
+});
+
+it('leaves out what is erased or goes while its words are made', async () => {
+  const { pool } = database;
+  const tenant = await insertTenant(pool, 'one');
+  const source = await addSource(pool, tenant, 'feed');
+  for (let i = 0; i < 3; i++) await addMessage(pool, tenant, { source, raw: 'needle' });
+  await pool.query('update reader set planned = 3 where tenant = $1 and channel = 0', [tenant.id]);
+  // Holds back whoever puts in, after the reading.
+  const client = await pool.connect();
+  await client.query('begin');
+  await client.query("select pg_advisory_xact_lock(hashtext('waybill keeping'))");
+  const filling = fillSearch(pool, ['event'], () => false);
+  for (let waits = false; !waits; ) {
+    const { rows } = await pool.query<{ waits: boolean }>(
+      "select exists (select from pg_locks where locktype = 'advisory' and not granted) as waits",
+    );
+    waits = rows[0]?.waits ?? false;
+  }
+  await client.query('update message set erased_at = now() where sequence = 1');
+  await client.query('delete from message where sequence = 2');
+  await client.query('commit');
+  client.release();
+  await filling;
+  expect(await searchPlaces(pool, tenant.id, ['needle'], 9)).toEqual([{ channel: 0, sequence: 3 }]);
+});
