@@ -15,6 +15,7 @@ import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
 import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
+import { createCorrect } from '../../src/app/corrections.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
 import type { ExtractorDefinition } from '../../src/content/extract/definition.js';
@@ -28,7 +29,7 @@ import { messageId, type Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { createPerson, createSignIn } from '../../src/storage/access.js';
 import { createTenant } from '../../src/storage/tenants.js';
-import { addMessage, addSource, addTarget, plan } from '../routes/seed.js';
+import { addMessage, addSource, addTarget, plan, saying } from '../routes/seed.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -79,6 +80,7 @@ export async function startSite(): Promise<TestSite> {
     pool,
     authentication,
     notices,
+    correct: createCorrect({ pool, say: saying(pool) }),
     random: randomBytes,
     now: realClock.now,
     publicUrl: null,

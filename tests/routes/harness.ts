@@ -11,21 +11,18 @@ import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
 import { createCorrect } from '../../src/app/corrections.js';
-import type { Say } from '../../src/app/ledger-messages.js';
 import { createRungViews } from '../../src/app/rung-views.js';
-import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { ParseResult } from '../../src/content/content.js';
 import type { Extractor } from '../../src/content/extract/extract.js';
 import { DEFAULT_LADDER } from '../../src/content/index.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
-import { ledgerSource } from '../../src/storage/ledger-source.js';
 import { createTenant } from '../../src/storage/tenants.js';
 import { type SettableClock, settableClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
-import { addMessage, plan } from './seed.js';
+import { saying } from './seed.js';
 
 export interface Answer {
   readonly status: number;
@@ -72,29 +69,6 @@ export interface Api {
   /** Another tenant with 4 channels, and a token of its owner. */
   newTenant(name: string): Promise<{ tenant: Tenant; token: string }>;
   close(): Promise<void>;
-}
-
-/** What the ledger says, sequenced and planned as accepter and owner would do it. */
-function saying(pool: Pool): Say {
-  const said = new Map<string, Place>();
-  return async (tenant, { account, type, identity, time, text }) => {
-    const known = said.get(`${tenant.id} ${identity}`);
-    if (known) return { place: known, again: true };
-    const { id: source } = await ledgerSource(pool, tenant.id);
-    const channel = channelOf(accountHash(account), tenant.channels);
-    const place = await addMessage(pool, tenant, {
-      source,
-      channel,
-      account,
-      type,
-      raw: text,
-      meta: null,
-      ...(time !== null && { arrivedAt: new Date(time) }),
-    });
-    await plan(pool, tenant, place, { mode: 'close' });
-    said.set(`${tenant.id} ${identity}`, place);
-    return { place, again: false };
-  };
 }
 
 export async function startApi(extra: readonly Route[] = [], settings: Partial<ApiDeps> = {}): Promise<Api> {

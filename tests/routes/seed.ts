@@ -1,10 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Pool } from 'pg';
+import type { Say } from '../../src/app/ledger-messages.js';
+import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Decider, Mode, Run } from '../../src/delivery/plan.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import type { View } from '../../src/message/view.js';
 import type { ThreadContent } from '../../src/routing/thread/content.js';
+import { ledgerSource } from '../../src/storage/ledger-source.js';
 
 /* Rows as the channel and its owner write them, put there directly. */
 
@@ -242,4 +245,27 @@ export async function placeIn(
     thread,
     number,
   ]);
+}
+
+/** What the ledger says, sequenced and planned as accepter and owner would do it. */
+export function saying(pool: Pool): Say {
+  const said = new Map<string, Place>();
+  return async (tenant, { account, type, identity, time, text }) => {
+    const known = said.get(`${tenant.id} ${identity}`);
+    if (known) return { place: known, again: true };
+    const { id: source } = await ledgerSource(pool, tenant.id);
+    const channel = channelOf(accountHash(account), tenant.channels);
+    const place = await addMessage(pool, tenant, {
+      source,
+      channel,
+      account,
+      type,
+      raw: text,
+      meta: null,
+      ...(time !== null && { arrivedAt: new Date(time) }),
+    });
+    await plan(pool, tenant, place, { mode: 'close' });
+    said.set(`${tenant.id} ${identity}`, place);
+    return { place, again: false };
+  };
 }
