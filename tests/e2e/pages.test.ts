@@ -1,36 +1,15 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { addDelivery, addMessage, plan, quarantined, stand } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
 import { addHistory, addOwner } from './figures.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { open, page, site, stranger, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-afterEach(() => context?.close());
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(path);
-}
+visit('one site');
 
 describe('signing in', () => {
   test('whoever is not signed in is shown how to', async () => {
-    context = await browser.newContext({ baseURL: site.origin });
-    page = await context.newPage();
+    await stranger();
     await page.goto('/inbox');
     expect(new URL(page.url()).pathname).toBe('/sign-in');
     await page.getByText('waybill user add NAME').waitFor();
@@ -38,8 +17,7 @@ describe('signing in', () => {
 
   test('a link works once, when its button is pressed, and signing out ends it', async () => {
     const link = await site.linkFor('newcomer', 'operator');
-    context = await browser.newContext();
-    page = await context.newPage();
+    await stranger();
     await page.goto(link);
     await page.getByText('This link signs you in as newcomer of default.').waitFor();
     await page.goto(link);
