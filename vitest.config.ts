@@ -7,7 +7,8 @@ export default defineConfig({
     globalSetup: ['tests/support/servers.ts'],
     // Processes, not threads: tests send signals, change directories and are measured by what they leave open.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the processors that are usual: many tests wait for servers, most of the time.
+    maxWorkers: 3,
     // Real servers, on a machine that may be busy.
     testTimeout: 30_000,
     hookTimeout: 120_000,

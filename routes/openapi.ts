@@ -13,17 +13,20 @@ export function openapiPath(path: string): string {
   return path.replace(/:([A-Za-z]+)/g, '{$1}');
 }
 
-/** `GET /openapi.json` over the other routes; itself included. */
+/** `GET /openapi.json` over the other routes; itself included. Made when first asked for: it is a fifth of a start's work. */
 export function openapiRoute(others: readonly Route[], version: string): Route {
+  let document: string | undefined;
   const own: Route = {
     method: 'get',
     path: '/openapi.json',
     permission: 'public',
     summary: 'This description, OpenAPI 3.1',
     replies: { 200: { description: 'The description', type: 'application/json' } },
-    handler: () => ({ status: 200, type: 'application/json', body: document }),
+    handler: () => {
+      document ??= JSON.stringify(describeRoutes([...others, own], version));
+      return { status: 200, type: 'application/json', body: document };
+    },
   };
-  const document = JSON.stringify(describeRoutes([...others, own], version));
   return own;
 }
 

@@ -91,10 +91,11 @@ describe('a message that kills its child', () => {
   });
 
   it('has ten times as long where it only waits', async () => {
-    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 100 } });
+    // Enough for a child that has just been started, on a machine that does much else.
+    const content = await poolOf({ entry: HOSTILE, limits: { timeMs: 250 } });
     const before = performance.now();
     expect(await tell(content, 'never body')).toMatchObject({ failure: 'killed_time' });
-    expect(performance.now() - before).toBeGreaterThan(900);
+    expect(performance.now() - before).toBeGreaterThan(2_250);
   });
 
   it('may take as much again on a lower rung', async () => {

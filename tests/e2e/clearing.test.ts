@@ -1,52 +1,19 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { describe, expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { fillSearch } from '../../src/storage/search.js';
 import { quarantined } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
 import { until } from '../support/until.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { decidedBy, mail, open, site, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let contexts: BrowserContext[];
+visit('a site each');
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(() => browser?.close());
-beforeEach(async () => {
-  site = await startSite();
-  contexts = [];
-});
-afterEach(async () => {
-  for (const context of contexts) await context.close();
-  await site?.close();
-});
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<Page> {
-  const context = await site.signedIn(browser, options);
-  contexts.push(context);
-  const page = await context.newPage();
-  await page.goto(path);
-  return page;
-}
-
-async function decisions({ channel, sequence }: Place): Promise<string[]> {
-  const { rows } = await site.pool.query<{ line: string }>(
-    `select trim(concat_ws(' ', d.who, d.action, (select string_agg(t.name, ',' order by t.name) from target t
-        where t.tenant = d.tenant and t.id = any(d.targets)), d.reason)) as line
-       from decision d where tenant = $1 and channel = $2 and sequence = $3 order by version`,
-    [site.tenant.id, channel, sequence],
-  );
-  return rows.map(({ line }) => line);
-}
+/** What people decided about a message, as `who action targets reason`. */
+const decisions = async (place: Place) => (await decidedBy(place)).map(({ who, what }) => `${who} ${what}`);
 
 const decided = (place: Place, lines: readonly string[]) =>
   until(async () => (await decisions(place)).join() === lines.join(), `${messageId(place)} to be decided`);
-
-const mail = (subject: string, from = 'Anna <anna@sender.example>') =>
-  `From: ${from}\r\nTo: invoices@example.com\r\nSubject: ${subject}\r\n\r\nThe text of ${subject}.\r\n`;
 
 const title = (page: Page, name: string) => page.getByRole('heading', { name, level: 1, exact: true }).waitFor();
 

@@ -1,27 +1,14 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { decisionsOf } from '../../src/storage/decisions.js';
-import { launchBrowser } from '../support/chromium.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { open, page, site, somebody, type Visitor, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
+visit('one site', async () => {
   site.lookFor(site.sources.mail, [{ from: 'lines', labels: {} }]);
   await define(site.targets.erp, { kind: 'pull', fields: { 'order-number': 'orderId', amount: 'total.gross' } });
   await define(site.targets.archive, { kind: 'pull', body: 'raw' });
 });
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-afterEach(() => context?.close());
 
 function define(target: number, definition: object) {
   return site.pool.query('update target set definition = $1 where id = $2', [definition, target]);
@@ -49,11 +36,9 @@ a;b
 --x--
 `.replaceAll('\n', '\r\n');
 
-async function open(options: Parameters<TestSite['signedIn']>[1] = {}): Promise<string> {
+async function openMail(options: Visitor = {}): Promise<string> {
   const place = await site.addMail(MAIL);
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(`/messages/${messageId(place)}`);
+  await open(`/messages/${messageId(place)}`, options);
   return messageId(place);
 }
 
@@ -68,7 +53,7 @@ const choice = (name: string | RegExp) => page.getByRole('radio', { name });
 test.each(['light', 'dark'] as const)(
   'what was found is shown with its place, and what no target knows is said (%s)',
   async (colorScheme) => {
-    await open({ colorScheme });
+    await openMail({ colorScheme });
     const table = page.getByRole('region', { name: 'Found in it' });
     const row = (type: string) =>
       table.getByRole('row').filter({ has: page.getByRole('rowheader', { name: type, exact: true }) });
@@ -83,15 +68,14 @@ test.each(['light', 'dark'] as const)(
 
 test('nothing is said where nothing is looked for', async () => {
   const place = await site.addEvent('{"order":"A-17"}');
-  context = await site.signedIn(browser);
-  page = await context.newPage();
+  await somebody();
   await page.goto(`/messages/${messageId(place)}`);
   expect(await page.getByRole('heading', { name: 'Found in it' }).count()).toBe(0);
   expect(await page.getByRole('group', { name: 'What of it' }).count()).toBe(0);
 });
 
 test('an attachment alone is assigned, by keys', async () => {
-  const id = await open();
+  const id = await openMail();
   await page.keyboard.press('1');
   await choice('only rows.csv').focus();
   await page.keyboard.press('Space');
@@ -106,7 +90,7 @@ test('an attachment alone is assigned, by keys', async () => {
 });
 
 test('an attachment alone is assigned from a list, and the next message opens', async () => {
-  const next = await open();
+  const next = await openMail();
   const id = messageId(await site.addMail(MAIL.replace('An order', 'A later order')));
   await page.goto(`/messages/${id}?back=/inbox`);
   await page.waitForLoadState('networkidle');
@@ -119,7 +103,7 @@ test('an attachment alone is assigned from a list, and the next message opens', 
 });
 
 test('fields alone are assigned to who can have them, and whoever can not is named', async () => {
-  const id = await open();
+  const id = await openMail();
   await page.getByRole('checkbox', { name: /erp/ }).check();
   await page.getByRole('checkbox', { name: /archive/ }).check();
   await page.getByRole('checkbox', { name: /order-number/ }).check();
@@ -138,7 +122,7 @@ test('fields alone are assigned to who can have them, and whoever can not is nam
 });
 
 test('without scripts, ticked fields beside another choice are asked about and not guessed', async () => {
-  const id = await open({ javaScriptEnabled: false });
+  const id = await openMail({ javaScriptEnabled: false });
   await page.getByRole('checkbox', { name: /erp/ }).check();
   await page.getByRole('checkbox', { name: /order-number/ }).check();
   await page.getByRole('button', { name: 'Assign' }).click();

@@ -1,43 +1,9 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { quarantined } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
-import { startSite, type TestSite } from './harness.js';
+import { browser, decisions, mail, open, page, site, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(() => browser?.close());
-beforeEach(async () => {
-  site = await startSite();
-});
-afterEach(async () => {
-  await context?.close();
-  await site?.close();
-});
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(path);
-}
-
-/** What people decided about a message, as `who action targets reason`. */
-async function decisions({ channel, sequence }: Place): Promise<string[]> {
-  const { rows } = await site.pool.query<{ line: string }>(
-    `select concat_ws(' ', d.action, (select string_agg(t.name, ',' order by t.name) from target t
-        where t.tenant = d.tenant and t.id = any(d.targets)), d.reason) as line
-       from decision d where tenant = $1 and channel = $2 and sequence = $3 order by version`,
-    [site.tenant.id, channel, sequence],
-  );
-  return rows.map(({ line }) => line.trim());
-}
+visit('a site each');
 
 async function stateOf({ channel, sequence }: Place): Promise<string | undefined> {
   const { rows } = await site.pool.query<{ state: string }>(
@@ -46,9 +12,6 @@ async function stateOf({ channel, sequence }: Place): Promise<string | undefined
   );
   return rows[0]?.state;
 }
-
-const mail = (subject: string) =>
-  `From: Anna <anna@sender.example>\r\nTo: invoices@example.com\r\nSubject: ${subject}\r\n\r\nThe text of ${subject}.\r\n`;
 
 describe('by keyboard', () => {
   test('a message is chosen, assigned and taken back', async () => {

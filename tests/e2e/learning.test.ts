@@ -1,36 +1,11 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { plan } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
 import { addDecision, learnNow } from '../support/learning.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { mail, open, page, site, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(() => browser?.close());
-beforeEach(async () => {
-  site = await startSite();
-});
-afterEach(async () => {
-  await context?.close();
-  await site?.close();
-});
-
-async function open(path: string): Promise<void> {
-  context = await site.signedIn(browser);
-  page = await context.newPage();
-  await page.goto(path);
-}
-
-const mail = (subject: string) =>
-  `From: Anna <anna@sender.example>\r\nTo: invoices@example.com\r\nSubject: ${subject}\r\n\r\nThe text of ${subject}.\r\n`;
+visit('a site each');
 
 /** People send invoices to erp and crm, and close the news. */
 async function teach(): Promise<void> {

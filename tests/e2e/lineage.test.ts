@@ -1,31 +1,13 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { addDelivery, addMessage, plan, quarantined } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { open, page, site, type Visitor, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
+visit('one site');
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-afterEach(() => context?.close());
-
-async function open(place: Place, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(`/messages/${messageId(place)}`);
-}
+const openMessage = (place: Place, options: Visitor = {}) => open(`/messages/${messageId(place)}`, options);
 
 /** A mail that was read on rung 6 after a crash, routed to two targets, one of which refused it once. */
 async function travelled(): Promise<Place> {
@@ -87,7 +69,7 @@ async function travelled(): Promise<Place> {
 
 test.each([400, 1280])('a message’s way is a picture whose stations lead to the list, %i wide', async (width) => {
   const place = await travelled();
-  await open(place, { viewport: { width, height: 900 } });
+  await openMessage(place, { viewport: { width, height: 900 } });
   const way = page.getByRole('navigation', { name: 'Its way' });
   expect((await way.getByRole('listitem').allTextContents()).map((text) => text.replace(/\s+/g, ' ').trim())).toEqual([
     'Received mail by mail, 24 B',
@@ -136,7 +118,7 @@ test('the way of a message that was decided hundreds of times is told from both 
      select $1, 2, $2, n, 'anna', 'replay', array[$3::int], 'again', 0 from generate_series(2, 501) n`,
     [tenant.id, place.sequence, targets.archive],
   );
-  await open(place);
+  await openMessage(place);
   const items = page.locator('.timeline > li');
   expect(await items.count()).toBe(101);
   expect(await items.nth(20).textContent()).toMatch(/\d{3} more are not shown here: waybill explain tells them/);
@@ -152,7 +134,7 @@ test('the way of a message that was decided hundreds of times is told from both 
 
 test('what a person assigned is a branch before it is sent', async () => {
   const place = await site.addMail('From: a@b.example\r\nSubject: for crm\r\n\r\nHello');
-  await open(place);
+  await openMessage(place);
   await page.getByRole('checkbox', { name: 'crm' }).check();
   await page.getByRole('button', { name: 'Assign' }).click();
   await page.goto(`/messages/${messageId(place)}`);

@@ -1,31 +1,10 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { SESSION_COOKIE } from '../../src/access/session.js';
 import { messageId } from '../../src/message/id.js';
 import { addDelivery, addThread, placeIn, plan } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
-import { startSite, type TestSite } from './harness.js';
+import { open, page, site, somebody, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-afterEach(() => context?.close());
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(path);
-}
+visit('one site');
 
 function mail(headers: string, body: string): string {
   return `From: Mallory <mallory@evil.example>\r\nTo: invoices@example.com\r\n${headers}\r\n\r\n${body}`;
@@ -48,8 +27,7 @@ const HOSTILE = mail(
 describe('hostile mail', () => {
   test('runs nothing, loads nothing, sends nothing, and is read', async () => {
     const place = await site.addMail(HOSTILE);
-    context = await site.signedIn(browser);
-    page = await context.newPage();
+    await somebody();
     const asked: string[] = [];
     page.on('request', (request) => asked.push(request.url()));
     await page.goto(`/messages/${messageId(place)}`);
@@ -77,7 +55,9 @@ describe('hostile mail', () => {
     expect(policy).toContain("default-src 'none'");
     // An opaque origin: whatever ran there could not be us.
     expect(await page.evaluate(() => self.origin)).toBe('null');
-    expect((await context.cookies()).some(({ name, httpOnly }) => name === SESSION_COOKIE && httpOnly)).toBe(true);
+    expect((await page.context().cookies()).some(({ name, httpOnly }) => name === SESSION_COOKIE && httpOnly)).toBe(
+      true,
+    );
     const attributes = mail('Content-Type: text/html', '<p>hi');
     await page.goto(`/messages/${messageId(await site.addMail(attributes))}`);
     expect(await page.locator('iframe').getAttribute('sandbox')).toBe('allow-popups allow-popups-to-escape-sandbox');

@@ -1,33 +1,19 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { pauseTarget, resumeTarget } from '../../src/storage/definitions.js';
-import { launchBrowser } from '../support/chromium.js';
 import { addHistory, addOwner } from './figures.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { page, site, somebody, type Visitor, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
+visit('one site', async () => {
   await addOwner(site);
   await addHistory(site);
 });
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
 beforeEach(() => resumeTarget(site.pool, site.tenant.id, 'erp', 'test'));
-afterEach(() => context?.close());
 
 const pause = () => pauseTarget(site.pool, site.tenant.id, 'erp', 'anna', 'they are moving house');
 
-async function open(options: Parameters<TestSite['signedIn']>[1] = {}, prepare?: () => Promise<void>): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
+async function openOverview(options: Visitor = {}, prepare?: () => Promise<void>): Promise<void> {
+  await somebody(options);
   await prepare?.();
   await page.goto('/overview');
 }
@@ -35,7 +21,7 @@ async function open(options: Parameters<TestSite['signedIn']>[1] = {}, prepare?:
 const sentence = () => page.getByRole('status');
 
 test('says that all is well, and shows what flows', async () => {
-  await open();
+  await openOverview();
   expect(await sentence().textContent()).toBe('All is well.');
   const flows = page.getByRole('list').filter({ has: page.getByRole('link', { name: 'accepted' }) });
   expect(await flows.getByRole('listitem').count()).toBe(4);
@@ -50,7 +36,7 @@ test('says that all is well, and shows what flows', async () => {
 
 test('says what is not well, and leads there by keyboard', async () => {
   await pause();
-  await open();
+  await openOverview();
   expect(await sentence().textContent()).toBe('One thing is not well.');
   const finding = page.getByRole('link', { name: 'The target erp has been paused' });
   for (let i = 0; i < 30; i++) {
@@ -62,7 +48,7 @@ test('says what is not well, and leads there by keyboard', async () => {
 });
 
 test('has the charts in numbers, opened by keyboard', async () => {
-  await open();
+  await openOverview();
   const summary = page.locator('summary').filter({ hasText: 'The last hour' });
   await summary.focus();
   await page.keyboard.press('Enter');
@@ -75,7 +61,7 @@ test('has the charts in numbers, opened by keyboard', async () => {
 
 describe('as time goes by', () => {
   test('what changed is shown without a reload, and nobody is taken from where they are', async () => {
-    await open({ viewport: { width: 1280, height: 500 } }, () => page.clock.install());
+    await openOverview({ viewport: { width: 1280, height: 500 } }, () => page.clock.install());
     const link = page.getByRole('link', { name: 'erp', exact: true });
     await link.focus();
     await page
@@ -99,7 +85,7 @@ describe('as time goes by', () => {
   });
 
   test('a page that is not seen asks nothing', async () => {
-    await open({}, () => page.clock.install());
+    await openOverview({}, () => page.clock.install());
     const asked: string[] = [];
     page.on('request', (request) => asked.push(request.url()));
     await page.evaluate(() => {
@@ -118,13 +104,13 @@ describe('as time goes by', () => {
 });
 
 test('is whole without scripts', async () => {
-  await open({ javaScriptEnabled: false });
+  await openOverview({ javaScriptEnabled: false });
   expect(await sentence().textContent()).toBe('All is well.');
   expect(await page.locator('svg.spark path.line').count()).toBeGreaterThanOrEqual(9);
 });
 
 test('is readable in colours that somebody has chosen', async () => {
-  await open({ forcedColors: 'active' });
+  await openOverview({ forcedColors: 'active' });
   await expectAccessible(page);
   const stroke = await page
     .locator('svg.spark path.line')

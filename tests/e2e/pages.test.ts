@@ -1,36 +1,18 @@
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { addDelivery, addMessage, plan, quarantined, stand } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
 import { addHistory, addOwner } from './figures.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { open, page, site, stranger, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
+/** WAYBILL_LONG=1 has axe look at every page in both themes and both layouts; else each theme and each layout once. */
+const LONG = process.env.WAYBILL_LONG === '1';
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-  site = await startSite();
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
-afterEach(() => context?.close());
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(path);
-}
+visit('one site');
 
 describe('signing in', () => {
   test('whoever is not signed in is shown how to', async () => {
-    context = await browser.newContext({ baseURL: site.origin });
-    page = await context.newPage();
+    await stranger();
     await page.goto('/inbox');
     expect(new URL(page.url()).pathname).toBe('/sign-in');
     await page.getByText('waybill user add NAME').waitFor();
@@ -38,8 +20,7 @@ describe('signing in', () => {
 
   test('a link works once, when its button is pressed, and signing out ends it', async () => {
     const link = await site.linkFor('newcomer', 'operator');
-    context = await browser.newContext();
-    page = await context.newPage();
+    await stranger();
     await page.goto(link);
     await page.getByText('This link signs you in as newcomer of default.').waitFor();
     await page.goto(link);
@@ -312,10 +293,10 @@ describe('every page', () => {
     expect(unseen, 'pages that are not looked at').toEqual([]);
   });
 
-  // Colours don't depend on the width but for the two layouts that there are.
+  // Colours don't depend on the width but for the two layouts that there are, nor layouts on the colours.
   describe.each([
     ['light', [400, 800, 1280, 1920]],
-    ['dark', [400, 1280]],
+    ['dark', LONG ? [400, 1280] : [1280]],
   ] as const)('in %s', (colorScheme, widths) => {
     test.each(widths)(
       '%i wide is accessible, no wider than the screen, and breaks none of its own rules',
@@ -323,6 +304,8 @@ describe('every page', () => {
         timeout: 240_000,
       },
       async (width) => {
+        // What axe finds depends on the layout, of which there is a narrow and a wide one, and on the colours.
+        const looked: readonly number[] = LONG ? [400, 1280] : colorScheme === 'dark' ? [1280] : [400];
         await open('/inbox', { colorScheme, viewport: { width, height: 900 } });
         const complaints: string[] = [];
         page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.message}`));
@@ -338,8 +321,7 @@ describe('every page', () => {
             () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
           );
           expect(beyond, `${path} is too wide by`).toBe(0);
-          // What axe finds depends on the layout, of which there is a narrow and a wide one.
-          if (width === 400 || width === 1280) await expectAccessible(page);
+          if (looked.includes(width)) await expectAccessible(page);
         }
         expect(complaints).toEqual([]);
       },

@@ -1,37 +1,13 @@
-import type { Browser, BrowserContext, Locator, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Locator } from 'playwright-core';
+import { describe, expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { parseRuleSet } from '../../src/routing/parse.js';
 import { saveRuleSet } from '../../src/storage/rule-sets.js';
 import { addMessage, plan } from '../routes/seed.js';
-import { launchBrowser } from '../support/chromium.js';
-import { expectAccessible, startSite, type TestSite } from './harness.js';
+import { expectAccessible } from './harness.js';
+import { decisions, isFocused, mail, open, page, site, tabTo, visit } from './visit.js';
 
-let browser: Browser;
-let site: TestSite;
-let context: BrowserContext;
-let page: Page;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(() => browser?.close());
-beforeEach(async () => {
-  site = await startSite();
-});
-afterEach(async () => {
-  await context?.close();
-  await site?.close();
-});
-
-async function open(path: string, options: Parameters<TestSite['signedIn']>[1] = {}): Promise<void> {
-  context = await site.signedIn(browser, options);
-  page = await context.newPage();
-  await page.goto(path);
-}
-
-const mail = (subject: string, from = 'anna@sender.example') =>
-  `From: Anna <${from}>\r\nTo: invoices@example.com\r\nSubject: ${subject}\r\n\r\nThe text of ${subject}.\r\n`;
+visit('a site each');
 
 const rule = (name: string, when: string, then: string) => `  - name: ${name}\n    when: ${when}\n    then: ${then}\n`;
 
@@ -54,29 +30,7 @@ async function active(): Promise<{ version: number; text: string; who: string; w
   return rows[0];
 }
 
-/** What people decided about a message. */
-async function decisions({ channel, sequence }: Place): Promise<string[]> {
-  const { rows } = await site.pool.query<{ line: string }>(
-    `select concat_ws(' ', d.action, (select string_agg(t.name, ',' order by t.name) from target t
-        where t.tenant = d.tenant and t.id = any(d.targets)), d.reason) as line
-       from decision d where tenant = $1 and channel = $2 and sequence = $3 order by version`,
-    [site.tenant.id, channel, sequence],
-  );
-  return rows.map(({ line }) => line.trim());
-}
-
 const text = () => page.getByLabel('Rules, as YAML');
-const isFocused = (locator: Locator) => locator.evaluate((element) => element === document.activeElement);
-
-/** Goes on with Tab until something has the focus. */
-async function tabTo(locator: Locator): Promise<void> {
-  await locator.waitFor();
-  for (let i = 0; i < 400; i++) {
-    if (await isFocused(locator)) return;
-    await page.keyboard.press('Tab');
-  }
-  throw new Error(`Tab does not lead to ${locator}`);
-}
 
 async function press(locator: Locator, key = 'Enter'): Promise<void> {
   await tabTo(locator);
@@ -94,7 +48,7 @@ describe('by keyboard', { timeout: 90_000 }, () => {
   test('a message becomes a rule, which is seen at work, put in force, and routes what waits when a person says so', async () => {
     const first = await site.addMail(mail('Invoice 1'));
     const second = await site.addMail(mail('Invoice 2'));
-    const other = await site.addMail(mail('Hello', 'bert@sender.example'));
+    const other = await site.addMail(mail('Hello', 'Bert <bert@sender.example>'));
     await inForce(ORDERS);
     await open(`/messages/${messageId(first)}`);
     await press(page.getByRole('link', { name: 'Make a rule of this' }));
@@ -344,7 +298,9 @@ describe('the backtest', { timeout: 90_000 }, () => {
     await open('/rules/edit');
     const client = await site.pool.connect();
     try {
-      await client.query('begin; lock table message in access exclusive mode');
+      await client.query(
+        'begin; set local idle_in_transaction_session_timeout = 0; lock table message in access exclusive mode',
+      );
       await press(page.getByRole('button', { name: 'Backtest' }));
       await press(page.getByRole('button', { name: 'Stop' }));
       await page.locator('[data-result="tested"]').getByText('Stopped.').waitFor();

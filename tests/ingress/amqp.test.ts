@@ -1,5 +1,5 @@
 import { connect } from 'amqplib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { Room } from '../../src/channel/room.js';
 import { Busy, Unavailable } from '../../src/message/verdict.js';
 import { startRelay } from '../broker/relay.js';
@@ -211,6 +211,28 @@ describe('what a queue holds', () => {
     await closed;
     expect(store.bodies()).toEqual(numbers(0, 10));
     expect(await user.ready(queue)).toBe(1);
+  });
+
+  test('stays there when it comes after a stop, though the broker has not heard of that', async () => {
+    const user = await publisher(vhost.url);
+    const queue = await queueOf(user);
+    const { hostname, port } = new URL(vhost.url);
+    const relay = await startRelay(hostname, Number(port));
+    onTestFinished(() => relay.close());
+    const url = new URL(vhost.url);
+    url.port = String(relay.port);
+    const queues = consumeAll(url.href, () => [sourceOf({ queue })]);
+    await user.send(queue, ['first']);
+    await until(() => queues.arrivals.length === 1, 'the first to be stored');
+    await until(async () => (await user.ready(queue)) === 0, 'it to be acked');
+    relay.stall();
+    const closed = queues.close();
+    await user.send(queue, ['too late']);
+    await until(async () => (await user.ready(queue)) === 0, 'it to be delivered');
+    relay.flow();
+    await closed;
+    expect(queues.bodies()).toEqual(['first']);
+    await until(async () => (await user.ready(queue)) === 1, 'it to be back');
   });
 
   test('goes back when it could not be stored by the end of a stop', async () => {

@@ -12,6 +12,7 @@ import { MOST_DEATHS } from '../../src/content/ladder.js';
 import { type Target, targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { Arrival } from '../../src/message/arrival.js';
 import type { Outgoing, SendResult } from '../../src/message/delivery.js';
+import type { Place } from '../../src/message/id.js';
 import type { Portion } from '../../src/message/portion.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
@@ -27,6 +28,7 @@ import { HOSTILE, poolOf } from '../content/pool.js';
 import { eventArrival, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
+import { outgoingOf } from '../support/outgoing.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 import { NO_THREADS } from '../support/threads.js';
 import { until } from '../support/until.js';
@@ -165,21 +167,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       close: async () => undefined,
     }),
     render: (target, ready, delivery) => {
-      const outgoing = {
-        ...delivery,
-        tenant: tenant.name,
-        target: target.name,
-        decision: JSON.stringify(delivery.decision),
-        sequence: ready.message.sequence,
-        type: ready.message.type,
-        account: ready.message.account,
-        source: 'feed',
-        defects: [],
-        receivedAt: ready.message.arrivedAt,
-        contentType: 'application/json',
-        body: ready.message.raw,
-        mail: null,
-      };
+      const outgoing = outgoingOf(tenant.name, target, ready, delivery);
       // As in earnest: the bytes of an attachment are fetched, and a notice needs none.
       if (delivery.portion?.part === undefined || delivery.what === 'void') return outgoing;
       return Promise.resolve(script.missing?.(delivery.portion) ? null : outgoing);
@@ -298,6 +286,12 @@ async function hostilePort(): Promise<ContentPort> {
   const limits = { timeMs: 500 };
   const children = await poolOf({ children: 1, entry: HOSTILE, limits });
   return createContentPort(children, DEFAULT_LADDER, 1, limits.timeMs);
+}
+
+/** The one message that waits for a person, once it does. */
+function waitingPlace(): Promise<Place> {
+  const waiting = "select channel, sequence from standing where state = 'waiting'";
+  return until(async () => (await database.pool.query<Place>(waiting)).rows[0], 'the inbox');
 }
 
 describe('the owner with real children', () => {
@@ -655,15 +649,7 @@ describe('the owner', () => {
   it('takes a person’s assignment into its next plan, once', async () => {
     const process = await startProcess({ route: () => [] });
     await process.accepter.accept([eventArrival(tenant, { id: 'p' })]);
-    const place = await until(
-      async () =>
-        (
-          await database.pool.query<{ channel: number; sequence: number }>(
-            "select channel, sequence from standing where state = 'waiting'",
-          )
-        ).rows[0],
-      'the inbox',
-    );
+    const place = await waitingPlace();
     await database.pool.query(
       `insert into decision (tenant, channel, sequence, version, who, action, targets)
        values ($1, $2, $3, 2, 'anna', 'assign', $4)`,
@@ -682,15 +668,7 @@ describe('the owner', () => {
     });
     const account = 'waits';
     await process.accepter.accept([eventArrival(tenant, { id: 'p', account })]);
-    const place = await until(
-      async () =>
-        (
-          await database.pool.query<{ channel: number; sequence: number }>(
-            "select channel, sequence from standing where state = 'waiting'",
-          )
-        ).rows[0],
-      'the inbox',
-    );
+    const place = await waitingPlace();
     const portions = [{ part: 1 }, { part: 2 }, { fields: ['amount'] }, { part: 3 }, null];
     for (const [i, portion] of portions.entries()) {
       await database.pool.query(

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { expect, test } from 'vitest';
 import { BOMBS } from '../fixtures/bombs/index.js';
 import { check } from '../support/checker.js';
+import { median } from '../support/median.js';
 import { type Seeded, seeded } from '../support/seeded.js';
 import { until } from '../support/until.js';
 import { install, type Waybill } from '../support/waybill.js';
@@ -110,10 +111,6 @@ async function lowered(client: pg.Client, name: string): Promise<number> {
     [`${name}-%`],
   );
   return rows[0]?.n ?? 0;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] as number;
 }
 
 test(

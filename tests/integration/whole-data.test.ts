@@ -1,11 +1,9 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { simpleParser } from 'mailparser';
 import { createTransport, type SendMailOptions } from 'nodemailer';
-import { SMTPServer } from 'smtp-server';
 import { expect, onTestFinished, test } from 'vitest';
 import { check, compareReceipts, untilSettled } from '../support/checker.js';
 import { consumeQueue, type PulledDelivery, receiveHooks } from '../support/consumers.js';
+import { openMailbox } from '../support/mailbox.js';
 import { until } from '../support/until.js';
 import { install, type Waybill } from '../support/waybill.js';
 
@@ -284,22 +282,7 @@ async function sendMail(waybill: Waybill, mail: SendMailOptions): Promise<string
 /** A mail server that takes everything. It ends with the test. */
 async function startMailbox(): Promise<{ readonly url: string; readonly mails: readonly Buffer[] }> {
   const mails: Buffer[] = [];
-  const server = new SMTPServer({
-    authOptional: true,
-    disabledCommands: ['STARTTLS'],
-    closeTimeout: 100,
-    onData(stream, _session, done) {
-      const chunks: Buffer[] = [];
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.on('end', () => {
-        mails.push(Buffer.concat(chunks));
-        done();
-      });
-    },
-  });
-  server.on('error', () => undefined);
-  server.listen(0, '127.0.0.1');
-  await once(server.server, 'listening');
-  onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
-  return { url: `smtp://127.0.0.1:${(server.server.address() as AddressInfo).port}`, mails };
+  const mailbox = await openMailbox((mail) => mails.push(mail) > 0);
+  onTestFinished(() => mailbox.close());
+  return { url: `smtp://127.0.0.1:${mailbox.port}`, mails };
 }

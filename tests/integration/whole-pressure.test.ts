@@ -5,6 +5,7 @@ import { Wire } from '../ingress/smtp-harness.js';
 import { check, compareReceipts, untilSettled } from '../support/checker.js';
 import { consumeQueue, receiveHooks } from '../support/consumers.js';
 import { temporaryDirectory } from '../support/directory.js';
+import { median } from '../support/median.js';
 import { Ledger, Refused, type SentEvent, sendEvents } from '../support/sending.js';
 import { addTenant } from '../support/tenants.js';
 import { until } from '../support/until.js';
@@ -175,10 +176,6 @@ test('a tenant that sends all it can delays and refuses nobody else', async () =
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'default', why: 'busy' })).toBeGreaterThan(0);
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'acme' })).toBe(0);
 }, 90_000);
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
 
 test('a full queue and a webhook that hangs hold up nobody beside them', async () => {
   const silent = await receiveHooks(() => null);

@@ -20,6 +20,7 @@ import { createOwnerStore } from '../../src/storage/owner.js';
 import { insertTenant, testSecret } from './arrivals.js';
 import { realClock } from './clock.js';
 import { silent } from './log.js';
+import { outgoingOf } from './outgoing.js';
 import { until } from './until.js';
 
 /*
@@ -110,21 +111,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
             close: nothing,
           }
         : null,
-    render: (target, ready, delivery) => ({
-      ...delivery,
-      tenant: tenant.name,
-      target: target.name,
-      decision: '',
-      sequence: ready.message.sequence,
-      type: ready.message.type,
-      account: ready.message.account,
-      source: 'feed',
-      defects: [],
-      receivedAt: ready.message.arrivedAt,
-      contentType: 'application/json',
-      body: ready.message.raw,
-      mail: null,
-    }),
+    render: (target, ready, delivery) => outgoingOf(tenant.name, target, ready, delivery),
     canonical: (message, names, view, parsed) =>
       canonicalMessage(message, { ...names, hostname: 'mx.example.com', extractors: [] }, view, parsed),
     afterTry: () => ({ becomes: { state: 'delivered' }, pause: null }),

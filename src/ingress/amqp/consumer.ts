@@ -152,6 +152,8 @@ export class Consumer {
       },
     });
     const take = (message: ConsumeMessage) => {
+      // What the broker sends before it hears of the stop is no longer this source's: it may belong to another one by now.
+      if (this.#stopping.signal.aborted) return;
       // What is not taken after the first that found no room goes back: order comes before room.
       if (full || intake.take(message)) return;
       full = true;

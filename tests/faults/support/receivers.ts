@@ -1,10 +1,9 @@
 import { type EventEmitter, once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect } from 'amqplib';
-import { SMTPServer } from 'smtp-server';
 import type { Receipt } from '../../support/checker.js';
 import { type PulledDelivery, pullReceipt, receiptOf } from '../../support/consumers.js';
+import { openMailbox } from '../../support/mailbox.js';
 import type { Seeded } from '../../support/seeded.js';
 import type { Waybill } from '../../support/waybill.js';
 
@@ -127,31 +126,11 @@ export async function receiveMails(
   refuses: (receipt: Receipt) => boolean,
 ): Promise<Receiver & { readonly port: number }> {
   const receipts: Receipt[] = [];
-  const server = new SMTPServer({
-    authOptional: true,
-    disabledCommands: ['STARTTLS'],
-    closeTimeout: 100,
-    onData(stream, _session, done) {
-      const chunks: Buffer[] = [];
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.on('end', () => {
-        const receipt = mailReceipt(Buffer.concat(chunks).toString('latin1'), target);
-        if (refuses(receipt)) {
-          done(Object.assign(new Error('not now'), { responseCode: 451 }));
-          return;
-        }
-        receipts.push(receipt);
-        done();
-      });
-    },
+  const mailbox = await openMailbox((mail) => {
+    const receipt = mailReceipt(mail.toString('latin1'), target);
+    return !refuses(receipt) && receipts.push(receipt) > 0;
   });
-  server.on('error', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    receipts,
-    port: (server.server.address() as AddressInfo).port,
-    close: () => new Promise((resolve) => server.close(resolve)),
-  };
+  return { receipts, ...mailbox };
 }
 
 function mailReceipt(mail: string, target: string): Receipt {

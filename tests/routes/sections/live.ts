@@ -54,8 +54,9 @@ export function live(get: () => Api): void {
         await until(() => stream.changes().length === 1, 'the first event');
         expect(stream.changes()[0]).toEqual({ messages: [], more: false, inbox: 1, open: [] });
         await api.call('POST', `/v1/messages/${messageId(place)}/close`, { token, body: { version: 1, reason: 'x' } });
-        await until(() => stream.changes().length === 2, 'the decision');
-        expect(stream.changes()[1]).toEqual({ messages: [messageId(place)], more: false, inbox: 0, open: [] });
+        const named = () => stream.changes().filter(({ messages }) => messages.includes(messageId(place)));
+        await until(() => named().length > 0, 'the decision');
+        expect(named()).toEqual([{ messages: [messageId(place)], more: false, inbox: 0, open: [] }]);
         const second = await addMessage(api.pool, tenant, { source, channel: 3 });
         await until(
           () => stream.changes().some(({ messages }) => messages.includes(messageId(second))),
