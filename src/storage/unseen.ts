@@ -45,10 +45,16 @@ export async function lookUpUnseen(deps: UnseenDeps): Promise<readonly SeenNow[]
       "select pg_try_advisory_xact_lock(hashtext('waybill unseen')) as ours",
     );
     if (!lock.rows[0]?.ours) return [];
-    const page = firstOfEachKey(await oldestKept(client), deps.secret);
+    const page = await oldestKept(client, deps.secret);
     if (page.length === 0) return [];
-    const batch = await batchOf(client, page, deps.randomId());
-    const seen = becameOf(page, await storeBatch(client, deps.process, batch));
+    const generations = await generationsWithKeys(client);
+    const seen: Became[] = [];
+    // The first of a key may store it; what has it, too, is decided after that.
+    for (const part of firstOfEachKey(page)) {
+      if (part.length === 0) continue;
+      const batch = batchOf(part, generations, deps.randomId());
+      seen.push(...becameOf(part, await storeBatch(client, deps.process, batch)));
+    }
     await forget(client, page);
     await count(client, seen);
     await countCopies(client, seen);
@@ -67,7 +73,7 @@ interface KeptRow extends Omit<Arrival, 'tenant' | 'arrivedAt' | 'onOtherContent
 }
 
 /** The same again may come meanwhile: it waits for the lock, and is kept anew. */
-async function oldestKept(client: PoolClient): Promise<KeptRow[]> {
+async function oldestKept(client: PoolClient, secret: Uint8Array): Promise<Kept[]> {
   const { rows } = await client.query<KeptRow>(
     `select u.number, json_build_object('id', t.id, 'name', t.name, 'channels', t.channels) as tenant,
        json_build_object('id', s.id, 'name', s.name) as source, u.kind, u.account, u.type, u.external_id as "externalId",
@@ -82,7 +88,7 @@ async function oldestKept(client: PoolClient): Promise<KeptRow[]> {
      where p.before < $2 order by u.number for update of u`,
     [PAGE_ROWS, PAGE_BYTES],
   );
-  return rows;
+  return rows.map((row) => keptOf(row, secret));
 }
 
 interface Kept {
@@ -96,28 +102,37 @@ const ANY_TIME = { pastMs: Number.POSITIVE_INFINITY, futureMs: Number.POSITIVE_I
 /** Of a digest, what is of the content. */
 const CONTENT_BYTES = 16;
 
-/** A second content of a key is looked up the next time: then the first one's fate is known. */
-function firstOfEachKey(rows: readonly KeptRow[], secret: Uint8Array): Kept[] {
-  const keys = new Set<string>();
-  return rows.flatMap(({ number, count, strict, content, arrivedAt, ...row }) => {
-    const arrival: Arrival = {
-      ...row,
-      arrivedAt: arrivedAt.getTime(),
-      digest: content.subarray(0, CONTENT_BYTES),
-      onOtherContent: strict ? 'conflict' : 'duplicate',
-    };
-    const made = candidate(arrival, secret, ANY_TIME);
-    if (keys.has(made.key)) return [];
-    keys.add(made.key);
-    return [{ number, candidate: made, count }];
-  });
+function keptOf({ number, count, strict, content, arrivedAt, ...row }: KeptRow, secret: Uint8Array): Kept {
+  const arrival: Arrival = {
+    ...row,
+    arrivedAt: arrivedAt.getTime(),
+    digest: content.subarray(0, CONTENT_BYTES),
+    onOtherContent: strict ? 'conflict' : 'duplicate',
+  };
+  return { number, candidate: candidate(arrival, secret, ANY_TIME), count };
 }
 
-async function batchOf(client: PoolClient, page: readonly Kept[], id: number): Promise<Batch> {
+/** Parts rows into those that are the first of their key, and others with the same key and other content. */
+function firstOfEachKey(page: readonly Kept[]): [first: Kept[], again: Kept[]] {
+  const first: Kept[] = [];
+  const again: Kept[] = [];
+  const keys = new Set<string>();
+  for (const kept of page) {
+    const { key } = kept.candidate;
+    (keys.has(key) ? again : first).push(kept);
+    keys.add(key);
+  }
+  return [first, again];
+}
+
+async function generationsWithKeys(client: PoolClient): Promise<number[]> {
   const { rows } = await client.query<{ id: number }>(
     'select id from generation where keys_dropped_at is null order by id',
   );
-  const generations = rows.map((row) => row.id);
+  return rows.map(({ id }) => id);
+}
+
+function batchOf(page: readonly Kept[], generations: readonly number[], id: number): Batch {
   return {
     id,
     lane: LANE,
