@@ -1,6 +1,8 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
+import { maybeSchema } from '../src/channel/maybe.js';
 import { listChannels } from '../src/storage/channels-read.js';
+import { type MaybeEntry, maybeEntries } from '../src/storage/unseen-read.js';
 import { timeOut } from './fields.js';
 import { caller } from './problem.js';
 import type { Route } from './route.js';
@@ -51,6 +53,30 @@ export const filterSchema = z.object({
     .meta({ description: 'Measured: of "maybe seen", the part that was not' }),
 });
 
+const maybeEntrySchema = z.object({
+  source: z.string(),
+  policy: maybeSchema.nullable().meta({ description: 'In force now; null where every "maybe seen" is looked up' }),
+  saved: z.int().meta({ description: 'Messages that were taken as duplicates without a look-up' }),
+  waiting: z.int().meta({ description: 'Of these, those that have not been looked up since' }),
+  oldest: timeOut.nullable().meta({ description: 'When the oldest of these came' }),
+  falsePositives: z
+    .object({
+      events: z.int(),
+      value: z.string().meta({ description: 'A decimal, every digit: the sum of their absolute values' }),
+    })
+    .meta({ description: 'No duplicates: the filter was wrong, and they were sequenced after all' }),
+  conflicts: z.int().meta({ description: 'With other content than their original; see the quarantine' }),
+});
+
+export const maybeEntriesSchema = z
+  .array(maybeEntrySchema)
+  .nullable()
+  .meta({ description: 'Sources that take a filter’s word for a duplicate; null without `sources.read`' });
+
+export function maybeEntryOf({ oldest, ...rest }: MaybeEntry): z.input<typeof maybeEntrySchema> {
+  return { ...rest, oldest: oldest?.toISOString() ?? null };
+}
+
 export function channelRoutes({ pool, filters }: ChannelDeps): Route[] {
   return [
     {
@@ -61,12 +87,20 @@ export function channelRoutes({ pool, filters }: ChannelDeps): Route[] {
       replies: {
         200: {
           description: 'All of them',
-          schema: z.object({ items: z.array(channelSchema), filters: z.array(filterSchema) }),
+          schema: z.object({
+            items: z.array(channelSchema),
+            filters: z.array(filterSchema),
+            maybe: maybeEntriesSchema,
+          }),
         },
       },
       handler: async ({ principal }) => {
-        const channels = await listChannels(pool, caller(principal).tenant.id);
-        return { status: 200, body: { items: channels, filters: await filters() } };
+        const { tenant, permissions } = caller(principal);
+        const [items, maybe] = await Promise.all([
+          listChannels(pool, tenant.id),
+          permissions.has('sources.read') ? maybeEntries(pool, tenant.id) : null,
+        ]);
+        return { status: 200, body: { items, filters: await filters(), maybe: maybe?.map(maybeEntryOf) ?? null } };
       },
     },
   ];

@@ -27,7 +27,8 @@ import { countInbox } from '../src/storage/inbox-counts.js';
 import { newPoison, targetLags, unownedChannels } from '../src/storage/overview.js';
 import { lagSince, samplesSince } from '../src/storage/samples.js';
 import { targetHealth } from '../src/storage/target-health.js';
-import { type ChannelDeps, type FilterState, filterSchema } from './channels.js';
+import { type MaybeEntry, maybeEntries } from '../src/storage/unseen-read.js';
+import { type ChannelDeps, type FilterState, filterSchema, maybeEntriesSchema, maybeEntryOf } from './channels.js';
 import { timeOut } from './fields.js';
 import { caller } from './problem.js';
 import type { Route } from './route.js';
@@ -73,6 +74,8 @@ export interface Overview {
   readonly targets: readonly TargetOverview[] | null;
   readonly inbox: { readonly waiting: number; readonly oldest: Date | null } | null;
   readonly filters: readonly FilterState[];
+  /** Null without the permission to see sources. */
+  readonly maybe: readonly MaybeEntry[] | null;
   readonly samples: { readonly hour: readonly Sample[]; readonly day: readonly Sample[] };
 }
 
@@ -85,7 +88,7 @@ export async function overviewOf(deps: OverviewDeps, by: Principal): Promise<Ove
     samplesOf(pool, tenant, LAST_HOUR, now),
     samplesOf(pool, tenant, LAST_DAY, now),
   ]);
-  const [channels, unowned, targets, inbox, sources, poison, filters] = await Promise.all([
+  const [channels, unowned, targets, inbox, sources, poison, filters, maybe] = await Promise.all([
     listChannels(pool, tenant),
     unownedChannels(pool, tenant),
     by.permissions.has('targets.read') ? targetsNow(pool, tenant, hour, now) : null,
@@ -93,6 +96,7 @@ export async function overviewOf(deps: OverviewDeps, by: Principal): Promise<Ove
     by.permissions.has('sources.read') ? sourcesWithHealth(pool, by) : [],
     by.permissions.has('quarantine.read') ? newPoison(pool, tenant, new Date(now - DAY)) : [],
     deps.filters(),
+    by.permissions.has('sources.read') ? maybeEntries(pool, tenant) : null,
   ]);
   const findings = judge({
     now,
@@ -107,6 +111,7 @@ export async function overviewOf(deps: OverviewDeps, by: Principal): Promise<Ove
       .map(({ name, health }) => ({ name, reason: health?.reason ?? null })),
     inbox: inbox && { oldest: inbox.oldest?.getTime() ?? null },
     filters,
+    unseen: oldestOf(maybe ?? []),
     newPoison: poison,
     surroundings: deps.surroundings(tenant),
     sampledAt: hour.at(-1)?.at ?? day.at(-1)?.at ?? null,
@@ -124,8 +129,15 @@ export async function overviewOf(deps: OverviewDeps, by: Principal): Promise<Ove
     targets,
     inbox,
     filters,
+    maybe,
     samples: { hour, day },
   };
+}
+
+/** When the oldest came that nobody has looked up. */
+function oldestOf(maybe: readonly MaybeEntry[]): number | null {
+  const times = maybe.flatMap(({ oldest }) => oldest?.getTime() ?? []);
+  return times.length === 0 ? null : Math.min(...times);
 }
 
 function samplesOf(pool: Pool, tenant: number, stretch: Stretch, now: number): Promise<Sample[]> {
@@ -235,6 +247,7 @@ const overviewSchema = z.object({
     .nullable()
     .meta({ description: 'Null without `messages.read`' }),
   filters: z.array(filterSchema).meta({ description: 'Of the process that answers' }),
+  maybe: maybeEntriesSchema,
   series: z.object({ hour: seriesSchema, day: seriesSchema }),
 });
 
@@ -252,7 +265,7 @@ export function overviewRoutes(deps: OverviewDeps): Route[] {
 }
 
 function entryOf(overview: Overview): z.input<typeof overviewSchema> {
-  const { at, findings, rates, channels, targets, inbox, filters, samples } = overview;
+  const { at, findings, rates, channels, targets, inbox, filters, maybe, samples } = overview;
   return {
     at: at.toISOString(),
     verdict: verdictOn(findings),
@@ -274,6 +287,7 @@ function entryOf(overview: Overview): z.input<typeof overviewSchema> {
       openedAt: openedAt.toISOString(),
       sealedAt: sealedAt?.toISOString() ?? null,
     })),
+    maybe: maybe?.map(maybeEntryOf) ?? null,
     series: { hour: seriesOf(overview, samples.hour, LAST_HOUR), day: seriesOf(overview, samples.day, LAST_DAY) },
   };
 }

@@ -14,7 +14,10 @@ export const hookResultSchema = z.object({
   channel: z.int().nullable(),
   sequence: z.int().nullable(),
   of: z.string().optional().meta({ description: 'The message it repeats or contradicts' }),
-  basis: z.enum(['store', 'filter']).optional().meta({ description: 'How a duplicate was told' }),
+  basis: z
+    .enum(['store', 'filter'])
+    .optional()
+    .meta({ description: 'How a duplicate was told; by `filter` it is not known of what' }),
   code: z.string().optional().meta({ description: 'Why it was rejected; stable' }),
   pointer: z.string().optional().meta({ description: 'JSON pointer to what is wrong' }),
   reason: z.string().optional().meta({ description: 'The same in a sentence' }),

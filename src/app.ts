@@ -32,9 +32,9 @@ import { createCorrect } from './app/corrections.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { createHearing, publishPlanned } from './app/hearing.js';
+import { learnFromDecisions } from './app/learning.js';
 import { createLedger } from './app/ledger.js';
 import { createSay } from './app/ledger-messages.js';
-import { learnFromDecisions } from './app/learning.js';
 import { verifyLogin } from './app/login.js';
 import { checkPorts } from './app/ports.js';
 import { createPullRender, PendingNotices } from './app/pull.js';
@@ -45,8 +45,10 @@ import { createRungViews } from './app/rung-views.js';
 import { createSampling } from './app/sampling.js';
 import { createSenders } from './app/senders.js';
 import { createThreadPort } from './app/threads.js';
+import { createUnseenChecks } from './app/unseen.js';
 import { Broker } from './broker/broker.js';
 import { createAccepter } from './channel/accept.js';
+import { UnseenRoom } from './channel/maybe.js';
 import type { LoadFrom } from './config/load.js';
 import { startContent } from './content/children.js';
 import { levelOf } from './content/ladder.js';
@@ -82,6 +84,8 @@ import { dropDecided } from './storage/quarantine.js';
 import { createRefusalLog } from './storage/refusal-log.js';
 import { retain } from './storage/retention.js';
 import { fillSearch } from './storage/search.js';
+import type { SeenNow } from './storage/unseen.js';
+import { unseenByTenant } from './storage/unseen-read.js';
 
 const DAY = 86_400_000;
 const HOUR = 3_600_000;
@@ -95,6 +99,8 @@ const TEND_MS = 1_000;
 /** A notice of another process that got lost is made up for within this; a second is promised. */
 const OWNER_POLL_MS = 500;
 const SWEEP_MS = HOUR;
+/** What is kept to be looked up at most, by all processes; the oldest of it is some seconds old. */
+const UNSEEN_BYTES = 64 * 1024 * 1024;
 /** What is planned is in the ledger within about so long; the longer, the larger its batches. */
 const LEDGER_POLL_MS = 500;
 const CLOSING_MS = 60_000;
@@ -326,9 +332,13 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     },
   });
 
+  const unseen = new UnseenRoom(UNSEEN_BYTES);
+  unseen.counted(await unseenByTenant(pool));
+  const randomId = () => randomInt(1, 2 ** 47);
   const accepter = createAccepter({
     commit: createCommit(work, process),
     filters: generations.filters,
+    unseen,
     secret: installation.fingerprintSecret,
     clock,
     settings: {
@@ -344,7 +354,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       patienceMs: settings.channel.patienceSeconds * 1000,
     },
     onSequenced: (rows) => owner.sequenced(rows),
-    randomId: () => randomInt(1, 2 ** 47),
+    randomId,
     pause: (ms) => (ms === 0 ? nextTurn() : pause(ms)),
   });
 
@@ -432,6 +442,22 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     await sweepClaims(pool);
   });
   const summing = every(TEND_MS, 'summing the inbox up', () => sumUpCounts(pool));
+  const seeing = has('ingress')
+    ? every(
+        TEND_MS,
+        'looking up what was taken as a duplicate unseen',
+        createUnseenChecks({
+          pool: work,
+          process,
+          secret: installation.fingerprintSecret,
+          room: unseen,
+          filters: generations.filters,
+          randomId,
+          onSequenced: (rows) => owner.sequenced(rows),
+          observe: (seen) => countSeen(told, seen),
+        }),
+      )
+    : async () => undefined;
   let replacedNow = () => {};
   const replaced = new Promise<void>((resolve) => {
     replacedNow = resolve;
@@ -448,6 +474,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       comparingClocks(),
       sweeping(),
       summing(),
+      seeing(),
       comparing(),
     ]);
   });
@@ -848,9 +875,13 @@ function tally<T>(values: Iterable<T>): Map<T, number> {
 
 function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdicts: Awaited<ReturnType<Accept>>): void {
   const counts = new Map<string, { labels: { tenant: string; source: string; verdict: string }; count: number }>();
-  verdicts.forEach(({ verdict }, i) => {
+  verdicts.forEach((said, i) => {
+    const { verdict } = said;
     const arrival = arrivals[i];
     if (!arrival) return;
+    if (said.verdict === 'duplicate' && said.basis === 'filter') {
+      metrics.unseen.inc({ tenant: arrival.tenant.name, source: arrival.source.name, became: 'kept' });
+    }
     const labels = { tenant: arrival.tenant.name, source: arrival.source.name, verdict };
     const key = `${labels.tenant}/${labels.source}/${verdict}`;
     if (verdict === 'conflict' || verdict === 'expired') {
@@ -861,6 +892,17 @@ function countVerdicts(metrics: Metrics, arrivals: Parameters<Accept>[0], verdic
     else counts.set(key, { labels, count: 1 });
   });
   for (const { labels, count } of counts.values()) metrics.accepted.inc(labels, count);
+}
+
+/** What became of what was taken as a duplicate unseen. */
+function countSeen(metrics: Metrics, seen: readonly SeenNow[]): void {
+  for (const { candidate, became, count } of seen) {
+    const labels = { tenant: candidate.arrival.tenant.name, source: candidate.arrival.source.name };
+    const copies = became === 'original' ? count - 1 : 0;
+    metrics.unseen.inc({ ...labels, became }, count - copies);
+    if (copies > 0) metrics.unseen.inc({ ...labels, became: 'duplicate' }, copies);
+    if (became === 'original') metrics.unseenValue.inc(labels, Math.abs(Number(candidate.arrival.value)));
+  }
 }
 
 /** What was not taken now, but may come again. */

@@ -1,4 +1,5 @@
 import type { Principal } from '../../src/access/principal.js';
+import type { MaybePolicy } from '../../src/channel/maybe.js';
 import { verdictOn } from '../../src/overview/judge.js';
 import {
   boundsOf,
@@ -9,6 +10,7 @@ import {
   type Sample,
   type Stretch,
 } from '../../src/overview/series.js';
+import type { MaybeEntry } from '../../src/storage/unseen-read.js';
 import type { FilterState } from '../channels.js';
 import { FLOWS, type Flow, type Overview, overviewOf, type TargetOverview, totalsOf } from '../overview.js';
 import { caller } from '../problem.js';
@@ -34,7 +36,7 @@ export function overviewPages(deps: PageDeps, site: Site): Route[] {
 
 async function showOverview(deps: PageDeps, site: Site, by: Principal): Promise<Reply> {
   const overview = await overviewOf(deps, by);
-  const { findings, samples, targets, filters, channels } = overview;
+  const { findings, samples, targets, filters, maybe, channels } = overview;
   const now = overview.at.getTime();
   return site.show({ template: 'overview', title: 'Overview', part: 'overview' }, by, {
     verdict: {
@@ -48,6 +50,7 @@ async function showOverview(deps: PageDeps, site: Site, by: Principal): Promise<
     mayTargets: targets !== null,
     targets: targets?.map((target) => targetRow(target, now)),
     filters: filters.map((filter) => filterRow(filter, now)),
+    maybe: maybe?.map((one) => maybeRow(one, now)),
     channels: channels.map((one) => ({
       channel: one.channel,
       href: `/messages?channel=${one.channel}`,
@@ -153,6 +156,25 @@ function filterRow({ generation, openedAt, sealedAt, ready, keys, fill, falsePos
     wrong: falsePositives === null ? '–' : `${(falsePositives * 100).toFixed(3)} %`,
   };
 }
+
+function maybeRow({ source, policy, saved, waiting, oldest, falsePositives, conflicts }: MaybeEntry, now: number) {
+  return {
+    source,
+    href: `/messages?source=${source}`,
+    policy: policy === null ? 'always looked up' : POLICIES[policy.below](policy.threshold),
+    saved: saved.toLocaleString('en'),
+    waiting: waiting.toLocaleString('en'),
+    oldest: oldest && when(oldest, now),
+    wrong: falsePositives.events.toLocaleString('en'),
+    worth: falsePositives.value,
+    conflicts: conflicts.toLocaleString('en'),
+  };
+}
+
+const POLICIES: Readonly<Record<MaybePolicy['below'], (threshold: string) => string>> = {
+  duplicate: (threshold) => `a duplicate below ${threshold}`,
+  'look-up': () => 'always looked up',
+};
 
 const MINUTE = 60_000;
 const HOUR_TABLE: Stretch = { ...LAST_HOUR, step: 5 * MINUTE, points: 12 };

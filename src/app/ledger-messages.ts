@@ -44,13 +44,10 @@ export function createSay(deps: { readonly pool: Pool; readonly accept: Accept; 
       raw,
     };
     const [verdict] = await deps.accept([arrival]);
-    switch (verdict?.verdict) {
-      case 'sequenced':
-        return { place: { channel: verdict.channel, sequence: verdict.sequence }, again: false };
-      case 'duplicate':
-        return { place: verdict.of, again: true };
-      default:
-        throw new Unavailable('what the ledger had to say was not stored; try again');
+    if (verdict?.verdict === 'sequenced') {
+      return { place: { channel: verdict.channel, sequence: verdict.sequence }, again: false };
     }
+    if (verdict?.verdict === 'duplicate' && verdict.basis === 'store') return { place: verdict.of, again: true };
+    throw new Unavailable('what the ledger had to say was not stored; try again');
   };
 }

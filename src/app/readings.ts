@@ -6,7 +6,7 @@ import type { Readings } from '../observe/metrics.js';
  * The figures that only the database knows, for `/metrics`. Counted up to a bound, so that asking stays cheap. While it is
  * away they are missing, and all the others are there: that is when somebody looks.
  */
-export function databaseReadings(pool: Pool, log: Logger): Pick<Readings, 'lag' | 'inbox'> {
+export function databaseReadings(pool: Pool, log: Logger): Pick<Readings, 'lag' | 'inbox' | 'unseen'> {
   async function rowsOf<T extends QueryResultRow>(sql: string, parameters: unknown[] = []): Promise<T[]> {
     try {
       return (await pool.query<T>(sql, parameters)).rows;
@@ -22,6 +22,12 @@ export function databaseReadings(pool: Pool, log: Logger): Pick<Readings, 'lag' 
            where d.tenant = t.tenant and d.target = t.id and (d.state = 'pending' or d.void = 'due') limit $1) c) as messages
          from target t join tenant n on n.id = t.tenant where t.removed_at is null`,
         [LAG_COUNTED],
+      );
+    },
+    unseen() {
+      return rowsOf<{ tenant: string; messages: number }>(
+        `select n.name as tenant, coalesce(u.messages, 0)::bigint as messages from tenant n
+         left join (select tenant, sum(count) as messages from unseen group by tenant) u on u.tenant = n.id`,
       );
     },
     async inbox() {

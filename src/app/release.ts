@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import type { Place } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
-import type { Accept } from '../message/verdict.js';
+import type { Accept, Verdict } from '../message/verdict.js';
 import { beginRelease, markReleased } from '../storage/released.js';
 
 /**
@@ -23,16 +23,15 @@ export function createRelease(deps: { readonly pool: Pool; readonly accept: Acce
         released: true,
       },
     ]);
-    switch (verdict?.verdict) {
-      case 'sequenced':
-        await markReleased(deps.pool, tenant.id, number, who);
-        return { channel: verdict.channel, sequence: verdict.sequence };
-      case 'duplicate':
-        // Released before, by somebody whose mark was lost.
-        await markReleased(deps.pool, tenant.id, number, who);
-        return verdict.of;
-      default:
-        return 'not_held';
-    }
+    const place = verdict && placeOf(verdict);
+    if (!place) return 'not_held';
+    await markReleased(deps.pool, tenant.id, number, who);
+    return place;
   };
+}
+
+function placeOf(verdict: Verdict): Place | undefined {
+  if (verdict.verdict === 'sequenced') return { channel: verdict.channel, sequence: verdict.sequence };
+  // Released before, by somebody whose mark was lost.
+  return verdict.verdict === 'duplicate' && verdict.basis === 'store' ? verdict.of : undefined;
 }

@@ -11,6 +11,7 @@ import {
   type TimeWindow,
 } from './batch.js';
 import { type Demand, demandsOf, Line, type Lined } from './line.js';
+import { isBelow, type UnseenRoom } from './maybe.js';
 
 /** What the filters know. Bits are set only by `remember`, after the commit. */
 export interface Filters {
@@ -18,6 +19,8 @@ export interface Filters {
   readonly current: number;
   /** Generations that must be looked up for this key: those whose filter says maybe, and those without a ready filter. */
   lookUps(fingerprint: Buffer): readonly number[];
+  /** Whether a filter says that this key may have been seen. That there is none for a generation says nothing. */
+  saysMaybe(fingerprint: Buffer): boolean;
   /** Adds keys that are known to be stored. */
   remember(fingerprints: readonly Buffer[]): void;
   /** How many of the keys that were looked up were really there. */
@@ -93,6 +96,8 @@ interface Waiting extends Lined {
   readonly candidate: Candidate;
   readonly request: Request;
   fate: Fate;
+  /** Taken as a duplicate by a filter's word: it is kept, and stores no key. */
+  unseen: boolean;
   settle(verdict: Verdict): void;
   fail(error: Error): void;
 }
@@ -103,12 +108,16 @@ interface Waiting extends Lined {
  *
  *   accept → line → batch of distinct keys → look-ups by filter → commit → verdicts → filters, hand-over
  *
+ * Where a source asks for it, what a filter calls "maybe seen" is not looked up but kept, by the same commit (maybe.ts).
+ *
  * A second arrival with a key that is under way stays in the line and is decided by a later commit, when the first
  * one's fate is known; once the key is stored, all that have it share a batch.
  */
 export function createAccepter(deps: {
   readonly commit: CommitBatch;
   readonly filters: Filters;
+  /** For what is taken as a duplicate unseen; without it everything is looked up. */
+  readonly unseen?: UnseenRoom;
   readonly secret: Uint8Array;
   readonly clock: Clock;
   readonly settings: AcceptSettings;
@@ -151,6 +160,7 @@ export function createAccepter(deps: {
       request,
       candidate: candidate(arrival, deps.secret, settings.window),
       fate: { stored: false },
+      unseen: false,
       settle(verdict) {
         verdicts[index] = verdict;
         if (--open === 0) resolve(verdicts);
@@ -198,10 +208,23 @@ export function createAccepter(deps: {
   function takeBatch(): Waiting[] {
     const batch = line.take(
       { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes },
-      (waiting) => !waiting.request.underWay && !mayStoreTwice(waiting, underWay),
+      (waiting) => !waiting.request.underWay && (isTakenUnseen(waiting) || !mayStoreTwice(waiting, underWay)),
     );
     for (const { request } of batch) request.underWay = true;
     return batch;
+  }
+
+  /** Whether a row is a duplicate by a filter's word, as its source wants it. From then on it stays one. */
+  function isTakenUnseen(waiting: Waiting): boolean {
+    const { arrival, fingerprint, expired } = waiting.candidate;
+    const { maybeBelow, value } = arrival;
+    if (maybeBelow === undefined || expired || !isBelow(value, maybeBelow) || !filters.saysMaybe(fingerprint))
+      return false;
+    if (!deps.unseen?.take(arrival.tenant.id, arrival.raw.length)) return false;
+    waiting.unseen = true;
+    // It may have waited for the fate of another.
+    waiting.fate = { stored: false };
+    return true;
   }
 
   /** Commits a batch and answers its senders, whatever the store does. Never rejects. */
@@ -290,15 +313,24 @@ export function createAccepter(deps: {
   }
 
   function makeBatch(id: number, { lane, waiting }: Part, repeated: boolean, careful: boolean): Batch {
-    const rows = waiting.map((one) => one.candidate);
+    const seen = waiting.filter((one) => !one.unseen);
+    const unseen = seen.length === waiting.length ? [] : waiting.filter((one) => one.unseen);
     const generation = filters.current;
     const lookUps: [number, number][] = [];
-    waiting.forEach(({ candidate, fate }, index) => {
+    seen.forEach(({ candidate, fate }, index) => {
       const generations = filters.lookUps(candidate.fingerprint);
       for (const each of generations) lookUps.push([index, each]);
       if ((careful || fate.stored) && !generations.includes(generation)) lookUps.push([index, generation]);
     });
-    return { id, lane, repeated, rows, generation, lookUps };
+    return {
+      id,
+      lane,
+      repeated,
+      rows: seen.map((one) => one.candidate),
+      generation,
+      lookUps,
+      unseen: unseen.map((one) => one.candidate),
+    };
   }
 
   function answerSenders({ waiting }: Part, answer: BatchAnswer): void {
@@ -306,22 +338,27 @@ export function createAccepter(deps: {
     const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
     const sequenced: SequencedRow[] = [];
     const stored: Buffer[] = [];
-    waiting.forEach(({ candidate, fate, settle }, index) => {
-      const exception = exceptions.get(index);
+    let row = 0;
+    for (const { candidate, fate, unseen, settle } of waiting) {
+      if (unseen) {
+        settle({ verdict: 'duplicate', basis: 'filter' });
+        continue;
+      }
+      const exception = exceptions.get(row++);
       if (exception?.verdict !== 'expired') {
         fate.stored = true;
         stored.push(candidate.fingerprint);
       }
       if (exception && exception.verdict !== 'sequenced') {
         settle(exceptionVerdict(exception));
-        return;
+        continue;
       }
       const key = candidate.arrival.tenant.id * 1024 + candidate.channel;
       const sequence = exception ? exception.sequence : (next.get(key) ?? 0) + 1;
       if (!exception) next.set(key, sequence);
       sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
       settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
-    });
+    }
     filters.remember(stored);
     if (sequenced.length > 0) deps.onSequenced(sequenced);
     filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
@@ -371,15 +408,16 @@ function mayStoreTwice(waiting: Waiting, fates: Map<string, Fate>): boolean {
   return !first.stored;
 }
 
-/** Parts rows into those that are the first of their key, or expired, and the others. */
+/** Parts rows into those that are the first of their key, or store none, and the others. */
 function firstOfEachKey(rows: readonly Waiting[]): [first: Waiting[], again: Waiting[]] {
   const first: Waiting[] = [];
   const again: Waiting[] = [];
   const keys = new Set<string>();
   for (const row of rows) {
     const { key, expired } = row.candidate;
-    const comesAgain = !expired && keys.has(key);
-    if (!expired) keys.add(key);
+    const storesNone = expired || row.unseen;
+    const comesAgain = !storesNone && keys.has(key);
+    if (!storesNone) keys.add(key);
     (comesAgain ? again : first).push(row);
   }
   return [first, again];

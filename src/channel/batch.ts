@@ -91,6 +91,8 @@ export interface Batch {
   readonly generation: number;
   /** Pairs (row, generation) that the filters could not rule out. */
   readonly lookUps: readonly (readonly [row: number, generation: number])[];
+  /** Beside these rows: taken as duplicates by a filter's word, to be kept in the same transaction. */
+  readonly unseen: readonly Candidate[];
 }
 
 export interface BatchAnswer {

@@ -52,6 +52,12 @@ export class FilterSet implements Filters {
     return generations;
   }
 
+  saysMaybe(fingerprint: Buffer): boolean {
+    if (this.#current.filter.has(fingerprint)) return true;
+    for (const filter of this.#sealed.values()) if (filter?.has(fingerprint)) return true;
+    return false;
+  }
+
   #mustAskCurrent(): boolean {
     return !this.#current.ready || this.clock.monotonic() < this.#distrustUntil;
   }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { extractSchema } from '../content/extract/definition.js';
 import { schemaProblem } from '../content/schema.js';
 import { isReservedName } from '../delivery/wire.js';
+import { type MaybePolicy, maybeSchema } from './maybe.js';
 
 /** Names of tenants, sources and targets: they appear in URLs, queue names and ids. */
 export const nameSchema = z
@@ -78,6 +79,27 @@ const dataSchema = z
     'JSON Schema (2020-12) of the data. Fields that do not fit are left out, each with a defect; the rest goes on at the rung `schema`.',
   );
 
+const maybe = maybeSchema
+  .optional()
+  .describe(
+    'What a "maybe seen" of the filters costs: see [billing](billing.md#maybe). Without it each is looked up. Needs `value`.',
+  );
+
+/** A policy goes by the value, so that its place must be named. */
+function hasValueFor({
+  maybe,
+  value,
+}: {
+  readonly maybe?: MaybePolicy | undefined;
+  readonly value?: unknown;
+}): boolean {
+  return maybe === undefined || value !== undefined;
+}
+const WITHOUT_VALUE = {
+  path: ['maybe'],
+  message: 'left out, or stand beside `value`, which says where the number is',
+};
+
 /** What joins messages of a source to one conversation. Mails have their own ids. */
 const thread = z
   .string()
@@ -88,76 +110,82 @@ const thread = z
     'What joins messages to one conversation: `account`, or a JSON pointer to a key (of an event in the event itself, as in /data/order; else in the body). Without it each stands alone.',
   );
 
-export const webhookSourceSchema = z.strictObject({
-  kind: z.literal('webhook'),
-  schema: dataSchema,
-  thread,
-  extract: extractSchema,
-  verify: z
-    .discriminatedUnion('scheme', [
-      z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
-      z.strictObject({ scheme: z.literal('github'), secrets }).describe("GitHub's `X-Hub-Signature-256`."),
-      z.strictObject({ scheme: z.literal('stripe'), secrets }).describe("Stripe's `Stripe-Signature`."),
-      z
-        .strictObject({
-          scheme: z.literal('hmac'),
-          secrets,
-          header: headerName.describe('Header that holds the signature.'),
-          algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256').describe('Hash of the HMAC.'),
-          encoding: z.enum(['hex', 'base64']).default('hex').describe('How the signature is written.'),
-          prefix: z.string().max(32).default('').describe('What stands before the signature, for example `sha256=`.'),
-        })
-        .describe('A plain HMAC over the raw body.'),
-      z
-        .strictObject({ scheme: z.literal('token') })
-        .describe('The caller authenticates with a bearer token that may send to this source.'),
-      z.strictObject({ scheme: z.literal('none') }).describe('Anyone who knows the address.'),
-    ])
-    .describe('How a delivery proves that it is genuine.'),
-  toleranceSeconds: z.number().int().min(1).max(3600).default(300).describe('How far a signed time may be off.'),
-  identity: z
-    .discriminatedUnion('from', [
-      z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
-      z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
-      z.strictObject({ from: z.literal('body') }).describe('A hash of the whole body.'),
-    ])
-    .optional()
-    .describe("What makes two deliveries the same; without it the scheme's own id, else every delivery is new."),
-  account: jsonPointer
-    .optional()
-    .describe("JSON pointer to the account; without it, or where it finds nothing, the source's name."),
-  type: z
-    .discriminatedUnion('from', [
-      z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
-      z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
-    ])
-    .optional()
-    .describe("What names the type; GitHub's and Stripe's own are known."),
-  value: jsonPointer.optional().describe('JSON pointer to the number a delivery is worth.'),
-  handshakeToken: z
-    .string()
-    .min(1)
-    .max(512)
-    .optional()
-    .describe("Token that Slack's and Meta's handshakes must name (Meta's `hub.verify_token`)."),
-});
+export const webhookSourceSchema = z
+  .strictObject({
+    kind: z.literal('webhook'),
+    schema: dataSchema,
+    thread,
+    extract: extractSchema,
+    maybe,
+    verify: z
+      .discriminatedUnion('scheme', [
+        z.strictObject({ scheme: z.literal('standard'), secrets }).describe('Standard Webhooks signatures.'),
+        z.strictObject({ scheme: z.literal('github'), secrets }).describe("GitHub's `X-Hub-Signature-256`."),
+        z.strictObject({ scheme: z.literal('stripe'), secrets }).describe("Stripe's `Stripe-Signature`."),
+        z
+          .strictObject({
+            scheme: z.literal('hmac'),
+            secrets,
+            header: headerName.describe('Header that holds the signature.'),
+            algorithm: z.enum(['sha256', 'sha512', 'sha1']).default('sha256').describe('Hash of the HMAC.'),
+            encoding: z.enum(['hex', 'base64']).default('hex').describe('How the signature is written.'),
+            prefix: z.string().max(32).default('').describe('What stands before the signature, for example `sha256=`.'),
+          })
+          .describe('A plain HMAC over the raw body.'),
+        z
+          .strictObject({ scheme: z.literal('token') })
+          .describe('The caller authenticates with a bearer token that may send to this source.'),
+        z.strictObject({ scheme: z.literal('none') }).describe('Anyone who knows the address.'),
+      ])
+      .describe('How a delivery proves that it is genuine.'),
+    toleranceSeconds: z.number().int().min(1).max(3600).default(300).describe('How far a signed time may be off.'),
+    identity: z
+      .discriminatedUnion('from', [
+        z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
+        z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+        z.strictObject({ from: z.literal('body') }).describe('A hash of the whole body.'),
+      ])
+      .optional()
+      .describe("What makes two deliveries the same; without it the scheme's own id, else every delivery is new."),
+    account: jsonPointer
+      .optional()
+      .describe("JSON pointer to the account; without it, or where it finds nothing, the source's name."),
+    type: z
+      .discriminatedUnion('from', [
+        z.strictObject({ from: z.literal('header'), header: headerName.describe('Name of the header field.') }),
+        z.strictObject({ from: z.literal('pointer'), pointer: jsonPointer.describe('Place in the JSON body.') }),
+      ])
+      .optional()
+      .describe("What names the type; GitHub's and Stripe's own are known."),
+    value: jsonPointer.optional().describe('JSON pointer to the number a delivery is worth.'),
+    handshakeToken: z
+      .string()
+      .min(1)
+      .max(512)
+      .optional()
+      .describe("Token that Slack's and Meta's handshakes must name (Meta's `hub.verify_token`)."),
+  })
+  .refine(hasValueFor, WITHOUT_VALUE);
 
-export const eventsSourceSchema = z.strictObject({
-  kind: z.literal('events'),
-  schema: dataSchema,
-  thread,
-  extract: extractSchema,
-  value: jsonPointer
-    .optional()
-    .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
-  accepts: z
-    .array(z.string().min(1).max(512))
-    .max(100)
-    .optional()
-    .describe(
-      'CloudEvents `source` values that belong to this feed (exact, or ending in `*`); without it, all that no other feed names.',
-    ),
-});
+export const eventsSourceSchema = z
+  .strictObject({
+    kind: z.literal('events'),
+    schema: dataSchema,
+    thread,
+    extract: extractSchema,
+    maybe,
+    value: jsonPointer
+      .optional()
+      .describe('JSON pointer within the event to the number it is worth, for example /data/amount.'),
+    accepts: z
+      .array(z.string().min(1).max(512))
+      .max(100)
+      .optional()
+      .describe(
+        'CloudEvents `source` values that belong to this feed (exact, or ending in `*`); without it, all that no other feed names.',
+      ),
+  })
+  .refine(hasValueFor, WITHOUT_VALUE);
 
 /** Of an AMQP message, where names are case-sensitive and may hold anything. */
 const amqpHeader = z.string().min(1).max(255).describe('Name of the header, as its sender writes it.');
@@ -172,6 +200,7 @@ export const amqpSourceSchema = z
     schema: dataSchema,
     thread,
     extract: extractSchema,
+    maybe,
     queue: z
       .string()
       .regex(/^[^\p{Cc}\p{Cs}]+$/u, 'a name without control characters')
@@ -209,7 +238,8 @@ export const amqpSourceSchema = z
   .refine(({ url, queue }) => url !== undefined || !isReservedName(queue), {
     path: ['queue'],
     message: 'a name that does not begin with "waybill": those queues are Waybill\'s own',
-  });
+  })
+  .refine(hasValueFor, WITHOUT_VALUE);
 
 export const sourceDefinitionSchema = z.discriminatedUnion('kind', [
   mailSourceSchema,

@@ -38,6 +38,8 @@ export interface Arrival {
   readonly raw: Uint8Array;
   /** SHA-256 of the raw bytes, 32 bytes, where whoever took them in has made it. */
   readonly sha256?: Uint8Array;
+  /** Worth less than this, in absolute value, it is a duplicate as soon as a filter says "maybe seen"; else it is looked up. */
+  readonly maybeBelow?: string | undefined;
   /** A person released it from quarantine: its event time is no longer held against it. */
   readonly released?: true;
 }

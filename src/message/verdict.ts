@@ -5,12 +5,14 @@ export type Verdict =
   | { readonly verdict: 'sequenced'; readonly channel: number; readonly sequence: number }
   | {
       readonly verdict: 'duplicate';
+      /** Looked up exactly. */
+      readonly basis: 'store';
       readonly of: Place;
-      /** `store`: looked up exactly; `filter`: taken from the filter alone, by policy. */
-      readonly basis: 'store' | 'filter';
       /** Content differed from the original's, where the source notes that rather than calling it a conflict. */
       readonly differs: boolean;
     }
+  /** Taken from the filter alone, by the policy of its source, and kept until it has been looked up. */
+  | { readonly verdict: 'duplicate'; readonly basis: 'filter' }
   /** `quarantine` is the n of its `q-<n>` entry. */
   | { readonly verdict: 'conflict'; readonly of: Place; readonly quarantine: number }
   | { readonly verdict: 'expired'; readonly quarantine: number }

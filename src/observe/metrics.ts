@@ -6,6 +6,8 @@ export interface Readings {
   lag(): Promise<readonly { readonly tenant: string; readonly target: string; readonly messages: number }[]>;
   /** The inbox, by tenant: how many wait and for how many seconds the oldest. */
   inbox(): Promise<readonly { readonly tenant: string; readonly messages: number; readonly oldestSeconds: number }[]>;
+  /** What was taken as a duplicate unseen and waits to be looked up, by tenant. */
+  unseen(): Promise<readonly { readonly tenant: string; readonly messages: number }[]>;
   filters(): readonly { readonly generation: number; readonly fill: number; readonly ready: boolean }[];
   filterAnswers(): { readonly asked: number; readonly maybe: number; readonly found: number };
   waiting(): { readonly rows: number; readonly bytes: number };
@@ -30,6 +32,8 @@ export interface Metrics {
   readonly paused: Counter<'tenant' | 'target' | 'code'>;
   readonly pushedBack: Counter<'tenant' | 'why'>;
   readonly retention: Counter<'what'>;
+  readonly unseen: Counter<'tenant' | 'source' | 'became'>;
+  readonly unseenValue: Counter<'tenant' | 'source'>;
 }
 
 export function createMetrics(readings: Readings): Metrics {
@@ -99,6 +103,18 @@ export function createMetrics(readings: Readings): Metrics {
       labelNames: ['what'],
       registers,
     }),
+    unseen: new Counter({
+      name: 'waybill_unseen_total',
+      help: 'Messages taken as duplicates by a filter alone (kept), and what they were when they were looked up (duplicate, original, conflict).',
+      labelNames: ['tenant', 'source', 'became'],
+      registers,
+    }),
+    unseenValue: new Counter({
+      name: 'waybill_unseen_original_value_total',
+      help: 'What those were worth that were originals, in absolute values; the exact figure is in /v1/channels.',
+      labelNames: ['tenant', 'source'],
+      registers,
+    }),
   };
 }
 
@@ -132,6 +148,16 @@ function gauges(registry: Registry, readings: Readings): void {
         this.set({ tenant }, oldestSeconds);
         inbox.set({ tenant }, messages);
       }
+    },
+  });
+  new Gauge({
+    name: 'waybill_unseen_messages',
+    help: 'Messages taken as duplicates by a filter alone that have not been looked up yet.',
+    labelNames: ['tenant'],
+    registers,
+    async collect() {
+      this.reset();
+      for (const { tenant, messages } of await readings.unseen()) this.set({ tenant }, messages);
     },
   });
   new Gauge({

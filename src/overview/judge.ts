@@ -17,6 +17,8 @@ export interface Condition {
     readonly fill: number;
     readonly falsePositives: number | null;
   }[];
+  /** When the oldest came that was taken as a duplicate and has not been looked up. */
+  readonly unseen: number | null;
   /** Entries of the last day that no rung could read, unlike any before: the newest first. */
   readonly newPoison: readonly string[];
   readonly surroundings: Surroundings;
@@ -60,6 +62,7 @@ export const FINDING_CODES = [
   'inbox_old',
   'filter_full',
   'filter_wrong',
+  'unseen_old',
   'clock_off',
   'figures_missing',
 ] as const;
@@ -91,6 +94,8 @@ const WRONG = 0.01;
 /** Of so few keys one wrong answer is no measure. */
 const KEYS_MEASURED = 10_000;
 const UNSAMPLED_MS = MINUTE;
+/** They are looked up every second. */
+const UNSEEN_LONG_MS = 10 * MINUTE;
 
 /** What is not well, the worst first; nothing when all is. */
 export function judge(condition: Condition): Finding[] {
@@ -102,6 +107,7 @@ export function judge(condition: Condition): Finding[] {
     ...aboutQuarantine(condition.newPoison),
     ...aboutInbox(condition),
     ...aboutFilters(condition.filters),
+    ...aboutUnseen(condition),
     ...aboutFigures(condition),
   ];
   return [
@@ -226,6 +232,12 @@ function aboutFilters(filters: Condition['filters']): Finding[] {
     findings.push({ code: 'filter_wrong', severity: 'warn', sentence, href });
   }
   return findings;
+}
+
+function aboutUnseen({ unseen, now }: Condition): Finding[] {
+  if (unseen === null || now - unseen <= UNSEEN_LONG_MS) return [];
+  const sentence = `Messages that were taken as duplicates by a filter have not been looked up for ${lasting(now - unseen)}: does a process with the role ingress run?`;
+  return [{ code: 'unseen_old', severity: 'warn', sentence, href: '/overview#maybe' }];
 }
 
 function aboutFigures({ sampledAt, now }: Condition): Finding[] {

@@ -1,4 +1,4 @@
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { type Batch, type BatchAnswer, type Candidate, channelsOf, type Exception } from '../channel/batch.js';
 import { isoTime } from '../message/iso-time.js';
 import { arrayOf, textArray } from './array.js';
@@ -14,37 +14,49 @@ interface AnswerRow {
   readonly quarantine: number | null;
 }
 
-const SQL = `select * from accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-  $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)`;
+const ACCEPT = `select * from accept(${placeholders(1, 29)})`;
+/** Keeps first: whoever has locked channels waits for nothing that is kept. */
+const KEEP_AND_ACCEPT = `select a.* from keep_unseen($3, ${placeholders(30, 50)}) as k(batch)
+  cross join lateral accept($1, $2, k.batch, ${placeholders(4, 29)}) as a`;
+/** Answers nothing. */
+const KEEP = `select from keep_unseen($1, ${placeholders(2, 22)}) as k(batch) where k.batch is null`;
+
+/** Stores batches in the name of a process. Rejects with StoreError. */
+export function createCommit(pool: Pool, process: string): (batch: Batch) => Promise<BatchAnswer> {
+  return (batch) => storeBatch(pool, process, batch);
+}
 
 /**
- * Stores a batch by the function `accept` of the database: one statement, one transaction, one round trip.
- * Rejects with StoreError.
+ * Stores a batch by the function `accept` of the database: one statement, one round trip, and one transaction unless the
+ * caller has begun a larger one. Rejects with StoreError.
  */
-export function createCommit(pool: Pool, process: string): (batch: Batch) => Promise<BatchAnswer> {
-  return async (batch) => {
-    try {
-      const { rows } = await pool.query<AnswerRow>({ name: 'accept', text: SQL, values: parameters(process, batch) });
-      return read(rows);
-    } catch (error) {
-      throw storeError(error);
-    }
-  };
+export async function storeBatch(db: Pool | PoolClient, process: string, batch: Batch): Promise<BatchAnswer> {
+  try {
+    const { rows } = await db.query<AnswerRow>(statementFor(process, batch));
+    return read(rows);
+  } catch (error) {
+    throw storeError(error);
+  }
+}
+
+function statementFor(process: string, batch: Batch): { name: string; text: string; values: unknown[] } {
+  const { id, rows, unseen } = batch;
+  if (unseen.length === 0) return { name: 'accept', text: ACCEPT, values: parameters(process, batch) };
+  const kept = keptParameters(unseen);
+  if (rows.length === 0) return { name: 'keep', text: KEEP, values: [id, ...kept] };
+  return { name: 'keep and accept', text: KEEP_AND_ACCEPT, values: [...parameters(process, batch), ...kept] };
+}
+
+function placeholders(first: number, last: number): string {
+  return Array.from({ length: last - first + 1 }, (_, i) => `$${first + i}`).join(', ');
 }
 
 /** Parallel columns. Bytes of all rows go as one Buffer each: the driver sends that in binary. */
 function parameters(process: string, batch: Batch): unknown[] {
   const { rows } = batch;
   const channels = channelsOf(rows);
-  const offsets: number[] = [];
-  const lengths: number[] = [];
-  let end = 0;
-  for (const { arrival } of rows) {
-    offsets.push(end);
-    lengths.push(arrival.raw.length);
-    end += arrival.raw.length;
-  }
   const arrivals = rows.map((row) => row.arrival);
+  const raw = joined(arrivals.map((arrival) => arrival.raw));
   return [
     process,
     // Arrays are numbered from 1 in the database.
@@ -71,16 +83,53 @@ function parameters(process: string, batch: Batch): unknown[] {
     textArray(arrivals.map((arrival) => arrival.peer)),
     textArray(arrivals.map((arrival) => arrival.meta)),
     packed(rows, (row) => row.sha256),
-    Buffer.concat(
-      arrivals.map((arrival) => arrival.raw),
-      end,
-    ),
-    arrayOf(offsets),
-    arrayOf(lengths),
+    raw.bytes,
+    arrayOf(raw.offsets),
+    arrayOf(raw.lengths),
     // Rows are numbered from 1 in the database.
     arrayOf(batch.lookUps.map(([row]) => row + 1)),
     arrayOf(batch.lookUps.map(([, generation]) => generation)),
   ];
+}
+
+function keptParameters(rows: readonly Candidate[]): unknown[] {
+  const arrivals = rows.map((row) => row.arrival);
+  const identity = joined(arrivals.map((arrival) => arrival.identity));
+  const raw = joined(arrivals.map((arrival) => arrival.raw));
+  return [
+    arrayOf(arrivals.map((arrival) => arrival.tenant.id)),
+    arrayOf(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
+    packed(rows, (row) => row.fingerprint),
+    packed(rows, (row) => row.digest),
+    identity.bytes,
+    arrayOf(identity.offsets),
+    arrayOf(identity.lengths),
+    arrayOf(arrivals.map((arrival) => arrival.source.id)),
+    textArray(arrivals.map((arrival) => arrival.kind)),
+    textArray(arrivals.map((arrival) => arrival.account)),
+    textArray(arrivals.map((arrival) => arrival.type)),
+    textArray(arrivals.map((arrival) => arrival.externalId)),
+    textArray(arrivals.map((arrival) => arrival.value)),
+    textArray(arrivals.map((arrival) => arrival.eventTime)),
+    textArray(arrivals.map((arrival) => isoTime(arrival.arrivedAt))),
+    textArray(arrivals.map((arrival) => arrival.peer)),
+    textArray(arrivals.map((arrival) => arrival.meta)),
+    packed(rows, (row) => row.sha256),
+    raw.bytes,
+    arrayOf(raw.offsets),
+    arrayOf(raw.lengths),
+  ];
+}
+
+/** Pieces as one Buffer, and where each lies in it. */
+function joined(pieces: readonly Uint8Array[]): { bytes: Buffer; offsets: number[]; lengths: number[] } {
+  const offsets: number[] = [];
+  let end = 0;
+  for (const piece of pieces) {
+    offsets.push(end);
+    end += piece.length;
+  }
+  return { bytes: Buffer.concat(pieces, end), offsets, lengths: pieces.map((piece) => piece.length) };
 }
 
 function packed(rows: readonly Candidate[], bytes: (row: Candidate) => Uint8Array): Buffer {

@@ -9,6 +9,7 @@ import { writeAudit } from './audit.js';
 import { loadInstallation } from './installation.js';
 import { cutContent, LOCK_MS, patiently } from './keeping.js';
 import { inTransaction } from './pool.js';
+import { unseenOf } from './unseen-read.js';
 
 export interface EraseDeps {
   readonly pool: Pool;
@@ -41,7 +42,7 @@ export interface EraseResult {
   readonly cancelling: number;
   readonly quarantined: number;
   readonly refusals: number;
-  /** Messages nobody has planned yet: they can only be erased after that. */
+  /** Messages nobody has planned yet, or looked up: they can only be erased after that. */
   readonly left: number;
 }
 
@@ -74,8 +75,8 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
     detail: { reason: wish.reason, source: wish.source?.name ?? null },
   });
   const sum = { messages: 0, closed: 0, cancelling: 0 };
+  let left = await untilSeen(deps, job);
   const last = await lastSequence(job);
-  let left = 0;
   for (let after = 0; after < last; ) {
     const { reached, found } = await findMessages(job, after, last);
     for (let i = 0; i < found.length; i += BATCH) {
@@ -106,6 +107,18 @@ interface Job extends EraseWish {
   readonly tenant: number;
   readonly channel: number;
   readonly pseudonym: string;
+}
+
+/** What was taken as a duplicate unseen may be a message. Waits until it has been looked up; answers what has not. */
+async function untilSeen(
+  { patienceMs = PATIENCE_MS }: EraseDeps,
+  { pool, tenant, account, source }: Job,
+): Promise<number> {
+  for (let waited = 0; ; waited += POLL_MS) {
+    const unseen = await unseenOf(pool, tenant, account, source?.id ?? null);
+    if (unseen === 0 || waited >= patienceMs) return unseen;
+    await pause(POLL_MS);
+  }
 }
 
 async function lastSequence({ pool, tenant, channel }: Job): Promise<number> {

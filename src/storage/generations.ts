@@ -193,11 +193,13 @@ export async function openGenerations(deps: {
 
   async function dropOld(): Promise<void> {
     if (!steady()) return;
-    const edge = new Date(clock.now() - settings.windowMs - Math.max(DAY, settings.futureMs));
+    const keptMs = settings.windowMs + Math.max(DAY, settings.futureMs);
+    // What was taken as a duplicate while the keys were there has yet to be looked up in them.
     const { rows } = await pool.query<GenerationRow>(
-      `select id, uid, opened_at, sealed_at, last_arrival from generation
-       where sealed_at is not null and keys_dropped_at is null and last_arrival < $1`,
-      [edge],
+      `select id, uid, opened_at, sealed_at, last_arrival from generation g
+       where sealed_at is not null and keys_dropped_at is null and last_arrival < $1
+         and not exists (select from unseen u where u.arrived_at < g.last_arrival + make_interval(secs => $2))`,
+      [new Date(clock.now() - keptMs), keptMs / 1000],
     );
     for (const row of rows) await apart(`dropping the keys of generation ${row.id}`, () => drop(row));
     if (rows.length > 0 && settings.cacheDirectory !== null) await sweepCache(pool, settings.cacheDirectory);

@@ -22,6 +22,7 @@ import { accountHash, channelOf } from '../channel/partition.js';
 import { JsonBytes } from '../content/json/bytes.js';
 import type { Tenant } from '../message/tenant.js';
 import { inTransaction } from './pool.js';
+import { isUnseen } from './unseen-read.js';
 import { liveBook, openGaps, seriesOf, usage } from './usage.js';
 
 type Db = Pool | PoolClient;
@@ -204,7 +205,9 @@ export async function closePeriod(
     const due = await nextPeriod(client, tenant.id, account, contracts);
     if (due.from < period.from) return { result: 'out_of_order', period: due.name };
     const statement = await draft(client, tenant, account, period);
-    if (await isBehind(client, tenant.id, statement.through, period.to + by.graceMs)) return { result: 'behind' };
+    const inTime = period.to + by.graceMs;
+    if (await isBehind(client, tenant.id, statement.through, inTime)) return { result: 'behind' };
+    if (await isUnseen(client, tenant.id, account, inTime)) return { result: 'behind' };
     if (!statement.complete && !by.incomplete) return { result: 'incomplete', statement };
     const body = new JsonBytes().canonical(statement).copy().toString();
     const { rows } = await client.query<{ hash: string }>(

@@ -197,6 +197,44 @@ describe('each problem names its place', () => {
       'value_invalid',
     ],
     [
+      'a threshold that is no text',
+      'sources:\n  f: {kind: events, value: /data/n, maybe: {threshold: 10.00, below: duplicate}}',
+      ['conf/waybill.yaml:2:56: sources.f.maybe.threshold: must be a decimal above 0 in quotes, such as "10.00"'],
+      'value_invalid',
+    ],
+    [
+      'a threshold of nothing',
+      'sources:\n  f: {kind: events, value: /data/n, maybe: {threshold: "0.00", below: duplicate}}',
+      ['conf/waybill.yaml:2:56: sources.f.maybe.threshold: must be a decimal above 0 in quotes, such as "10.00"'],
+      'value_invalid',
+    ],
+    [
+      'a policy that says nothing',
+      'sources:\n  f: {kind: events, value: /data/n, maybe: {threshold: "10"}}',
+      ['conf/waybill.yaml:2:37: sources.f.maybe.below: is missing'],
+      'value_missing',
+    ],
+    [
+      'a policy of another kind',
+      'sources:\n  f: {kind: events, value: /data/n, maybe: {threshold: "10", below: duplicates}}',
+      ['conf/waybill.yaml:2:69: sources.f.maybe.below: must be one of look-up, duplicate; did you mean "duplicate"?'],
+      'value_invalid',
+    ],
+    [
+      'a policy without a value to go by',
+      'sources:\n  f: {kind: events, maybe: {threshold: "10", below: duplicate}}',
+      [
+        'conf/waybill.yaml:2:28: sources.f.maybe: must be left out, or stand beside `value`, which says where the number is',
+      ],
+      'value_invalid',
+    ],
+    [
+      'a policy for mail, which has no value',
+      `sources:\n  m: {${MAIL}, maybe: {threshold: "10", below: duplicate}}`,
+      ['conf/waybill.yaml:2:47: sources.m.maybe: unknown key'],
+      'key_unknown',
+    ],
+    [
       'a bad name',
       'targets:\n  My Target: {kind: pull}',
       [

@@ -1,5 +1,6 @@
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { pauseTarget, resumeTarget } from '../../src/storage/definitions.js';
+import { addUnseen } from '../support/unseen.js';
 import { addHistory, addOwner } from './figures.js';
 import { expectAccessible } from './harness.js';
 import { page, site, somebody, type Visitor, visit } from './visit.js';
@@ -100,6 +101,41 @@ describe('as time goes by', () => {
       document.dispatchEvent(new Event('visibilitychange'));
     });
     await answered;
+  });
+});
+
+describe('what was taken as duplicates by a filter’s word', () => {
+  beforeEach(async () => {
+    const { pool, tenant, sources } = site;
+    const policy = { threshold: '10.00', below: 'duplicate' };
+    await pool.query(
+      `update source set definition = definition || jsonb_build_object('value', '/data/n', 'maybe', $2::jsonb) where id = $1`,
+      [sources.billing, JSON.stringify(policy)],
+    );
+    await pool.query('insert into unseen_count values ($1, $2, 5000, 3, 12.50, 1)', [tenant.id, sources.billing]);
+    const arrivedAt = new Date(Date.now() - 120_000);
+    await addUnseen(pool, tenant, { source: sources.billing, account: 'acme', arrivedAt, count: 2 });
+  });
+  afterEach(async () => {
+    await site.pool.query('truncate unseen, unseen_count');
+    await site.pool.query(`update source set definition = definition - 'maybe' - 'value'`);
+  });
+
+  test.each(['light', 'dark'] as const)('is told by source, %s', async (colorScheme) => {
+    await openOverview({ colorScheme });
+    const row = page.getByRole('region', { name: 'and not looked up' }).getByRole('row').nth(1);
+    expect(await row.getByRole('cell').allTextContents()).toEqual([
+      'a duplicate below 10.00',
+      '5,002',
+      '2',
+      'for 2 min',
+      '3',
+      '12.50',
+      '1',
+    ]);
+    await expectAccessible(page);
+    await row.getByRole('link', { name: 'billing' }).click();
+    await page.waitForURL('**/messages?source=billing');
   });
 });
 

@@ -123,6 +123,11 @@ describe('one structured event', () => {
     const conflict = await send(STRUCTURED, JSON.stringify(event({ data: { amount: 4 } })));
     expect(conflict.status).toBe(409);
     expect(conflict.json.results[0]).toMatchObject({ verdict: 'conflict', message: 'q-3', of: '7-1' });
+    channel.next = async () => [{ verdict: 'duplicate', basis: 'filter' }];
+    const unseen = await send(STRUCTURED, JSON.stringify(event()));
+    expect(unseen.status).toBe(200);
+    const nowhere = { message: null, channel: null, sequence: null };
+    expect(unseen.json.results).toEqual([{ index: 0, id: 'e1', verdict: 'duplicate', ...nowhere, basis: 'filter' }]);
     channel.next = async () => [{ verdict: 'expired', quarantine: 12 }];
     const expired = await send(STRUCTURED, JSON.stringify(event()));
     expect(expired.status).toBe(422);

@@ -154,7 +154,7 @@ describe('answers', () => {
     expect(
       answerTo([
         { verdict: 'rejected', code: 'unstorable', reason: '' },
-        { verdict: 'duplicate', of: { channel: 1, sequence: 2 }, basis: 'filter', differs: false },
+        { verdict: 'duplicate', of: { channel: 1, sequence: 2 }, basis: 'store', differs: false },
         { verdict: 'sequenced', channel: 3, sequence: 4 },
         { verdict: 'conflict', of: { channel: 1, sequence: 1 }, quarantine: 5 },
       ]),

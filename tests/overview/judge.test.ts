@@ -11,6 +11,7 @@ const WELL: Condition = {
   sources: [],
   inbox: { oldest: null },
   filters: [{ generation: 3, keys: 1_000_000, fill: 0.48, falsePositives: 0.0008 }],
+  unseen: null,
   newPoison: [],
   surroundings: { disk: null, broker: { state: 'up', problem: null }, clocks: [], backlogged: false },
   sampledAt: NOW - 9_000,
@@ -81,6 +82,11 @@ const CASES: readonly (readonly [what: string, changed: Partial<Condition>, said
     'filters that are wrong too often',
     { filters: [1, 2].map((generation) => ({ generation, keys: 9_000, fill: 0.5, falsePositives: 0.02 })) },
     'filter_wrong warn The filters say "maybe seen" of 2.0 % of the keys that are new: verdicts are right, and slower. → /overview#filters',
+  ],
+  [
+    'duplicates that nobody looks up',
+    { unseen: NOW - 11 * MINUTE },
+    'unseen_old warn Messages that were taken as duplicates by a filter have not been looked up for 11 minutes: does a process with the role ingress run? → /overview#maybe',
   ],
   [
     'a full disk',
@@ -163,7 +169,10 @@ describe('what is no reason to worry', () => {
     ['a few that wait', targets({ waiting: 99, oldest: NOW - 2 * MINUTE, before: { five: 1, ten: 0 } })],
     ['a trouble that is over', targets({ waiting: 0, trouble: 'http_503' })],
     ['a filter that was asked little', { filters: [{ generation: 1, keys: 9_999, fill: 0.1, falsePositives: 1 }] }],
-    ['exactly at the limits', { inbox: { oldest: NOW - 24 * 60 * MINUTE }, sampledAt: NOW - MINUTE }],
+    [
+      'exactly at the limits',
+      { inbox: { oldest: NOW - 24 * 60 * MINUTE }, sampledAt: NOW - MINUTE, unseen: NOW - 10 * MINUTE },
+    ],
   ];
   test.each(calm)('%s', (_, changed) => {
     expect(told(changed)).toEqual([]);

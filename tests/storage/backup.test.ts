@@ -23,6 +23,7 @@ import { settableClock } from '../support/clock.js';
 import { temporaryDirectory } from '../support/directory.js';
 import { silent } from '../support/log.js';
 import { emptyDatabase, freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { addUnseen } from '../support/unseen.js';
 import { until } from '../support/until.js';
 
 const never = new AbortController().signal;
@@ -117,7 +118,8 @@ async function contents(url: string): Promise<Map<string, string[]>> {
 /** One tenant with a few messages in two generations, of which the third is current; and rows of every awkward kind. */
 async function fill({ pool }: TestDatabase): Promise<void> {
   await loadInstallation(pool);
-  const { id } = await insertTenant(pool, 'default');
+  const tenant = await insertTenant(pool, 'default');
+  const { id } = tenant;
   await pool.query(
     `insert into source (tenant, name, kind, definition, managed_by) values ($1, 'feed', 'events', '{"a": [1, null]}', 'api')`,
     [id],
@@ -149,6 +151,9 @@ async function fill({ pool }: TestDatabase): Promise<void> {
     `insert into token (tenant, name, hash, permissions, created_by, expires_at) values ($1, 'ci', '\\x02', '{}', 'anna', 'infinity')`,
     [id],
   );
+  const unseen = { source: 1, account: 'a', arrivedAt: new Date(NOW), value: '1.10', count: 2 };
+  await addUnseen(pool, tenant, unseen);
+  await pool.query('insert into unseen_count values ($1, 1, 7, 2, 1.50, 1)', [id]);
   await pool.query(`update lease set holder = gen_random_uuid(), term = 7 where tenant = $1`, [id]);
 }
 

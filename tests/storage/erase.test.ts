@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { isLeft } from '../../src/owner/dispatch.js';
@@ -8,9 +9,12 @@ import { findMessage } from '../../src/storage/messages.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
 import { createPullStore } from '../../src/storage/pull.js';
 import { fillSearch } from '../../src/storage/search.js';
+import { lookUpUnseen } from '../../src/storage/unseen.js';
 import { type VerifyEvent, verifyTenant } from '../../src/storage/verify.js';
+import { insertProcess } from '../support/arrivals.js';
 import { type Keeper, keepBooks } from '../support/books.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { addUnseen } from '../support/unseen.js';
 import { until } from '../support/until.js';
 
 let database: TestDatabase;
@@ -158,6 +162,25 @@ describe('erasing an account', () => {
       { number: 2, empty: true },
     ]);
     expect((await verify()).said).toEqual([]);
+  });
+
+  it('waits for what nobody has looked up, and says what is left of that', async () => {
+    const erp = books.account('erp', 0);
+    const seed = { source: books.source, arrivedAt: new Date() };
+    await addUnseen(database.pool, books.tenant, { ...seed, account: erp });
+    await addUnseen(database.pool, books.tenant, { ...seed, account: 'another' });
+    for await (const event of erasing(erp, null, 0))
+      expect(event).toMatchObject({ event: 'result', messages: 0, left: 1 });
+    expect(await placesOf(erp)).toContain('unseen.raw');
+    const running = erase(erp);
+    await lookUpUnseen({
+      pool: database.pool,
+      process: await insertProcess(database.pool, randomUUID()),
+      secret: Buffer.alloc(32),
+      randomId: () => 1,
+    });
+    expect(await running).toMatchObject({ messages: 1, left: 0 });
+    expect(await placesOf(erp)).toEqual([]);
   });
 
   it('says who did it and why, without the name, and closes what waited as a decision of theirs', async () => {

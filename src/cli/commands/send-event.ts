@@ -75,7 +75,7 @@ export function verdictLine({ verdict, message, of, code, reason }: Omit<Result,
     case 'sequenced':
       return `sequenced as ${message}`;
     case 'duplicate':
-      return `duplicate of ${of}`;
+      return of === undefined ? 'duplicate, by the filter alone' : `duplicate of ${of}`;
     case 'conflict':
       return `conflict with ${of}, held as ${message}`;
     case 'expired':

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { type DeliveryKey, deliveryIdentity, eventDigest } from '../../channel/identity.js';
+import { unseenBelow } from '../../channel/maybe.js';
 import type { AmqpSource, Source } from '../../channel/source.js';
 import { contentOf, type Undecodable } from '../../channel/undecodable.js';
 import { follow, numericText, pointerSteps, scalarText } from '../../content/json/pointer.js';
@@ -116,8 +117,9 @@ async function eventsOf(deps: DecodeDeps, received: Received, mode: 'structured'
 
 /** Whatever its `source`, an event is the AMQP source's own. */
 function eventContext({ source, arrivedAt, peer }: Received): EventContext {
-  const { value } = source.definition;
-  const feed = { source, value: value?.from === 'pointer' ? pointerSteps(value.pointer) : null };
+  const { value, maybe } = source.definition;
+  const steps = value?.from === 'pointer' ? pointerSteps(value.pointer) : null;
+  const feed = { source, value: steps, maybeBelow: unseenBelow(maybe) };
   return { tenant: source.tenant, peer, arrivedAt, feed: () => feed };
 }
 
@@ -166,6 +168,7 @@ function plainMessage(deps: DecodeDeps, received: Received): Decoded {
     // Its time is left out: many programs take it anew whenever they publish the same again.
     digest: eventDigest({ type: type ?? '', subject: null, time: null, data: { form: 'bytes', bytes: content } }),
     onOtherContent: 'conflict',
+    maybeBelow: unseenBelow(source.definition.maybe),
     raw: content,
   };
   return { arrivals: [arrival], undecodable: null };

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { bytesDigest, type EventData, eventDigest, eventIdentity } from '../../channel/identity.js';
+import { unseenBelow } from '../../channel/maybe.js';
 import type { EventsSource, Source } from '../../channel/source.js';
 import { follow, numericText, pointerSteps } from '../../content/json/pointer.js';
 import { readJson } from '../../content/json/read.js';
@@ -33,11 +34,12 @@ export interface Feed {
   readonly source: Source;
   /** Steps to the value; null where the feed names none. */
   readonly value: readonly string[] | null;
+  readonly maybeBelow: string | undefined;
 }
 
 export function makeFeed(source: Source<EventsSource>): Feed {
-  const { value } = source.definition;
-  return { source, value: value === undefined ? null : pointerSteps(value) };
+  const { value, maybe } = source.definition;
+  return { source, value: value === undefined ? null : pointerSteps(value), maybeBelow: unseenBelow(maybe) };
 }
 
 /** The attributes that are checked. All others stay in the raw bytes, or in `meta` for binary mode. */
@@ -166,6 +168,7 @@ function makeArrival(context: EventContext, envelope: Envelope, body: Body): Eve
     identity: eventIdentity(cloudEventSource, id),
     digest: data === null ? bytesDigest(raw) : eventDigest({ type, subject, time, data }),
     onOtherContent: 'conflict',
+    maybeBelow: feed.maybeBelow,
     raw,
   };
   return { read: 'arrival', arrival };

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { bytesDigest, deliveryIdentity } from '../../channel/identity.js';
+import { unseenBelow } from '../../channel/maybe.js';
 import type { Source, WebhookSource } from '../../channel/source.js';
 import type { Arrival } from '../../message/arrival.js';
 import type { Accept, Verdict } from '../../message/verdict.js';
@@ -84,6 +85,7 @@ function makeArrival(
     digest: bytesDigest(body),
     // Providers change bytes between retries.
     onOtherContent: 'duplicate',
+    maybeBelow: unseenBelow(source.definition.maybe),
     raw: body,
   };
 }

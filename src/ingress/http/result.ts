@@ -11,7 +11,9 @@ export function verdictMembers(id: string | null, verdict: Verdict): string {
     case 'sequenced':
       return `${head},"message":"${messageId(verdict)}","channel":${verdict.channel},"sequence":${verdict.sequence}`;
     case 'duplicate':
-      return `${head},${NO_PLACE},"of":"${messageId(verdict.of)}","basis":"${verdict.basis}"`;
+      return verdict.basis === 'filter'
+        ? `${head},${NO_PLACE},"basis":"filter"`
+        : `${head},${NO_PLACE},"of":"${messageId(verdict.of)}","basis":"store"`;
     case 'conflict':
       return `${head},${quarantined(verdict.quarantine)},"of":"${messageId(verdict.of)}"`;
     case 'expired':

@@ -4,6 +4,8 @@ import { Refused } from './refusals.js';
 
 /** Ids named in one reply; RFC 5321 bounds its line to 512 bytes. */
 const MAX_IDS = 16;
+/** In place of an id, where nobody has looked which it repeats. */
+const UNSEEN = 'one seen before';
 
 /**
  * The text of the 250 for a mail of which at least one arrival was taken: `2.0.0 Ok: queued as 7-10234`.
@@ -20,7 +22,7 @@ export function answerTo(verdicts: readonly Verdict[]): string | Refused {
         queued.push(messageId(verdict));
         break;
       case 'duplicate':
-        already.push(messageId(verdict.of));
+        already.push(verdict.basis === 'store' ? messageId(verdict.of) : UNSEEN);
         break;
       case 'conflict':
       case 'expired':

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { accountHash, channelOf } from '../../../src/channel/partition.js';
 import { Ledger } from '../../../src/storage/ledger.js';
+import { addUnseen } from '../../support/unseen.js';
 import type { Api } from '../harness.js';
 import { addMessage, addSource, plan } from '../seed.js';
 
@@ -294,6 +295,19 @@ export function billing(get: () => Api): void {
       );
       const verified = await call('POST', '/v1/verify', {});
       expect(verified.text).toContain('"code":"statement_altered"');
+    });
+
+    test('wait for what came in time and may be none of the duplicates it was taken for', async () => {
+      const { call, tenant } = await billed(get(), 'unseen');
+      const { pool } = get();
+      const source = await addSource(pool, tenant, 'second');
+      const seed = { source, account: 'acme/1', arrivedAt: new Date('2026-03-10T12:00:00Z') };
+      await addUnseen(pool, tenant, { ...seed, arrivedAt: new Date('2026-04-10T12:00:00Z') });
+      await addUnseen(pool, tenant, { ...seed, account: 'acme/2' });
+      await addUnseen(pool, tenant, seed);
+      expect((await call('POST', `${OF}/statements/2026-03/close`, {})).body.code).toBe('behind');
+      await pool.query("delete from unseen where account = 'acme/1' and arrived_at < '2026-04-01'");
+      expect((await call('POST', `${OF}/statements/2026-03/close`, {})).status).toBe(200);
     });
 
     test('wait for gaps, unless somebody takes them as they are', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PERMISSIONS } from '../../../src/access/permission.js';
 import { takeSample } from '../../../src/storage/samples.js';
+import { addUnseen } from '../../support/unseen.js';
 import type { Api } from '../harness.js';
 import { addTarget } from '../seed.js';
 
@@ -40,6 +41,7 @@ export function overview(get: () => Api): void {
         ],
         inbox: { waiting: 0, oldest: null },
         filters: [],
+        maybe: [],
       });
       const { hour, day } = body.series;
       expect([hour.from, hour.step, day.step]).toEqual([new Date(now - 3_600_000).toISOString(), 60, 900]);
@@ -48,11 +50,52 @@ export function overview(get: () => Api): void {
       expect(hour.waiting.slice(-2)).toEqual([0, 2]);
     });
 
+    test('tells of sources that take a filter’s word, as /v1/channels does', async () => {
+      const api = get();
+      const { tenant, token } = await api.newTenant('words');
+      const maybe = { threshold: '10.00', below: 'duplicate' };
+      const put = (name: string, definition: object) =>
+        api.call('PUT', `/v1/sources/${name}`, {
+          token,
+          body: { kind: 'events', accepts: [`/${name}`], ...definition },
+        });
+      expect((await put('cheap', { value: '/data/n', maybe })).status).toBe(201);
+      expect((await put('plain', {})).status).toBe(201);
+      expect((await api.call('GET', '/v1/sources/cheap', { token })).body.definition.maybe).toEqual(maybe);
+      const refused = await put('wrong', { maybe });
+      expect(refused).toMatchObject({ status: 422, body: { errors: [{ pointer: '/maybe' }] } });
+      const arrivedAt = new Date(api.clock.now() - 660_000);
+      const { rows } = await api.pool.query("select id from source where tenant = $1 and name = 'cheap'", [tenant.id]);
+      await addUnseen(api.pool, tenant, { source: rows[0].id, account: 'acme', arrivedAt, count: 3 });
+      await api.pool.query(`insert into unseen_count values ($1, $2, 7, 2, 12345678901234567890.50, 1)`, [
+        tenant.id,
+        rows[0].id,
+      ]);
+      const said = [
+        {
+          source: 'cheap',
+          policy: maybe,
+          saved: 10,
+          waiting: 3,
+          oldest: arrivedAt.toISOString(),
+          falsePositives: { events: 2, value: '12345678901234567890.50' },
+          conflicts: 1,
+        },
+      ];
+      expect((await api.call('GET', '/v1/channels', { token })).body.maybe).toEqual(said);
+      const { body } = await api.call('GET', '/v1/overview', { token });
+      expect(body.maybe).toEqual(said);
+      expect(body.findings.map(({ code }: { code: string }) => code)).toContain('unseen_old');
+      expect(
+        (await api.call('GET', '/v1/channels', { token: await api.token(['channels.read']) })).body.maybe,
+      ).toBeNull();
+    });
+
     test('shows no more than the caller may see', async () => {
       const api = get();
       const token = await api.token(['channels.read']);
       const { body } = await api.call('GET', '/v1/overview', { token });
-      expect([body.targets, body.inbox]).toEqual([null, null]);
+      expect([body.targets, body.inbox, body.maybe]).toEqual([null, null, null]);
       expect([body.series.hour.inbox, body.series.day.waiting]).toEqual([null, null]);
       const all = await api.call('GET', '/v1/overview', { token: await api.token(PERMISSIONS) });
       expect(all.body.targets).toBeInstanceOf(Array);

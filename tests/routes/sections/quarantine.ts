@@ -436,7 +436,7 @@ export function quarantine(get: () => Api): void {
         tenant.id,
       ]);
       const { status, body } = await api.call('GET', '/v1/channels', { token });
-      expect([status, body.items.length, body.filters]).toEqual([200, 4, []]);
+      expect([status, body.items.length, body.filters, body.maybe]).toEqual([200, 4, [], []]);
       expect(body.items[2]).toEqual({
         channel: 2,
         lastSequence: 2,
