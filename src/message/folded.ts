@@ -38,10 +38,7 @@ const MOST_LOOKED_AT = 20_000;
 export function wordsOf(text: string, most: number): string[] {
   const words = new Set<string>();
   // Texts say the same words again and again: each way to write one is folded once.
-  const met = new Set<string>();
-  for (const word of (text.toWellFormed().match(WORD) ?? []).slice(0, MOST_LOOKED_AT)) {
-    if (met.has(word)) continue;
-    met.add(word);
+  for (const word of new Set((text.toWellFormed().match(WORD) ?? []).slice(0, MOST_LOOKED_AT))) {
     if (PLAIN.test(word)) words.add(word.slice(0, LONGEST).toLowerCase());
     // Taken apart, one letter may be several: `㎒`.
     else for (const part of folded(word.slice(0, FOLDED)).match(WORD) ?? []) words.add(part.slice(0, LONGEST));
