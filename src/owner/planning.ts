@@ -174,7 +174,8 @@ export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory,
     const { message } = reading;
     if (reading.read === 'parked') return parkedItem(message.sequence, reading.place, reading.reason);
     const ready = readyOf(message, reading.view, directory, canonical, reading.json);
-    return decideByRules(ready, directory, { late: false, version: 1 }, known);
+    const { written } = reading;
+    return decideByRules(written ? { ...ready, written } : ready, directory, { late: false, version: 1 }, known);
   });
 }
 
@@ -273,7 +274,7 @@ function goingTo({ decided, goesTo }: Item): NewPlan['threads'] {
 /** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
 function viewOf({ ready, decided }: Item): NewPlan['views'][number] | null {
   return ready?.message.kind === 'mail' && decided.decider.by !== 'person'
-    ? { sequence: decided.sequence, view: ready.view }
+    ? { sequence: decided.sequence, view: ready.view, written: ready.written }
     : null;
 }
 

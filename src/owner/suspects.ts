@@ -100,7 +100,8 @@ export async function concludeSuspect(
   }
   if (outcome.ok) {
     const directory = deps.directory();
-    const ready = readyOf(message, outcome.view, directory, deps.canonical);
+    const { view, written } = outcome;
+    const ready = { ...readyOf(message, view, directory, deps.canonical), written };
     const decided = decideByRules(ready, directory, { late: true, version: parked.version });
     // It takes its number in its conversation now, and keeps it.
     const [[item = decided] = []] = await inThreads(deps, [{ held: state.held, items: [decided] }], directory);

@@ -116,11 +116,13 @@ interface Readable extends Place {
     | null;
 }
 
+// Of the view one look reads all: each `->` would read the whole of it again.
 const READABLE = `m.channel, m.sequence, m.kind, m.account, m.type, m.external_id as "externalId",
   case when m.kind <> 'mail' then substr(m.raw, 1, ${READ}) end as raw,
-  (select json_build_object('subject', v.body -> 'subject', 'text', left(v.body ->> 'text', ${READ}), 'from', v.body -> 'from',
-     'to', v.body -> 'to', 'cc', v.body -> 'cc',
-     'names', (select json_agg(part -> 'name') from json_array_elements(v.body -> 'parts') part)) from view v
+  (select json_build_object('subject', b.subject, 'text', left(b.text, ${READ}), 'from', b.from, 'to', b.to, 'cc', b.cc,
+     'names', (select json_agg(part -> 'name') from json_array_elements(b.parts) part)) from view v
+   cross join lateral json_to_record(v.body)
+     as b(subject json, text text, "from" json, "to" json, cc json, parts json)
    where v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel and v.sequence = m.sequence) as view`;
 
 interface Read {

@@ -1,4 +1,4 @@
-import { sha256 } from '../../channel/sha256.js';
+import { hash } from 'node:crypto';
 import { follow, pointerSteps, scalarText } from '../../content/json/pointer.js';
 import type { CanonicalMessage } from '../../message/message.js';
 import type { View } from '../../message/view.js';
@@ -30,8 +30,8 @@ export class ThreadHashes {
 
   /** 16 bytes in hex. `what` is one word, so that no text can pass for one of another kind. */
   of(what: string, text: string): string {
-    const hash = sha256(Buffer.concat([this.#secret, Buffer.from(`thread ${this.tenant} ${what} ${text}`)]));
-    return Buffer.from(hash.slice(0, 16), 'latin1').toString('hex');
+    const said = Buffer.from(`thread ${this.tenant} ${what} ${text}`);
+    return hash('sha256', Buffer.concat([this.#secret, said]), 'hex').slice(0, 32);
   }
 }
 
