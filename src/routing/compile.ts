@@ -1,8 +1,9 @@
 import type { CanonicalMessage } from '../message/message.js';
 import { conclude, type Decided } from './conclude.js';
 import { type Field, resolveField } from './field.js';
-import { indexRules, type RuleIndex } from './narrow.js';
+import { indexing, type RuleIndex } from './narrow.js';
 import type { Pattern, Rule, RuleSet, Term } from './rule.js';
+import { atOnce, type Steps } from './steps.js';
 import { type CompiledTest, compileTest } from './test.js';
 
 /** A rule set ready to be asked. Made once for a version of the rules, used for every message. */
@@ -35,14 +36,21 @@ export type CompiledTerm =
 
 /** Orders the rules and prepares their tests. The rule set must come from `parseRuleSet`. */
 export function compileRuleSet(ruleSet: RuleSet): CompiledRules {
+  return atOnce(compiling(ruleSet));
+}
+
+/** The same, rule by rule. */
+export function* compiling(ruleSet: RuleSet): Steps<CompiledRules> {
   const fields = new FieldTable();
+  const all: CompiledRule[] = [];
   // Sorting is stable: rules of one priority keep the order of the file.
-  const all = ruleSet.rules
-    .toSorted((a, b) => a.priority - b.priority)
-    .map((rule) => ({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) }));
+  for (const rule of ruleSet.rules.toSorted((a, b) => a.priority - b.priority)) {
+    all.push({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) });
+    yield;
+  }
   const active = all.filter(({ rule }) => rule.enabled);
   const patterns = active.map(({ rule }) => rule.when);
-  const index = indexRules(patterns, (path) => fields.place(path));
+  const index = yield* indexing(patterns, (path) => fields.place(path));
   return { mode: ruleSet.mode, fields: fields.list, all, active, index, none: conclude(ruleSet.mode, []) };
 }
 
