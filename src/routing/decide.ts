@@ -20,10 +20,11 @@ export function decide(compiled: CompiledRules, message: CanonicalMessage): Deci
 }
 
 /**
- * The same, test by test, for rules that nobody has put in force and that may be slow about any message: thousands of
- * expressions, for example.
+ * The same, test by test where it may take long, for rules that nobody has put in force and that may be slow about any
+ * message: thousands of expressions, for example.
  */
 export function* deciding(compiled: CompiledRules, message: CanonicalMessage): Steps<Decided> {
+  if (!compiled.mayTakeLong) return decide(compiled, message);
   const reading = new Reading(message, compiled.fields);
   const matched: CompiledRule[] = [];
   const candidates = new Candidates(compiled.index, reading);
