@@ -149,6 +149,8 @@ export interface ThreadPort {
   mayBelong(message: Pick<StoredMessage, 'tenant' | 'source' | 'kind'>): boolean;
   /** Null for one that names nothing by which others could belong with it. */
   keysOf(ready: Ready): ThreadKeys | null;
+  /** Of one that is not read yet, where that can be told. */
+  keysOfUnread(message: StoredMessage): ThreadKeys | null;
   contentOf(ready: Ready): ThreadContent | null;
 }
 

@@ -10,6 +10,7 @@ import { createServer, type WaybillServer } from '../../routes/server.js';
 import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
+import { createRulesApart, type RulesApart } from '../../src/app/rules-apart.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import type { ParseResult } from '../../src/content/content.js';
 import type { Extractor } from '../../src/content/extract/extract.js';
@@ -40,6 +41,7 @@ export interface Ask {
 export interface Api {
   readonly db: TestDatabase;
   readonly pool: Pool;
+  readonly rules: RulesApart;
   readonly clock: SettableClock;
   readonly server: WaybillServer;
   readonly routes: readonly Route[];
@@ -92,8 +94,10 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   const notices = new Notices();
   const metrics = new Registry();
   const stopping = new AbortController();
+  const rules = createRulesApart();
   const deps: ApiDeps = {
     pool,
+    rules,
     authentication,
     notices,
     random: randomBytes,
@@ -172,6 +176,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   return {
     db,
     pool,
+    rules,
     clock,
     server,
     routes,
@@ -213,6 +218,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     async close() {
       stopping.abort();
       await server.close(1000);
+      await rules.close();
       await db.drop();
     },
   };

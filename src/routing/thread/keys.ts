@@ -11,6 +11,12 @@ export interface ThreadKeys {
   readonly party: string;
 }
 
+/** What of a mail joins it with others: in its header, which can be read when nothing else of it can. */
+export interface MailNames {
+  readonly account: string;
+  readonly view: Pick<View, 'messageId' | 'inReplyTo' | 'references'>;
+}
+
 /** Ids that count of one mail: its own, those it answers, and of its References the last. */
 const MOST_REFERENCES = 50;
 const MOST_ANSWERED = 10;
@@ -38,7 +44,7 @@ export class ThreadHashes {
 /** What joins a mail with others; null for one without any id. `byRecipient`: its account is the address it came to. */
 export function mailKeys(
   hashes: ThreadHashes,
-  { view, account }: CanonicalMessage,
+  { view, account }: MailNames,
   source: number,
   byRecipient: boolean,
 ): ThreadKeys | null {
@@ -50,7 +56,7 @@ export function mailKeys(
   };
 }
 
-function idsOf({ messageId, inReplyTo, references }: View): string[] {
+function idsOf({ messageId, inReplyTo, references }: MailNames['view']): string[] {
   const own = messageId === null ? [] : [messageId];
   const named = [...own, ...inReplyTo.slice(0, MOST_ANSWERED), ...references.slice(-MOST_REFERENCES).reverse()];
   return [...new Set(named.filter(isId))].slice(0, MOST_REFERENCES);
@@ -67,8 +73,17 @@ export function keyedKeys(
   source: number,
   key: string,
 ): ThreadKeys | null {
-  const value = key === 'account' ? message.account : scalarText(follow(rootOf(message), pointerSteps(key)));
-  if (value === undefined) return null;
+  if (key === 'account') return accountKeys(hashes, message.account, source);
+  const value = scalarText(follow(rootOf(message), pointerSteps(key)));
+  return value === undefined ? null : keysOf(hashes, value, source);
+}
+
+/** The same of a source whose key is the account, which is known before anything is read. */
+export function accountKeys(hashes: ThreadHashes, account: string, source: number): ThreadKeys {
+  return keysOf(hashes, account, source);
+}
+
+function keysOf(hashes: ThreadHashes, value: string, source: number): ThreadKeys {
   return {
     references: [hashes.of('key', `${source} ${value}`)],
     party: hashes.of('party', String(source)),
