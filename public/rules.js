@@ -376,6 +376,17 @@ function onEnter(field, button) {
   });
 }
 
+/** Several may be ticked, one after another. */
+const TICKED_MS = 700;
+let filling = null;
+
+/** What a rule made of a message chooses is filled in by itself, unless that would lose what somebody has written since. */
+function fillInSoon({ target, currentTarget }) {
+  clearTimeout(filling);
+  if (target.name !== 'targets' || changed) return;
+  filling = setTimeout(() => changed || currentTarget.requestSubmit(), TICKED_MS);
+}
+
 function begin() {
   dress();
   markShown();
@@ -405,6 +416,7 @@ function begin() {
   });
   const button = one('[data-backtest]', form);
   const wrong = one('[data-problems] li.bad', form);
+  one('[data-like]')?.addEventListener('change', fillInSoon);
   // A rule made of a message is seen at work before anybody saves it.
   if (one('[data-like]') && button && !wrong && !one('#tested')) backtest(button);
 }

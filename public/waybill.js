@@ -170,8 +170,8 @@ function listen() {
     stream?.close();
     stream = null;
   } else if (!stream) {
-    // Others see which message is open here, for as long as it is.
-    const open = one('[data-reading]')?.dataset.id;
+    // Others see which message or entry is open here, for as long as it is.
+    const open = one('[data-reading]')?.dataset.id ?? one('[data-seen]')?.dataset.seen;
     stream = new EventSource(open ? `/v1/stream?open=${open}` : '/v1/stream');
     stream.addEventListener('change', (event) => onChange(JSON.parse(event.data)));
   }
@@ -217,6 +217,18 @@ function selectFocused() {
   const box = boxOf(focusedRow());
   if (box) box.checked = true;
 }
+
+/** A rule made of a message begins with the targets that are ticked, assigned or not. */
+function takeTargetsAlong({ target }) {
+  const link = target.closest?.('[data-rule-of]');
+  if (!link) return;
+  const address = new URL(link.href);
+  address.searchParams.delete('targets');
+  for (const box of all('[data-decide] [name="targets"]:checked')) address.searchParams.append('targets', box.value);
+  link.href = address.href;
+}
+document.addEventListener('click', takeTargetsAlong);
+document.addEventListener('auxclick', takeTargetsAlong);
 
 function chooseTarget(digit) {
   const box = one(`[data-digit="${digit}"]`);

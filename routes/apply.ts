@@ -18,7 +18,11 @@ const changesSchema = z.object({
     z.object({
       tenant: z.string(),
       changes: z.array(
-        z.object({ kind: z.string(), name: z.string(), what: z.enum(['added', 'changed', 'removed', 'unchanged']) }),
+        z.object({
+          kind: z.string(),
+          name: z.string(),
+          what: z.enum(['added', 'changed', 'removed', 'unchanged', 'released']),
+        }),
       ),
     }),
   ),

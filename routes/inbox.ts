@@ -3,7 +3,16 @@ import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import { wordsOf } from '../src/message/folded.js';
 import { messageId, type Place, quarantineId } from '../src/message/id.js';
-import { type Claim, claim, claimsOf, newestNotes, presences, unclaim } from '../src/storage/claims.js';
+import {
+  type Claim,
+  claim,
+  claimsOf,
+  entryPlace,
+  NO_CHANNEL,
+  newestNotes,
+  presences,
+  unclaim,
+} from '../src/storage/claims.js';
 import { databaseTime } from '../src/storage/clock.js';
 import {
   allInInbox,
@@ -16,12 +25,22 @@ import {
 import { inboxCounts, NEEDS, type Need } from '../src/storage/inbox-counts.js';
 import { wasGiven } from '../src/storage/messages.js';
 import { idsByName } from '../src/storage/names.js';
+import { findQuarantined } from '../src/storage/quarantine.js';
 import { searchBehind } from '../src/storage/search.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { decideAll } from './decide-all.js';
 import { checkUntil, type DecisionDeps } from './decisions.js';
 import { summaryEntry, summarySchema } from './entries.js';
-import { cursorSchema, limitSchema, messageParams, pageOf, text, timeOut, timeSchema } from './fields.js';
+import {
+  cursorSchema,
+  limitSchema,
+  messageParams,
+  pageOf,
+  quarantineParams,
+  text,
+  timeOut,
+  timeSchema,
+} from './fields.js';
 import { LINES_TYPE, type LinesDeps, lines } from './lines.js';
 import { caller, notFound, unknownName } from './problem.js';
 import { entrySchema, quarantineEntry } from './quarantine.js';
@@ -47,6 +66,7 @@ const filterShape = {
   need: z.enum(NEEDS).optional(),
   source: text(63).optional(),
   account: text(512).optional(),
+  sort: z.enum(['newest', 'oldest']).optional().meta({ description: 'What comes first; `newest` without it' }),
   claim: z.enum(['mine', 'none']).optional().meta({ description: 'What the caller has claimed; what nobody has' }),
   q: text(200)
     .optional()
@@ -110,7 +130,7 @@ export function inboxRoutes(deps: InboxDeps): Route[] {
       summary: 'What needs a person: messages that wait, and what is held in quarantine where the caller may read that',
       query: listQuery,
       replies: {
-        200: { description: 'A page, newest first', schema: pageOf(itemSchema) },
+        200: { description: 'A page', schema: pageOf(itemSchema) },
         422: { description: 'No such source' },
       },
       handler: async ({ principal, query }: ApiRequest<unknown, z.infer<typeof listQuery>>) => {
@@ -211,10 +231,39 @@ export function inboxRoutes(deps: InboxDeps): Route[] {
         return { status: 204 };
       },
     },
+    {
+      method: 'post',
+      path: '/v1/quarantine/:id/claim',
+      permission: 'quarantine.decide',
+      summary: 'Say that you see to an entry; others see that, and can decide about it all the same',
+      params: quarantineParams,
+      body: 'json',
+      bodySchema: claimBody,
+      replies: {
+        200: { description: 'Yours', schema: claimSchema },
+        409: { description: 'Somebody else has (`claimed`), or it is not held (`wrong_state`)' },
+      },
+      handler: async ({ principal, params, body }: ApiRequest<{ id: number }, unknown, z.infer<typeof claimBody>>) => ({
+        status: 200,
+        body: claimEntry(await claimFor(deps, caller(principal), entryPlace(params.id), body)),
+      }),
+    },
+    {
+      method: 'post',
+      path: '/v1/quarantine/:id/unclaim',
+      permission: 'quarantine.decide',
+      summary: 'You don’t see to it after all',
+      params: quarantineParams,
+      replies: { 204: { description: 'Not yours' } },
+      handler: async ({ principal, params }: ApiRequest<{ id: number }>) => {
+        await unclaimFor(deps, caller(principal), entryPlace(params.id));
+        return { status: 204 };
+      },
+    },
   ];
 }
 
-/** Claims a message. Throws Problem: 409. */
+/** Claims a message, or an entry of the quarantine. Throws Problem: 409. */
 export async function claimFor(
   { pool, notices }: Pick<InboxDeps, 'pool' | 'notices'>,
   { tenant, who }: Principal,
@@ -235,12 +284,12 @@ export async function claimFor(
       },
     );
   }
-  notices.publish(tenant.id, [messageId(place)]);
+  notices.publish(tenant.id, [itemId(place)]);
   return made;
 }
 
 async function notWaiting(pool: Pool, tenant: number, place: Place): Promise<Problem> {
-  if (!(await wasGiven(pool, tenant, place))) return notFound('message');
+  if (!(await isThere(pool, tenant, place))) return notFound(whatIs(place));
   return new Problem(409, 'wrong_state', 'It waits for nobody: only what is in the inbox can be claimed.');
 }
 
@@ -250,9 +299,23 @@ export async function unclaimFor(
   { tenant, who }: Principal,
   place: Place,
 ): Promise<void> {
-  if (!(await wasGiven(pool, tenant.id, place))) throw notFound('message');
+  if (!(await isThere(pool, tenant.id, place))) throw notFound(whatIs(place));
   await unclaim(pool, tenant.id, place, who);
-  notices.publish(tenant.id, [messageId(place)]);
+  notices.publish(tenant.id, [itemId(place)]);
+}
+
+function whatIs({ channel }: Place): string {
+  return channel === NO_CHANNEL ? 'entry of the quarantine' : 'message';
+}
+
+async function isThere(pool: Pool, tenant: number, place: Place): Promise<boolean> {
+  if (place.channel !== NO_CHANNEL) return wasGiven(pool, tenant, place);
+  return (await findQuarantined(pool, tenant, place.sequence)) !== undefined;
+}
+
+/** Of what stands in the list: a message, or an entry of the quarantine. */
+export function itemId(place: Place): string {
+  return place.channel === NO_CHANNEL ? quarantineId(place.sequence) : messageId(place);
 }
 
 /** A thing in the list with what people say of it. */
@@ -284,13 +347,13 @@ export async function inboxPage(
   const tenant = by.tenant.id;
   const before = cursor === undefined ? null : readCursor('inbox', cursor, markSchema);
   const { items, next } = await listInbox(pool, tenant, await filterOf(pool, by, wish), limit, before);
-  const places = items.flatMap(({ message }) => message ?? []);
+  const places = items.map(({ message, entry }) => message ?? entryPlace(entry.number));
   const [claims, notes, open] = await Promise.all([
     claimsOf(pool, tenant, places),
     newestNotes(pool, tenant, places),
     presences(pool, tenant),
   ]);
-  const of = <T extends Place>(all: readonly T[], id: string) => all.filter((one) => messageId(one) === id);
+  const of = <T extends Place>(all: readonly T[], id: string) => all.filter((one) => itemId(one) === id);
   return {
     items: items.map((item) => {
       const id = item.message ? messageId(item.message) : quarantineId(item.entry?.number ?? 0);
@@ -308,12 +371,13 @@ export async function inboxPage(
 
 /** What the storage is asked. Throws Problem 422 for a source that is none. */
 export async function filterOf(pool: Pool, by: Principal, wish: InboxWish): Promise<InboxFilter> {
-  const { state, need, source, account, claim: claimed, q } = wish;
+  const { state, sort, need, source, account, claim: claimed, q } = wish;
   const words = q === undefined ? undefined : wordsOf(q, MOST_WORDS_ASKED);
   // Without a letter or a digit it asks for nothing that anything has.
   const wanted = words?.length === 0 ? [] : visibleNeeds(by);
   return {
     which: state,
+    first: sort,
     needs: wanted.filter((one) => need === undefined || one === need),
     source: source === undefined ? undefined : await sourceNamed(pool, by.tenant.id, source),
     account,

@@ -13,9 +13,7 @@ import { messageId, type Place, quarantineId } from '../src/message/id.js';
 import type { CanonicalMessage, StoredMessage } from '../src/message/message.js';
 import { EMPTY_VIEW, type View } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
-import { compileRuleSet } from '../src/routing/compile.js';
-import { type Explanation, explain } from '../src/routing/explain.js';
-import { parseRuleSet } from '../src/routing/parse.js';
+import { type Explanation, explaining } from '../src/routing/explain.js';
 import { decisionsOf } from '../src/storage/decisions.js';
 import { getSource, listTargets } from '../src/storage/definitions.js';
 import { deliveriesOfMessage, type PlannedRun } from '../src/storage/deliveries-read.js';
@@ -45,7 +43,9 @@ import {
 import { cursorSchema, digits, limitSchema, messageParams, pageOf, text, timeSchema } from './fields.js';
 import { caller, contentErased, contentGone, notFound, unknownName } from './problem.js';
 import type { ApiRequest, Reply, Route } from './route.js';
+import type { RuleReading } from './rule-reading.js';
 import { threadPlaceSchema, threadStory } from './threads.js';
+import { Turns } from './turns.js';
 
 /** Bytes of one part of a mail. */
 export interface PartContent {
@@ -61,6 +61,8 @@ export interface MessageDeps {
   readonly hostname: string;
   /** Reads an event or a webhook in place; null where its body can't be read. Mail has its view stored. */
   readonly contentOf: (message: StoredMessage) => Promise<View | null>;
+  /** Texts of rules are read by a thread of their own. */
+  readonly rules: RuleReading;
   /** What a message's source looks for in it. */
   readonly extractorsOf: (message: StoredMessage) => readonly Extractor[];
   /** A part of a mail by its number in the view; undefined where there is none. */
@@ -484,7 +486,7 @@ export type ExplainedRules = { readonly [K in keyof Explanation]: Explanation[K]
 
 /** The rules that decided, asked once more of what is read now; null where none did. */
 export async function rulesExplained(
-  deps: Pick<MessageDeps, 'pool'>,
+  deps: Pick<MessageDeps, 'pool' | 'rules'>,
   { tenant }: Principal,
   { view, canonical }: ReadMessage,
   { plans }: Pick<Story, 'plans'>,
@@ -493,7 +495,7 @@ export async function rulesExplained(
   const versions = plans.map(({ run }) => (run.d.by === 'person' ? 0 : run.d.set)).filter((set) => set > 0);
   const version = versions.at(-1);
   const stored = version === undefined ? undefined : await getRuleSet(deps.pool, tenant.id, version);
-  const parsed = stored && parseRuleSet(stored.text);
-  if (version === undefined || !parsed?.ok || !view) return null;
-  return { version, ...explain(compileRuleSet(parsed.ruleSet), canonical) };
+  const read = stored && view && (await deps.rules.compile(tenant.id, stored.text));
+  if (version === undefined || !read?.ok) return null;
+  return { version, ...(await new Turns().run(explaining(read.compiled, canonical))) };
 }

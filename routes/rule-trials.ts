@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
@@ -7,9 +6,8 @@ import type { CanonicalMessage } from '../src/message/message.js';
 import { EMPTY_VIEW } from '../src/message/view.js';
 import { type Compared, Comparison, MOST_EXAMPLES, needsOf } from '../src/routing/backtest.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
-import { type CompiledRules, compileRuleSet } from '../src/routing/compile.js';
-import { LINT_CODES, lint } from '../src/routing/lint.js';
-import { parseRuleSet } from '../src/routing/parse.js';
+import type { CompiledRules } from '../src/routing/compile.js';
+import { LINT_CODES } from '../src/routing/lint.js';
 import { LIMITS } from '../src/routing/rule.js';
 import { type KeptMessage, keptMessages } from '../src/storage/kept.js';
 import { idsByName } from '../src/storage/names.js';
@@ -20,9 +18,10 @@ import type { MessageDeps } from './messages.js';
 import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
 import { problemsReply, rulesInvalid } from './rules.js';
+import { Turns } from './turns.js';
 
 export type RuleTrialDeps = LinesDeps &
-  Pick<MessageDeps, 'contentOf' | 'extractorsOf' | 'hostname'> & { readonly pool: Pool };
+  Pick<MessageDeps, 'contentOf' | 'extractorsOf' | 'hostname' | 'rules'> & { readonly pool: Pool };
 
 const lintBody = z.strictObject({
   text: z.string().max(LIMITS.text).meta({ description: 'The whole rule set, YAML' }),
@@ -99,8 +98,9 @@ export function ruleTrialRoutes(deps: RuleTrialDeps): Route[] {
         200: { description: 'In the order of the text', schema: z.object({ problems: z.array(problemSchema) }) },
       },
       handler: async ({ principal, body }: ApiRequest<unknown, unknown, z.infer<typeof lintBody>>) => {
-        const targets = await targetPauses(deps.pool, caller(principal).tenant.id);
-        return { status: 200, body: { problems: lint(body.text, targets) } };
+        const { tenant } = caller(principal);
+        const targets = await targetPauses(deps.pool, tenant.id);
+        return { status: 200, body: { problems: await deps.rules.lint(tenant.id, body.text, targets) } };
       },
     },
     {
@@ -134,8 +134,8 @@ export async function startBacktest(
   wish: BacktestBody,
 ): Promise<AsyncGenerator<BacktestEvent>> {
   const { id } = principal.tenant;
-  const rules = await rulesToTry(deps.pool, id, wish);
-  const against = await rulesAgainst(deps.pool, id, wish.against);
+  const rules = await rulesToTry(deps, id, wish);
+  const against = await rulesAgainst(deps, id, wish.against);
   if (!running.take(id, 1)) {
     const detail = 'A backtest is going on already: wait for its end, or end it.';
     throw new Problem(429, 'backtest_running', detail, {}, { 'retry-after': '5' });
@@ -151,13 +151,21 @@ async function* withRoom<T>(room: Room, tenant: number, events: AsyncGenerator<T
   }
 }
 
-async function rulesToTry(pool: Pool, tenant: number, { text, version }: BacktestBody): Promise<CompiledRules> {
-  return compiled(text ?? (await storedText(pool, tenant, version ?? 0)));
+async function rulesToTry(
+  deps: RuleTrialDeps,
+  tenant: number,
+  { text, version }: BacktestBody,
+): Promise<CompiledRules> {
+  return compiled(deps, tenant, text ?? (await storedText(deps.pool, tenant, version ?? 0)));
 }
 
-async function rulesAgainst(pool: Pool, tenant: number, against: BacktestBody['against']): Promise<CompiledRules> {
-  if (against !== 'active') return compiled(await storedText(pool, tenant, against));
-  return compiled((await activeRuleSet(pool, tenant))?.text ?? 'rules: []\n');
+async function rulesAgainst(
+  deps: RuleTrialDeps,
+  tenant: number,
+  against: BacktestBody['against'],
+): Promise<CompiledRules> {
+  if (against !== 'active') return compiled(deps, tenant, await storedText(deps.pool, tenant, against));
+  return compiled(deps, tenant, (await activeRuleSet(deps.pool, tenant))?.text ?? 'rules: []\n');
 }
 
 async function storedText(pool: Pool, tenant: number, version: number): Promise<string> {
@@ -166,18 +174,13 @@ async function storedText(pool: Pool, tenant: number, version: number): Promise<
   return stored.text;
 }
 
-function compiled(text: string): CompiledRules {
-  const parsed = parseRuleSet(text);
-  if (!parsed.ok) throw rulesInvalid(parsed.problems);
-  return compileRuleSet(parsed.ruleSet);
+async function compiled({ rules }: RuleTrialDeps, tenant: number, text: string): Promise<CompiledRules> {
+  const read = await rules.compile(tenant, text);
+  if (!read.ok) throw rulesInvalid(read.problems);
+  return read.compiled;
 }
 
 const PROGRESS_MS = 500;
-/** Whoever else lives in this process gets its turn after this; an owner of channels does. */
-const TURN_MS = 10;
-/** The clock is looked at after so many messages. */
-const MESSAGES_A_LOOK = 16;
-
 /** Stops when the generator is left. */
 async function* backtest(
   deps: RuleTrialDeps,
@@ -195,15 +198,12 @@ async function* backtest(
   let done = 0;
   let gone = 0;
   let toldAt = deps.now();
-  let turnAt = toldAt;
+  const turns = new Turns();
   yield { event: 'progress', done, total };
   for await (const page of pages) {
-    for (const [n, entry] of page.messages.entries()) {
+    for (const entry of page.messages) {
       const kept = 'fetch' in entry ? await entry.fetch() : entry;
-      if (kept) comparison.add(await canonicalOf(kept));
-      if (n % MESSAGES_A_LOOK > 0 || deps.now() - turnAt < TURN_MS) continue;
-      await nextTurn();
-      turnAt = deps.now();
+      if (kept) await turns.run(comparison.add(await canonicalOf(kept)));
     }
     done += page.looked;
     gone += page.gone;

@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Pool } from 'pg';
 import { z } from 'zod';
 import type { Principal } from '../src/access/principal.js';
 import type { Outcome } from '../src/message/decision.js';
@@ -7,9 +5,8 @@ import { messageId, type Place } from '../src/message/id.js';
 import type { StoredMessage } from '../src/message/message.js';
 import { type Address, EMPTY_VIEW } from '../src/message/view.js';
 import { canonicalMessage } from '../src/routing/canonical.js';
-import { type CompiledRules, compileRuleSet } from '../src/routing/compile.js';
-import { decide } from '../src/routing/decide.js';
-import { parseRuleSet } from '../src/routing/parse.js';
+import type { CompiledRules } from '../src/routing/compile.js';
+import { deciding } from '../src/routing/decide.js';
 import type { InboxMark } from '../src/storage/inbox.js';
 import { activeRuleSet } from '../src/storage/rule-sets.js';
 import { listWaiting, readWaiting, type WaitingMessage } from '../src/storage/waiting.js';
@@ -18,6 +15,7 @@ import { cursorSchema, digits, pageOf } from './fields.js';
 import type { MessageDeps } from './messages.js';
 import { caller } from './problem.js';
 import type { ApiRequest, Route } from './route.js';
+import { Turns } from './turns.js';
 
 /**
  * A message that waits for a person and that the rules in force would decide about, if it came in now. Without its content:
@@ -64,7 +62,7 @@ export async function waitingMatches(
   }: { readonly cursor?: string | undefined; readonly limit: number; readonly most?: number },
 ): Promise<WaitingMatches> {
   const before = cursor === undefined ? null : readCursor('rules-waiting', cursor, inboxMark);
-  const rules = await compiledRules(deps.pool, tenant.id);
+  const rules = await compiledRules(deps, tenant.id);
   if (!rules) return { version: null, matches: [], looked: 0, next: null };
   const matches: WaitingMatch[] = [];
   let looked = 0;
@@ -84,7 +82,7 @@ export async function matchesAt(
   { tenant }: Principal,
   places: readonly Place[],
 ): Promise<Pick<WaitingMatches, 'version' | 'matches'>> {
-  const rules = await compiledRules(deps.pool, tenant.id);
+  const rules = await compiledRules(deps, tenant.id);
   if (!rules) return { version: null, matches: [] };
   const matches: WaitingMatch[] = [];
   for (let rest = places; rest.length > 0; ) {
@@ -95,32 +93,15 @@ export async function matchesAt(
   return { version: rules.version, matches };
 }
 
-/** Of the texts that were asked last: page after page of what waits asks the same one, and thousands of rules take seconds to read. */
-const compiledTexts = new Map<string, CompiledRules>();
-const MOST_COMPILED = 4;
-
-function compiledText(text: string): CompiledRules | undefined {
-  const parsed = compiledTexts.has(text) ? undefined : parseRuleSet(text);
-  const compiled = compiledTexts.get(text) ?? (parsed?.ok ? compileRuleSet(parsed.ruleSet) : undefined);
-  if (!compiled) return undefined;
-  compiledTexts.delete(text);
-  compiledTexts.set(text, compiled);
-  const oldest = compiledTexts.keys().next();
-  if (compiledTexts.size > MOST_COMPILED && !oldest.done) compiledTexts.delete(oldest.value);
-  return compiled;
-}
-
 async function compiledRules(
-  pool: Pool,
+  { pool, rules }: MessageDeps,
   tenant: number,
 ): Promise<{ readonly version: number; readonly compiled: CompiledRules } | undefined> {
   const active = await activeRuleSet(pool, tenant);
-  const compiled = active && compiledText(active.text);
-  return compiled && { version: active.version, compiled };
+  if (!active) return undefined;
+  const read = await rules.compile(tenant, active.text);
+  return read.ok ? { version: active.version, compiled: read.compiled } : undefined;
 }
-
-/** Whoever else lives in this process gets its turn after this; an owner of channels does. */
-const TURN_MS = 10;
 
 async function matchesOf(
   deps: MessageDeps,
@@ -129,13 +110,10 @@ async function matchesOf(
   messages: readonly WaitingMessage[],
 ): Promise<WaitingMatch[]> {
   const matches: WaitingMatch[] = [];
-  let turnAt = performance.now();
+  const turns = new Turns();
   for (const waiting of messages) {
-    const match = await matchOf(deps, tenant, compiled, waiting);
+    const match = await matchOf(deps, tenant, compiled, waiting, turns);
     if (match) matches.push(match);
-    if (performance.now() - turnAt < TURN_MS) continue;
-    await nextTurn();
-    turnAt = performance.now();
   }
   return matches;
 }
@@ -145,11 +123,12 @@ async function matchOf(
   tenant: string,
   compiled: CompiledRules,
   { message, source, view, version }: WaitingMessage,
+  turns: Turns,
 ): Promise<WaitingMatch | undefined> {
   const read = (message.kind === 'mail' ? view : await deps.contentOf(message)) ?? EMPTY_VIEW;
   const names = { tenant, source, hostname: deps.hostname, extractors: deps.extractorsOf(message) };
   const canonical = canonicalMessage(message, names, read);
-  const { outcome, rules } = decide(compiled, canonical);
+  const { outcome, rules } = await turns.run(deciding(compiled, canonical));
   if (outcome.do === 'wait') return undefined;
   const { channel, sequence, kind, type, account, externalId, arrivedAt } = message;
   const shown = { kind, type, account, externalId, arrivedAt, subject: read.subject, from: read.from.slice(0, 1) };

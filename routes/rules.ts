@@ -6,9 +6,8 @@ import { foundTypeSchema } from '../src/content/extract/definition.js';
 import { parseMessageId } from '../src/message/id.js';
 import type { CanonicalMessage } from '../src/message/message.js';
 import { EMPTY_VIEW } from '../src/message/view.js';
-import { compileRuleSet } from '../src/routing/compile.js';
-import { explain } from '../src/routing/explain.js';
-import { parseRuleSet, type RuleProblem } from '../src/routing/parse.js';
+import { explaining } from '../src/routing/explain.js';
+import type { RuleProblem } from '../src/routing/parse.js';
 import { LIMITS } from '../src/routing/rule.js';
 import {
   activateRuleSet,
@@ -28,6 +27,7 @@ import { type MessageDeps, readMessage } from './messages.js';
 import { caller, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
 import type { ConfigurationDeps } from './sources.js';
+import { Turns } from './turns.js';
 
 const versionSchema = z.object({
   version: z.int(),
@@ -155,7 +155,7 @@ export function ruleRoutes(deps: ConfigurationDeps & MessageDeps & { readonly no
       },
       handler: async ({ principal, body, headers }: ApiRequest<unknown, unknown, z.infer<typeof putBody>>) => {
         const { tenant, who } = caller(principal);
-        const parsed = parseRuleSet(body.text);
+        const parsed = await deps.rules.parse(tenant.id, body.text);
         if (!parsed.ok) throw rulesInvalid(parsed.problems);
         const rules = { text: body.text, mentions: parsed.mentions, who, why: body.why ?? null };
         const how = { activate: body.activate, expected: expectedRules(expectedVersion(headers)) };
@@ -207,11 +207,13 @@ export function ruleRoutes(deps: ConfigurationDeps & MessageDeps & { readonly no
         422: problemsReply,
       },
       handler: async ({ principal, body }: ApiRequest<unknown, unknown, TestBody>) => {
-        const rules = await rulesToTest(pool, caller(principal).tenant.id, body);
-        const parsed = parseRuleSet(rules.text);
-        if (!parsed.ok) throw rulesInvalid(parsed.problems);
+        const { tenant } = caller(principal);
+        const rules = await rulesToTest(pool, tenant.id, body);
+        const read = await deps.rules.compile(tenant.id, rules.text);
+        if (!read.ok) throw rulesInvalid(read.problems);
         const message = await messageToTest(deps, caller(principal), body);
-        return { status: 200, body: { version: rules.version, ...explain(compileRuleSet(parsed.ruleSet), message) } };
+        const explained = await new Turns().run(explaining(read.compiled, message));
+        return { status: 200, body: { version: rules.version, ...explained } };
       },
     },
   ];

@@ -7,11 +7,12 @@ import type { Principal } from '../src/access/principal.js';
 import { Room } from '../src/channel/room.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
-import { endPresence, notePresence, presences } from '../src/storage/claims.js';
+import { endPresence, entryPlace, NO_CHANNEL, notePresence, presences } from '../src/storage/claims.js';
 import { inboxCounts } from '../src/storage/inbox-counts.js';
 import { type ChannelEnd, channelEnds } from '../src/storage/messages.js';
 import { classify } from '../src/storage/pool.js';
-import { messageParams } from './fields.js';
+import { messageParams, quarantineParams } from './fields.js';
+import { itemId } from './inbox.js';
 import { MOST_IDS, type Notices } from './notices.js';
 import { caller } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
@@ -60,9 +61,10 @@ const changeSchema = z.object({
     .meta({ description: 'Who has which message open at present' }),
 });
 const streamQuery = z.strictObject({
-  open: messageParams.shape.id
+  open: z
+    .union([messageParams.shape.id, quarantineParams.shape.id])
     .optional()
-    .meta({ description: 'The message that the caller has open; others are told' }),
+    .meta({ description: 'The message, or entry of the quarantine, that the caller has open; others are told' }),
 });
 type StreamQuery = z.infer<typeof streamQuery>;
 type Change = z.infer<typeof changeSchema>;
@@ -164,7 +166,9 @@ class Hub {
     });
     const watch = await this.#join(tenant, client);
     write(client, [], false, watch.state);
-    const leavePresence = request.query.open ? this.#bePresent(watch, request.query.open, who) : undefined;
+    const open = placeOf(request.query.open);
+    const seesIt = open && (open.channel !== NO_CHANNEL || client.seesQuarantine);
+    const leavePresence = seesIt ? this.#bePresent(watch, open, who) : undefined;
     const beat = setInterval(() => send(response, ': \n\n'), this.#settings.heartbeatMs);
     const recheck = setInterval(() => {
       this.#stillAllowed(request).then((allowed) => allowed || end(), end);
@@ -277,13 +281,17 @@ class Hub {
     ]);
     const messages = waiting.get('unrouted') ?? 0;
     const all = [...waiting.values()].reduce((sum, one) => sum + one, 0);
-    return { messages, held: all - messages, open: open.map((one) => ({ message: messageId(one), who: one.who })) };
+    return { messages, held: all - messages, open: open.map((one) => ({ message: itemId(one), who: one.who })) };
   }
 
   async #ends(tenant: Tenant): Promise<Map<number, ChannelEnd>> {
     const channels = Array.from({ length: tenant.channels }, (_, n) => n);
     return new Map((await channelEnds(this.deps.pool, tenant.id, channels)).map((end) => [end.channel, end]));
   }
+}
+
+function placeOf(open: StreamQuery['open']): Place | undefined {
+  return typeof open === 'number' ? entryPlace(open) : open;
 }
 
 /** What was sequenced and what was planned since, the newest first, one more than can be told at most. */
@@ -298,7 +306,8 @@ function addNew(ids: Set<string>, before: ChannelEnd | undefined, { channel, las
 
 function write({ response, seesQuarantine }: Client, messages: string[], more: boolean, state: State): void {
   const inbox = state.messages + (seesQuarantine ? state.held : 0);
-  const change: Change = { messages, more, inbox, open: state.open };
+  const open = seesQuarantine ? state.open : state.open.filter(({ message }) => !message.startsWith('q-'));
+  const change: Change = { messages, more, inbox, open };
   send(response, `event: change\ndata: ${JSON.stringify(change)}\n\n`);
 }
 

@@ -41,6 +41,7 @@ import { createPullRender, PendingNotices } from './app/pull.js';
 import { databaseReadings } from './app/readings.js';
 import { createRelease } from './app/release.js';
 import { createRender } from './app/render.js';
+import { createRulesApart } from './app/rules-apart.js';
 import { createRungViews } from './app/rung-views.js';
 import { createSampling } from './app/sampling.js';
 import { createSenders } from './app/senders.js';
@@ -543,8 +544,11 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       return together([retaining, learning, filling]);
     });
   }
+  const rules = createRulesApart();
+  running.onStop(() => rules.close());
   const api = {
     pool,
+    rules,
     hostname: host,
     contentOf: async (message: StoredMessage) => contentPort.inPlace(message, undefined, 0),
     extractorsOf,

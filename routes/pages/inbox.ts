@@ -25,9 +25,13 @@ const PAGE = 50;
 const ACTIONS = ['assign', 'close', 'snooze', 'unassign', 'reopen', 'discard', 'release'] as const;
 type Action = (typeof ACTIONS)[number];
 
+/** What comes first; the newest where nothing is said. */
+const SORTS = ['oldest'] as const;
+
 export const inboxFilterShape = {
   state: given(z.enum(['waiting', 'snoozed'])),
   need: given(z.enum(NEEDS)),
+  sort: given(z.enum(SORTS)),
   source: given(text(63)),
   account: given(text(512)),
   claim: given(z.enum(['mine', 'none'])),
@@ -215,7 +219,9 @@ async function showInbox(
     snoozed: query.state === 'snoozed',
     waitingHref: address('/inbox', { ...filters(query), state: undefined }),
     snoozedHref: address('/inbox', { ...filters(query), state: 'snoozed' }),
-    clearHref: address('/inbox', { state: query.state }),
+    clearHref: address('/inbox', { state: query.state, sort: query.sort }),
+    sortHref: address('/inbox', { ...filters(query), sort: query.sort ? undefined : 'oldest' }),
+    oldestFirst: query.sort !== undefined,
     newest: cursor !== undefined && first,
     older: next !== null && address('/inbox', { ...filters(query), cursor: next }),
     allHref:
@@ -227,6 +233,7 @@ async function showInbox(
     hidden: [
       { name: 'state', value: query.state },
       { name: 'need', value: query.need },
+      { name: 'sort', value: query.sort },
     ].filter(({ value }) => value !== undefined),
     claims: CLAIMS.map((one) => ({ ...one, selected: one.value === query.claim })),
     behind: behind > 0 && query.q !== undefined && count(behind, 'message is', 'messages are'),
@@ -249,12 +256,12 @@ const CLAIMS = [
 
 /** What the list of an address asks for. */
 export function wishOf({ state = 'waiting', ...same }: InboxFilters): InboxWish {
-  const { need, source, account, claim, q } = same;
-  return { state, need, source, account, claim, q };
+  const { need, sort, source, account, claim, q } = same;
+  return { state, need, sort, source, account, claim, q };
 }
 
-export function filters({ state, need, source, account, claim, q }: InboxFilters) {
-  return { state, need, source, account, claim, q };
+export function filters({ state, need, sort, source, account, claim, q }: InboxFilters) {
+  return { state, need, sort, source, account, claim, q };
 }
 
 function seen({ place, version }: Seen): string {

@@ -4,7 +4,6 @@ import type { DeliveryState } from '../../src/message/delivery.js';
 import { deliveryId, messageId, type Place } from '../../src/message/id.js';
 import type { View } from '../../src/message/view.js';
 import { ACTIONS, type Action, consequenceOf } from '../../src/routing/person.js';
-import { claimsOf, presences } from '../../src/storage/claims.js';
 import type { DeliveryEntry } from '../../src/storage/deliveries-read.js';
 import { type Story, storyOf } from '../../src/storage/story.js';
 import { automaticExplained } from '../automatic.js';
@@ -14,6 +13,7 @@ import { keyOf, knowingTargets, type ReadMessage, readMessage, rulesExplained, t
 import { portionOf } from '../portion.js';
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
+import { aroundItem } from './claim.js';
 import { decideEach, type NotDone } from './decide.js';
 import type { PageDeps } from './deps.js';
 import { showRules } from './explained.js';
@@ -219,7 +219,10 @@ async function showMessage(
     back: query.back ?? '/inbox',
     version: read.standing.version,
     next: next && address(`/messages/${messageId(next)}`, { back: query.back }),
-    ...(await aroundMessage(deps, by, place, query, read.standing.state)),
+    ...(await aroundItem(deps, by, place, {
+      back: query.back,
+      mayClaim: read.standing.state === 'waiting' && by.permissions.has('messages.decide'),
+    })),
     backLabel: query.back?.startsWith('/messages')
       ? 'Messages'
       : query.back?.startsWith('/targets')
@@ -267,28 +270,6 @@ function doneOf(action: Action, { of, back = '/inbox', spam }: PageQuery, id: st
     return doneText(action, [of], back, spam !== undefined);
   }
   return { did: DID[action], held: action === 'assign' || action === 'replay' };
-}
-
-/** Who sees to it, and who has it open. */
-async function aroundMessage(deps: PageDeps, by: Principal, place: Place, query: PageQuery, state: string) {
-  const { pool } = deps;
-  const id = messageId(place);
-  const { back } = query;
-  const tenant = by.tenant.id;
-  const [[claimed], open] = await Promise.all([claimsOf(pool, tenant, [place]), presences(pool, tenant)]);
-  const here = open.filter((one) => messageId(one) === id && one.who !== by.who);
-  return {
-    open: here.map(({ who }) => who).join(', '),
-    claim: claimed && {
-      who: claimed.who,
-      mine: claimed.who === by.who,
-      untilWhen: when(claimed.until, deps.now()),
-    },
-    mayClaim: state === 'waiting' && by.permissions.has('messages.decide') && claimed?.who !== by.who,
-    claimHref: address(`/messages/${id}/claim`, { back }),
-    unclaimHref: address(`/messages/${id}/unclaim`, { back }),
-    mayUnclaim: claimed?.who === by.who && by.permissions.has('messages.decide'),
-  };
 }
 
 /** Of a mail with a thousand parts that were left out. */

@@ -1,10 +1,12 @@
 import type { Principal } from '../../src/access/principal.js';
 import { quarantineId } from '../../src/message/id.js';
 import type { View } from '../../src/message/view.js';
+import { entryPlace } from '../../src/storage/claims.js';
 import { findQuarantined, quarantinedBytes } from '../../src/storage/quarantine.js';
 import { asProblem, notFound } from '../problem.js';
 import { attemptsOf, type EntryAttempt, type Rung, rungsOf, viewOn } from '../quarantine-views.js';
 import type { Problem, Reply } from '../route.js';
+import { aroundItem } from './claim.js';
 import type { PageDeps } from './deps.js';
 import { shownDiff } from './diff.js';
 import { address } from './form.js';
@@ -43,6 +45,8 @@ export async function showEntry(
     ofHref: entry.of && `/messages/${entry.of}`,
     poison: entry.cause === 'poison',
     crash: entry.crash && { short: entry.crash.slice(0, 12), href: `/quarantine?crash=${entry.crash}` },
+    held,
+    ...(await aroundItem(deps, by, entryPlace(number), { back, mayClaim: held })),
     mayRelease: held,
     mayRequeue: held && entry.cause === 'poison',
     mayDiscard: held,

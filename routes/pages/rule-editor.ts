@@ -2,13 +2,11 @@ import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import { parseMessageId } from '../../src/message/id.js';
 import type { CanonicalMessage } from '../../src/message/message.js';
-import { compileRuleSet } from '../../src/routing/compile.js';
-import { decide } from '../../src/routing/decide.js';
-import { explain } from '../../src/routing/explain.js';
-import { insertRule, NO_RULES } from '../../src/routing/insert.js';
+import { deciding } from '../../src/routing/decide.js';
+import { explaining } from '../../src/routing/explain.js';
+import { NO_RULES } from '../../src/routing/insert.js';
 import { LIKENESSES, type Likeness, likenessesOf, ruleLike, usualLikenesses } from '../../src/routing/like.js';
 import type { LintProblem } from '../../src/routing/lint.js';
-import { parseRuleSet } from '../../src/routing/parse.js';
 import { type Choice, LIMITS } from '../../src/routing/rule.js';
 import { decisionsOf } from '../../src/storage/decisions.js';
 import { activeRuleSet, getRuleSet, type StoredRuleSet, saveRuleSet } from '../../src/storage/rule-sets.js';
@@ -18,6 +16,7 @@ import { readMessage, targetNames } from '../messages.js';
 import { asProblem, caller, notFound } from '../problem.js';
 import type { ApiRequest, Problem, Reply, Route } from '../route.js';
 import { type BacktestEvent, startBacktest } from '../rule-trials.js';
+import { Turns } from '../turns.js';
 import type { PageDeps } from './deps.js';
 import { linesOf, shownDiff } from './diff.js';
 import { showRules } from './explained.js';
@@ -138,7 +137,13 @@ async function firstDraft(deps: PageDeps, by: Principal, query: EditQuery): Prom
   const draft = { text: from?.text ?? NO_RULES, seen: active?.version ?? null, range: 'week' } as const;
   if (query.like === undefined) return draft;
   const message = await messageNamed(deps, by, query.like);
-  const { written, begin } = withRuleLike(message, draft.text, await likenessOf(deps, by, query, message));
+  const { written, begin } = await withRuleLike(
+    deps,
+    by,
+    message,
+    draft.text,
+    await likenessOf(deps, by, query, message),
+  );
   return { ...draft, text: written, begin, message: query.like };
 }
 
@@ -174,14 +179,20 @@ async function likenessOf(
 }
 
 /** The rule goes in front of the one that decides about the message now, where there is one: it would never be asked after it. */
-function withRuleLike(message: CanonicalMessage, text: string, { by, choice }: LikeWish) {
-  const parsed = parseRuleSet(text);
-  const rules = parsed.ok ? parsed.ruleSet.rules : [];
-  const now = parsed.ok ? decide(compileRuleSet(parsed.ruleSet), message).rules[0] : undefined;
+async function withRuleLike(
+  deps: PageDeps,
+  { tenant }: Principal,
+  message: CanonicalMessage,
+  text: string,
+  { by, choice }: LikeWish,
+) {
+  const read = await deps.rules.compile(tenant.id, text);
+  const rules = read.ok ? read.ruleSet.rules : [];
+  const now = read.ok ? (await new Turns().run(deciding(read.compiled, message))).rules[0] : undefined;
   const before = rules.find(({ name }) => name === now);
   const rule = ruleLike(message, by, choice, new Set(rules.map(({ name }) => name)));
   const asked = before ? { ...rule, priority: before.priority } : rule;
-  const written = insertRule(text, asked, before?.name ?? null);
+  const written = await deps.rules.insert(tenant.id, text, asked, before?.name ?? null);
   return { written, begin: linesOf(written).findIndex((line) => line.endsWith(`- name: ${rule.name}`)) + 1 };
 }
 
@@ -214,16 +225,16 @@ async function tryOut(
 /** What the rules would make of one message, beside what those in force do. */
 async function tried(deps: PageDeps, by: Principal, { text: written, message: id }: Draft): Promise<object> {
   if (id === undefined) return { problem: 'Say which message: its id is on its page, for example 7-10234.' };
-  const parsed = parseRuleSet(written);
-  if (!parsed.ok) return { problem: NOT_COMPILED };
+  const read = await deps.rules.compile(by.tenant.id, written);
+  if (!read.ok) return { problem: NOT_COMPILED };
   try {
     const message = await messageNamed(deps, by, id);
-    const explained = explain(compileRuleSet(parsed.ruleSet), message);
+    const explained = await new Turns().run(explaining(read.compiled, message));
     const active = await activeRuleSet(deps.pool, by.tenant.id);
     return {
       id,
       outcome: outcomeText(explained.outcome),
-      now: active && outcomeNow(active, message),
+      now: active && (await outcomeNow(deps, by, active, message)),
       ...showRules({ version: active?.version ?? 0, ...explained }),
     };
   } catch (error) {
@@ -239,9 +250,14 @@ function isAbsence({ status }: Problem): boolean {
 
 const NOT_COMPILED = 'Nothing was asked: the rules don’t hold together yet. Mend what stands under Problems first.';
 
-function outcomeNow({ text: inForce }: StoredRuleSet, message: CanonicalMessage): string | undefined {
-  const parsed = parseRuleSet(inForce);
-  return parsed.ok ? outcomeText(decide(compileRuleSet(parsed.ruleSet), message).outcome) : undefined;
+async function outcomeNow(
+  { rules }: PageDeps,
+  { tenant }: Principal,
+  { text: inForce }: StoredRuleSet,
+  message: CanonicalMessage,
+): Promise<string | undefined> {
+  const read = await rules.compile(tenant.id, inForce);
+  return read.ok ? outcomeText((await new Turns().run(deciding(read.compiled, message))).outcome) : undefined;
 }
 
 /** For pages that show how far it is: progress, and at last the result as the page has it. */
@@ -262,7 +278,7 @@ async function* streamedBacktest(
 const MOST_AT_ONCE = 200_000;
 
 async function wholeBacktest(deps: PageDeps, by: Principal, draft: Draft): Promise<object> {
-  if (!parseRuleSet(draft.text).ok) return { problem: NOT_COMPILED };
+  if (!(await deps.rules.compile(by.tenant.id, draft.text)).ok) return { problem: NOT_COMPILED };
   try {
     for await (const event of await backtestOf(deps, by, draft, MOST_AT_ONCE)) {
       if (event.event === 'progress') continue;
@@ -301,7 +317,7 @@ async function save(
   form: z.infer<typeof saveForm>,
 ): Promise<Reply> {
   const again = (said: Said, seen = form.seen) => showEditor(deps, site, by, query, { ...form, seen }, said);
-  const parsed = parseRuleSet(form.text);
+  const parsed = await deps.rules.parse(by.tenant.id, form.text);
   const found = await problemsOf(deps, by, form.text);
   if (!parsed.ok || found.some(({ severity }) => severity === 'error')) {
     return again({ failed: 'The rules don’t hold together: see Problems. Those in force stay.', status: 422 });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Principal } from '../../src/access/principal.js';
 import type { Outcome } from '../../src/message/decision.js';
-import { type LintProblem, lint } from '../../src/routing/lint.js';
+import type { LintProblem } from '../../src/routing/lint.js';
 import type { Rule } from '../../src/routing/rule.js';
 import {
   activeRuleSet,
@@ -53,8 +53,12 @@ export function problemShown({ severity, rule, line, column, message }: LintProb
 }
 
 /** What is wrong with a text of rules, and what is probably not meant. */
-export async function problemsOf({ pool }: PageDeps, { tenant }: Principal, text: string): Promise<LintProblem[]> {
-  return lint(text, await targetPauses(pool, tenant.id));
+export async function problemsOf(
+  { pool, rules }: PageDeps,
+  { tenant }: Principal,
+  text: string,
+): Promise<LintProblem[]> {
+  return rules.lint(tenant.id, text, await targetPauses(pool, tenant.id));
 }
 
 /**

@@ -1,10 +1,7 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
-import { compileRuleSet } from '../../src/routing/compile.js';
 import type { LintProblem } from '../../src/routing/lint.js';
-import { parseRuleSet } from '../../src/routing/parse.js';
-import { printRuleSet } from '../../src/routing/print.js';
-import type { Rule, RuleSet } from '../../src/routing/rule.js';
+import type { RuleSet } from '../../src/routing/rule.js';
 import {
   activateRuleSet,
   activeRuleSet,
@@ -136,7 +133,7 @@ async function showList(deps: PageDeps, site: Site, by: Principal, query: ListQu
   const mayWrite = by.permissions.has('rules.write');
   const byFile = active?.managedBy === 'file';
   return site.show({ template: 'rules', title: 'Rules', part: 'rules', scripts: ['rules.js'] }, by, {
-    active: active && { ...versionShown(active, now), ...rulesShown(active) },
+    active: active && { ...versionShown(active, now), ...(await rulesShown(deps, by, active)) },
     byFile,
     mayWrite,
     mayEdit: mayWrite && !byFile,
@@ -164,39 +161,17 @@ const MODES: Readonly<Record<RuleSet['mode'], string>> = {
   'all-match': 'every rule that matches counts',
 };
 
-function rulesShown({ text }: StoredRuleSet) {
-  const parsed = parseRuleSet(text);
-  if (!parsed.ok) return {};
-  const { all, mode } = compileRuleSet(parsed.ruleSet);
+async function rulesShown(deps: PageDeps, { tenant }: Principal, { text }: StoredRuleSet) {
+  const outline = await deps.rules.outline(tenant.id, text, RULES_SHOWN);
+  if (!outline) return {};
   return {
-    mode: MODES[mode],
-    number: count(all.length, 'rule', 'rules'),
-    rules: all.slice(0, RULES_SHOWN).map(({ rule }) => ruleShown(rule)),
-    more: all.length > RULES_SHOWN && all.length - RULES_SHOWN,
+    mode: MODES[outline.mode],
+    number: count(outline.count, 'rule', 'rules'),
+    rules: outline.rules.map(({ name, description, enabled, choice, when }) => {
+      return { name, description, disabled: !enabled, choice: choiceText(choice), when };
+    }),
+    more: outline.count > RULES_SHOWN && outline.count - RULES_SHOWN,
   };
-}
-
-function ruleShown(rule: Rule) {
-  return {
-    name: rule.name,
-    description: rule.description,
-    disabled: !rule.enabled,
-    choice: choiceText(rule.choice),
-    when: whenText(rule),
-  };
-}
-
-/** What a rule asks for, as it would be written. */
-function whenText(rule: Rule): string {
-  const plain = { ...rule, description: null, enabled: true, priority: 100 };
-  const printed = printRuleSet({ mode: 'first-match', rules: [plain] });
-  const from = printed.indexOf('    when:');
-  return printed
-    .slice(from, printed.lastIndexOf('    then:'))
-    .split('\n')
-    .map((line) => line.slice(4))
-    .join('\n')
-    .trimEnd();
 }
 
 async function doneShown(

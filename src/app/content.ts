@@ -52,7 +52,7 @@ const OF_HEADER: ReadonlySet<Stage | 'queued'> = new Set(['begun', 'headers', 'c
 
 function outcomeOf(result: ParseResult, place: LadderPlace, ladder: Ladder): ParseOutcome {
   const child = result.child === null ? null : `pid ${result.child}`;
-  if (result.ok) return { ok: true, view: result.view, child };
+  if (result.ok) return { ok: true, view: result.view, written: result.written, child };
   const { failure, stage: begun, leaf } = result;
   const stage = leaf === null ? begun : `${begun} of part ${leaf}`;
   // May quote content, and the database can't hold a NUL.

@@ -1,7 +1,10 @@
+import { readIds } from '../content/fields.js';
+import { readHead } from '../content/head.js';
+import { MAIL_LIMITS } from '../content/limits.js';
 import type { StoredMessage } from '../message/message.js';
 import type { ThreadPort } from '../owner/state.js';
 import { threadContent } from '../routing/thread/content.js';
-import { keyedKeys, mailKeys, ThreadHashes } from '../routing/thread/keys.js';
+import { accountKeys, keyedKeys, mailKeys, ThreadHashes } from '../routing/thread/keys.js';
 
 /** What of the configuration says which messages belong together. */
 export interface ThreadDirectory {
@@ -29,6 +32,16 @@ export function createThreadPort(secret: Uint8Array, directory: () => ThreadDire
       }
       const key = directory().threadKey(tenant, source);
       return key === null ? null : keyedKeys(hashesOf(message), canonical, source, key);
+    },
+    keysOfUnread(message) {
+      const { kind, tenant, source, account, raw } = message;
+      if (kind === 'mail') {
+        const view = readIds(readHead(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength), MAIL_LIMITS));
+        return mailKeys(hashesOf(message), { view, account }, source, directory().accountIsRecipient(tenant, source));
+      }
+      // Another key is in what can't be read yet.
+      const key = directory().threadKey(tenant, source);
+      return key === 'account' ? accountKeys(hashesOf(message), account, source) : null;
     },
     contentOf({ message, canonical }) {
       const looksForData = directory().extractors(message.tenant, message.source).length > 0;

@@ -45,6 +45,9 @@ export class Refused extends Failed {
   }
 }
 
+const WHO_ONE_IS =
+  ' Set WAYBILL_TOKEN, or WAYBILL_DATA to the data directory of the Waybill that runs on this machine.';
+
 const TIMEOUT_MS = 60_000;
 
 /** Calls Waybill's HTTP API. Every failure is a Failed with a sentence that says what to do. */
@@ -145,7 +148,7 @@ export class Client {
     if (status >= 300 && status < 400) return this.#notWaybill(`a redirect to ${headers.get('location')}`);
     const problem = readProblem(text);
     if (!problem) return this.#notWaybill(`status ${status} and no explanation`);
-    const hint = problem.code === 'unauthenticated' ? ' Set WAYBILL_TOKEN.' : '';
+    const hint = problem.code === 'unauthenticated' ? WHO_ONE_IS : '';
     const retryAfter = Number(headers.get('retry-after') ?? Number.NaN);
     const again = Number.isFinite(retryAfter) ? retryAfter : null;
     return new Refused(status, problem.code, `${problem.detail}${hint} (${problem.code})`, faultsOf(problem), again);

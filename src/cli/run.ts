@@ -63,8 +63,10 @@ function makeProgram(io: Io): Command {
 const ENVIRONMENT = `
 Environment:
   WAYBILL_URL    where Waybill is; http://127.0.0.1:8420 without it
-  WAYBILL_TOKEN  the token to call it with; without either, what a Waybill
-                 started here has left in its data directory
+  WAYBILL_TOKEN  the token to call it with; without it, what a Waybill
+                 started here has left in its data directory, if that is
+                 the one WAYBILL_URL names
+  WAYBILL_DATA   that directory; ./data without it
   WAYBILL_SMTP   where "send mail" goes; 127.0.0.1:2525 without it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`;
@@ -104,12 +106,21 @@ function inherit(command: Command, io: Io): void {
 function makeClient(io: Io): Client {
   const loaded = loadClientSettings({ env: io.env });
   if (loaded.ok) {
-    const local =
-      io.env.WAYBILL_TOKEN === undefined && io.env.WAYBILL_URL === undefined ? readClientFile(io) : undefined;
-    const { url, token } = local ?? loaded.settings;
-    return new Client({ url, token }, io.interrupted);
+    const { url, token } = loaded.settings;
+    const local = token === undefined ? readClientFile(io) : undefined;
+    const isMeant = local && (!io.env.WAYBILL_URL || isSameServer(url, local.url));
+    return new Client(isMeant ? local : { url, token }, io.interrupted);
   }
   throw new UsageError(loaded.problems.map(({ path, message }) => `${path}: ${message}`).join('; '));
+}
+
+/** The login of one is for no other: nobody else is to see its token. */
+function isSameServer(one: string, other: string): boolean {
+  const [first, second] = [one, other].map((url) => {
+    const { protocol, hostname, port } = new URL(url);
+    return `${protocol}//${hostname === 'localhost' ? '127.0.0.1' : hostname}:${port}`;
+  });
+  return first === second;
 }
 
 /** What a Waybill on this machine has left for its own user; undefined where there is none. */

@@ -157,6 +157,7 @@ class Pool implements Content {
       (answer, tookMs, child) => ({
         ok: true,
         view: answer.json as View,
+        written: answer.written,
         tookMs,
         child,
       }),

@@ -69,7 +69,14 @@ export interface Failure {
 }
 
 export type ParseResult =
-  | { readonly ok: true; readonly view: View; readonly tookMs: number; readonly child: number | null }
+  | {
+      readonly ok: true;
+      readonly view: View;
+      /** The view as JSON, where its child wrote it: to be kept, it need not be written anew. */
+      readonly written?: Buffer;
+      readonly tookMs: number;
+      readonly child: number | null;
+    }
   | Failure;
 export type PartResult = { readonly ok: true; readonly part: Part; readonly bytes: Buffer } | Failure;
 export type HtmlResult =

@@ -3,7 +3,7 @@ import { readAddresses } from './address.js';
 import { cleanLine } from './clean.js';
 import { readDate } from './date.js';
 import type { DefectCode, DefectList } from './defects.js';
-import type { Field, Head } from './head.js';
+import { type Field, firstField, type Head } from './head.js';
 import { decodeWords } from './words.js';
 
 /** What a view says of a mail's header. The same on every rung. */
@@ -34,6 +34,18 @@ const LISTS: ReadonlySet<string> = new Set(['to', 'cc', 'bcc']);
 const MAX_IDS = 1_000;
 const MAX_ID = 998;
 
+/** What a mail calls itself, and what it answers. */
+export type MailIds = Pick<HeaderView, 'messageId' | 'inReplyTo' | 'references'>;
+
+/** The same as `readFields` has them. */
+export function readIds({ fields }: Head): MailIds {
+  return {
+    messageId: ids(firstField(fields, 'message-id'))[0] ?? null,
+    inReplyTo: ids(firstField(fields, 'in-reply-to')),
+    references: ids(firstField(fields, 'references')),
+  };
+}
+
 /** Reads a mail's header. Linear, by our own code alone: what it says must not depend on a parser that may have died. */
 export function readFields(head: Head, defects: DefectList): HeaderView {
   const first = firstByName(head.fields, defects);
@@ -50,9 +62,7 @@ export function readFields(head: Head, defects: DefectList): HeaderView {
     cc: addresses('cc'),
     replyTo: addresses('reply-to'),
     date: dateOf(first.get('date'), defects),
-    messageId: ids(first.get('message-id'))[0] ?? null,
-    inReplyTo: ids(first.get('in-reply-to')),
-    references: ids(first.get('references')),
+    ...readIds(head),
   };
 }
 

@@ -3,6 +3,7 @@
  * child leaves word of its stage. The file is written in place and read only after a death: it outlives the child
  * whatever kills it, and costs the parent nothing while all is well.
  */
+import { isUtf8 } from 'node:buffer';
 import { FEATURES, type Level, type Reader } from './features.js';
 import { MOST_BLAMED } from './ladder.js';
 import { STAGES, type Stage } from './stages.js';
@@ -60,8 +61,9 @@ export interface Answer {
   readonly kind: AnswerKind;
   /** The child has grown too large to go on, and ends after this answer. */
   readonly retires: boolean;
-  /** Null where the answer has none. */
+  /** Null where the answer has none; `written` is it as the child wrote it, in UTF-8. */
   readonly json: unknown;
+  readonly written: Buffer;
   readonly bytes: Buffer;
 }
 
@@ -118,14 +120,16 @@ export class AnswerReader {
     const kind = ANSWERS[whole.readUInt8(0)];
     if (kind === undefined) throw new BrokenAnswer(false);
     const jsonEnd = ANSWER_HEAD_BYTES + jsonBytes;
-    const json = jsonBytes === 0 ? null : readJson(whole.toString('utf8', ANSWER_HEAD_BYTES, jsonEnd));
-    return { kind, retires: whole.readUInt8(1) === 1, json, bytes: whole.subarray(jsonEnd) };
+    const written = whole.subarray(ANSWER_HEAD_BYTES, jsonEnd);
+    const json = jsonBytes === 0 ? null : readJson(written);
+    return { kind, retires: whole.readUInt8(1) === 1, json, written, bytes: whole.subarray(jsonEnd) };
   }
 }
 
-function readJson(text: string): unknown {
+function readJson(written: Buffer): unknown {
+  if (!isUtf8(written)) throw new BrokenAnswer(false);
   try {
-    return JSON.parse(text);
+    return JSON.parse(written.toString());
   } catch {
     throw new BrokenAnswer(false);
   }

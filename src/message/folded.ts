@@ -25,6 +25,8 @@ export function folded(text: string): string {
 }
 
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
+/** What folding only makes lower case. */
+const PLAIN = /^[a-z0-9]+$/i;
 /** Characters of a word that are looked at; longer ones are no words of people. */
 const LONGEST = 40;
 /** Characters of a word that are folded: marks are not counted above. */
@@ -35,11 +37,12 @@ const MOST_LOOKED_AT = 20_000;
 /** The different words of a text, folded, in the order they come; at most so many, among its first MOST_LOOKED_AT. */
 export function wordsOf(text: string, most: number): string[] {
   const words = new Set<string>();
-  let looked = 0;
-  for (const [word] of text.toWellFormed().matchAll(WORD)) {
+  // Texts say the same words again and again: each way to write one is folded once.
+  for (const word of new Set((text.toWellFormed().match(WORD) ?? []).slice(0, MOST_LOOKED_AT))) {
+    if (PLAIN.test(word)) words.add(word.slice(0, LONGEST).toLowerCase());
     // Taken apart, one letter may be several: `㎒`.
-    for (const [part] of folded(word.slice(0, FOLDED)).matchAll(WORD)) words.add(part.slice(0, LONGEST));
-    if (words.size >= most || ++looked === MOST_LOOKED_AT) break;
+    else for (const part of folded(word.slice(0, FOLDED)).match(WORD) ?? []) words.add(part.slice(0, LONGEST));
+    if (words.size >= most) break;
   }
   return [...words].slice(0, most);
 }

@@ -97,9 +97,8 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     outcomes = outcomes.filter((outcome) => !taken.includes(outcome));
   }
 
-  /** Sends target by target, and collects what becomes of it. */
-  async function send({ plan, targets }: Made, directory: OwnerDirectory): Promise<void> {
-    const { held } = plan;
+  /** Sends target by target, and collects what becomes of it. Of the plan it keeps nothing meanwhile: views are large. */
+  async function send({ plan: { held, number }, targets }: Made, directory: OwnerDirectory): Promise<void> {
     const channel = channelKey(held.tenant, held.channel);
     const state = states.get(channel);
     const size = sizeOf(targets.values());
@@ -125,7 +124,7 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
     unconfirmed.deliveries -= size.deliveries;
     unconfirmed.bytes -= size.bytes;
     channels.remove(channel);
-    outcomes.push({ held, plan: plan.number, targets: [...targets.keys()], unsent: unsent.flat() });
+    outcomes.push({ held, plan: number, targets: [...targets.keys()], unsent: unsent.flat() });
     deps.ended();
   }
 

@@ -658,8 +658,8 @@ export function createOwner(deps: OwnerDeps): Owner {
   };
 }
 
-/** Mails that a round reads for each child: about a tenth of a second's work, and at worst a few seconds. */
-const MAILS_A_ROUND_PER_SLOT = 16;
+/** Mails that a round reads for each child: some hundredths of a second's work, and at worst eight seconds. */
+const MAILS_A_ROUND_PER_SLOT = 32;
 
 /** Of each at least one message is read, however large. */
 const CHANNELS_A_ROUND = 128;

@@ -11,6 +11,7 @@ import {
 } from '../delivery/plan.js';
 import type { ParsedJson } from '../message/arrival.js';
 import type { Outcome } from '../message/decision.js';
+import type { StoredMessage } from '../message/message.js';
 import type { ThreadPlace } from '../message/thread.js';
 import type { LadderPlace } from '../message/view.js';
 import { suggest } from './automatic.js';
@@ -37,6 +38,8 @@ export interface Item {
   readonly decided: Decided;
   readonly standing: NewStanding | null;
   readonly ready: Ready | null;
+  /** A message that is set aside: its place in its conversation is kept for it. */
+  readonly unread?: StoredMessage;
   /** Where its conversation goes with it; undefined for what has none. */
   readonly goesTo?: readonly number[];
 }
@@ -146,9 +149,9 @@ export function standingOf(
 const NOT_DECIDED: Decider = { by: 'rules', set: 0, rules: [] };
 
 /** A message set aside: it takes its place in the stream's plan, and its deliveries come later. */
-function parkedItem(sequence: number, place: LadderPlace, why: string): Item {
+function parkedItem(message: StoredMessage, place: LadderPlace, why: string): Item {
   const decided: Decided = {
-    sequence,
+    sequence: message.sequence,
     rung: place.rung,
     mode: 'park',
     decider: NOT_DECIDED,
@@ -158,7 +161,7 @@ function parkedItem(sequence: number, place: LadderPlace, why: string): Item {
     why,
   };
   const standing = standingOf(decided, { late: false, version: 1 });
-  return { decided, standing: standing && { ...standing, place }, ready: null };
+  return { decided, standing: standing && { ...standing, place }, ready: null, unread: message };
 }
 
 /** A message no rung could read. */
@@ -181,9 +184,10 @@ export function itemsOf(readings: readonly Reading[], directory: OwnerDirectory,
   const known = new Map<Outcome, Consequence>();
   return readings.map((reading) => {
     const { message } = reading;
-    if (reading.read === 'parked') return parkedItem(message.sequence, reading.place, reading.reason);
+    if (reading.read === 'parked') return parkedItem(message, reading.place, reading.reason);
     const ready = readyOf(message, reading.view, directory, canonical, reading.json);
-    return decideByRules(ready, directory, { late: false, version: 1 }, known);
+    const { written } = reading;
+    return decideByRules(written ? { ...ready, written } : ready, directory, { late: false, version: 1 }, known);
   });
 }
 
@@ -282,7 +286,7 @@ function goingTo({ decided, goesTo }: Item): NewPlan['threads'] {
 /** Mail costs a child to read, so what came of it is kept; events are read where they lie. */
 function viewOf({ ready, decided }: Item): NewPlan['views'][number] | null {
   return ready?.message.kind === 'mail' && decided.decider.by !== 'person'
-    ? { sequence: decided.sequence, view: ready.view }
+    ? { sequence: decided.sequence, view: ready.view, written: ready.written }
     : null;
 }
 

@@ -101,6 +101,8 @@ export interface NewStanding {
 export interface NewView {
   readonly sequence: number;
   readonly view: View;
+  /** The same as JSON, where it has just been made so. */
+  readonly written?: Buffer | undefined;
 }
 
 export interface ThreadCourse {

@@ -81,6 +81,8 @@ export type Reading =
       readonly message: StoredMessage;
       readonly read: 'yes';
       readonly view: View;
+      /** The view of a mail as JSON, as its child wrote it. */
+      readonly written?: Buffer | undefined;
       /** Of an event whose bytes say all. */
       readonly json?: ParsedJson | undefined;
       readonly attempt: EndedAttempt | null;
@@ -203,6 +205,7 @@ function concluded(message: StoredMessage, outcome: ParseOutcome, { id, place }:
       message,
       read: 'yes',
       view: outcome.view,
+      written: outcome.written,
       attempt: { id, outcome: 'processed', reason: null, child: outcome.child },
     };
   return parked(message, outcome.ours ? place : outcome.next, outcome.reason, failedAttempt(id, outcome));

@@ -78,6 +78,8 @@ export function countPending(state: ChannelState, target: number, change: number
 export interface Ready {
   readonly message: StoredMessage;
   readonly view: View;
+  /** The view as JSON, where it has just been made so. */
+  readonly written?: Buffer | undefined;
   readonly canonical: CanonicalMessage;
   /** Its place in its conversation; null where it stands alone, or has none yet. */
   readonly thread: ThreadPlace | null;
@@ -147,6 +149,8 @@ export interface ThreadPort {
   mayBelong(message: Pick<StoredMessage, 'tenant' | 'source' | 'kind'>): boolean;
   /** Null for one that names nothing by which others could belong with it. */
   keysOf(ready: Ready): ThreadKeys | null;
+  /** Of one that is not read yet, where that can be told. */
+  keysOfUnread(message: StoredMessage): ThreadKeys | null;
   contentOf(ready: Ready): ThreadContent | null;
 }
 
@@ -171,7 +175,13 @@ export interface ContentPort {
 }
 
 export type ParseOutcome =
-  | { readonly ok: true; readonly view: View; readonly child: string | null }
+  | {
+      readonly ok: true;
+      readonly view: View;
+      /** The view as JSON, where it was made so. */
+      readonly written?: Buffer | undefined;
+      readonly child: string | null;
+    }
   /** The surroundings failed, not the message. */
   | { readonly ok: false; readonly ours: true; readonly stage: string; readonly reason: string }
   /** `next`: where it is to be tried now. */

@@ -100,9 +100,10 @@ export async function concludeSuspect(
   }
   if (outcome.ok) {
     const directory = deps.directory();
-    const ready = readyOf(message, outcome.view, directory, deps.canonical);
+    const { view, written } = outcome;
+    const ready = { ...readyOf(message, view, directory, deps.canonical), written };
     const decided = decideByRules(ready, directory, { late: true, version: parked.version });
-    // It takes its number in its conversation now, and keeps it.
+    // It has its number in its conversation since it was set aside, or takes one now.
     const [[item = decided] = []] = await inThreads(deps, [{ held: state.held, items: [decided] }], directory);
     const attempts: EndedAttempt[] =
       attempt === null ? [] : [{ id: attempt, outcome: 'processed', reason: null, child: outcome.child }];

@@ -24,12 +24,16 @@ const NOTHING_NEW = 'nothing in it is new to its conversation';
 
 /** Whether any of them can belong to a conversation: if not, nothing is asked of the database for them. */
 export function mayBelong(items: readonly Item[], threads: ThreadPort): boolean {
-  return items.some(({ ready }) => ready !== null && threads.mayBelong(ready.message));
+  return items.some(({ ready, unread }) => {
+    const message = ready?.message ?? unread;
+    return message !== undefined && threads.mayBelong(message);
+  });
 }
 
 interface InThread extends NewInThread {
   readonly item: Item;
-  readonly ready: Ready;
+  /** Null for one that is set aside: its number is kept for it, and what it comes to is found when it is read. */
+  readonly ready: Ready | null;
   /** Milliseconds since 1970. No later than what its channel took after it. */
   readonly receivedAt: number;
 }
@@ -58,12 +62,16 @@ function placeKey({ tenant, channel }: Pick<Held, 'tenant' | 'channel'>, { seque
 /** Those that have something by which others can belong with them. */
 function threadedOf({ held, items }: DecidedBatch, threads: ThreadPort, directory: OwnerDirectory): InThread[] {
   let receivedAt = 0;
-  return items.flatMap((item) => {
-    const { ready, decided } = item;
-    if (!ready || !threads.mayBelong(ready.message)) return [];
-    receivedAt = Math.max(receivedAt, ready.message.arrivedAt);
-    const keys = threads.keysOf(ready);
+  return items.flatMap((item): InThread[] => {
+    const { ready, unread, decided } = item;
+    const message = ready?.message ?? unread;
+    if (!message || !threads.mayBelong(message)) return [];
+    receivedAt = Math.max(receivedAt, message.arrivedAt);
+    const keys = ready ? threads.keysOf(ready) : threads.keysOfUnread(message);
     if (!keys) return [];
+    if (!ready) {
+      return [{ held, sequence: decided.sequence, keys, content: null, asks: false, item, ready, receivedAt }];
+    }
     const content = threads.contentOf(ready);
     const asks =
       setWithoutMatch(decided) !== null || decided.targets.some((id) => wantsChanges(directory, held.tenant, id));
@@ -98,14 +106,15 @@ function decideAll(
       const now = decided.get(placeKey({ tenant, channel: earlier.channel }, earlier));
       return now ? { ...earlier, targets: now.goesTo ?? [] } : earlier;
     });
-    decided.set(placeKey(one.held, one), itemInThread(one, { ...place, before }, directory));
+    if (one.ready)
+      decided.set(placeKey(one.held, one), itemInThread({ ...one, ready: one.ready }, { ...place, before }, directory));
   }
   return decided;
 }
 
 /** What a message comes to in its conversation. */
 function itemInThread(
-  { item, ready, keys, content, held }: InThread,
+  { item, ready, keys, content, held }: InThread & { readonly ready: Ready },
   place: PlacedInThread,
   directory: OwnerDirectory,
 ): Item {

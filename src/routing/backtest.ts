@@ -1,7 +1,8 @@
 import type { CanonicalMessage } from '../message/message.js';
 import type { CompiledRules } from './compile.js';
 import type { Decided } from './conclude.js';
-import { decide } from './decide.js';
+import { deciding } from './decide.js';
+import type { Steps } from './steps.js';
 
 /** How often something happens under one rule set and not under the other, with the first few of each. */
 export interface Difference {
@@ -46,11 +47,12 @@ export class Comparison {
     for (const { rule } of rules.active) this.hits.set(rule.name, 0);
   }
 
-  add(message: CanonicalMessage): void {
+  *add(message: CanonicalMessage): Steps<void> {
+    const after = yield* deciding(this.rules, message);
+    const before = yield* deciding(this.against, message);
     this.messages++;
-    const after = decide(this.rules, message);
     for (const rule of after.rules) this.hits.set(rule, (this.hits.get(rule) ?? 0) + 1);
-    const { added, removed } = this.changeOf(decide(this.against, message), after);
+    const { added, removed } = this.changeOf(before, after);
     if (added.length === 0 && removed.length === 0) return;
     this.changed++;
     for (const counted of added) counted.add(message.id);

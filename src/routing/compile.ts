@@ -1,8 +1,9 @@
 import type { CanonicalMessage } from '../message/message.js';
 import { conclude, type Decided } from './conclude.js';
 import { type Field, resolveField } from './field.js';
-import { indexRules, type RuleIndex } from './narrow.js';
-import type { Pattern, Rule, RuleSet, Term } from './rule.js';
+import { indexing, type RuleIndex } from './narrow.js';
+import type { Pattern, Rule, RuleSet, Term, Test } from './rule.js';
+import { atOnce, type Steps } from './steps.js';
 import { type CompiledTest, compileTest } from './test.js';
 
 /** A rule set ready to be asked. Made once for a version of the rules, used for every message. */
@@ -18,6 +19,8 @@ export interface CompiledRules {
   readonly index: RuleIndex;
   /** What it comes to when none matches: one object, as `alone`. */
   readonly none: Decided;
+  /** Whether a message may be made for which it takes more than some ten milliseconds to ask all of them. */
+  readonly mayTakeLong: boolean;
 }
 
 export interface CompiledRule {
@@ -35,15 +38,47 @@ export type CompiledTerm =
 
 /** Orders the rules and prepares their tests. The rule set must come from `parseRuleSet`. */
 export function compileRuleSet(ruleSet: RuleSet): CompiledRules {
+  return atOnce(compiling(ruleSet));
+}
+
+/** The same, rule by rule. */
+export function* compiling(ruleSet: RuleSet): Steps<CompiledRules> {
   const fields = new FieldTable();
+  const all: CompiledRule[] = [];
   // Sorting is stable: rules of one priority keep the order of the file.
-  const all = ruleSet.rules
-    .toSorted((a, b) => a.priority - b.priority)
-    .map((rule) => ({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) }));
+  for (const rule of ruleSet.rules.toSorted((a, b) => a.priority - b.priority)) {
+    all.push({ rule, when: compilePattern(rule.when, fields), alone: conclude(ruleSet.mode, [rule]) });
+    yield;
+  }
   const active = all.filter(({ rule }) => rule.enabled);
   const patterns = active.map(({ rule }) => rule.when);
-  const index = indexRules(patterns, (path) => fields.place(path));
-  return { mode: ruleSet.mode, fields: fields.list, all, active, index, none: conclude(ruleSet.mode, []) };
+  const index = yield* indexing(patterns, (path) => fields.place(path));
+  const mayTakeLong = patterns.reduce((sum, pattern) => sum + effortOf(pattern), 0) > SHORT;
+  return { mode: ruleSet.mode, fields: fields.list, all, active, index, none: conclude(ruleSet.mode, []), mayTakeLong };
+}
+
+/** In microseconds at worst, on a text as long as rules see it: one expression, or twenty that look through a text. */
+const SHORT = 20_000;
+
+function effortOf(pattern: Pattern): number {
+  return pattern.reduce((sum, term) => {
+    if ('anyOf' in term) return term.anyOf.reduce((inner, one) => inner + effortOf(one), sum);
+    return term.tests.reduce((inner, test) => inner + effortOfTest(test), sum);
+  }, 0);
+}
+
+function effortOfTest(test: Test): number {
+  switch (test.op) {
+    case 'anything-but':
+      return effortOfTest(test.of);
+    case 'matches':
+      return 15_000 * test.any.length;
+    case 'wildcard':
+    case 'equals-ignore-case':
+      return 1_000 * test.any.length;
+    default:
+      return 10;
+  }
 }
 
 class FieldTable {

@@ -5,6 +5,7 @@ import { type CompiledPattern, type CompiledRule, type CompiledRules, type Compi
 import { conclude } from './conclude.js';
 import type { Field } from './field.js';
 import type { Choice, Literal, Rule, RuleSet, Test } from './rule.js';
+import { atOnce, type Steps } from './steps.js';
 import { type CompiledTest, Incomparable, NOT_CHECKED } from './test.js';
 
 /** Why rules decided of a message as they did; agrees with `decide` on the same rules and message. */
@@ -59,29 +60,35 @@ const SHOWN_CHARACTERS = 120;
 
 /** Asks every rule that is enabled, also those that `decide` does not come to, and every clause of it. */
 export function explain(compiled: CompiledRules, message: CanonicalMessage): Explanation {
+  return atOnce(explaining(compiled, message));
+}
+
+/** The same, clause by clause. */
+export function* explaining(compiled: CompiledRules, message: CanonicalMessage): Steps<Explanation> {
   const reading = new Reading(message, compiled.fields);
   const matched: Rule[] = [];
-  const steps = compiled.all.map((compiledRule) => {
+  const steps: RuleExplanation[] = [];
+  for (const compiledRule of compiled.all) {
     const before = compiled.mode === 'first-match' ? matched[0] : undefined;
-    const step = explainRule(compiledRule, before, compiled.fields, reading);
+    const step = yield* explainRule(compiledRule, before, compiled.fields, reading);
     if (step.state === 'matched') matched.push(compiledRule.rule);
-    return step;
-  });
+    steps.push(step);
+  }
   const { rules, outcome } = conclude(compiled.mode, matched);
   const closeCounts = outcome.do === 'close';
   return { mode: compiled.mode, rules, outcome, steps: closeCounts ? steps : steps.map(overruled) };
 }
 
-function explainRule(
+function* explainRule(
   { rule, when }: CompiledRule,
   decidedBefore: Rule | undefined,
   fields: readonly Field[],
   reading: Reading,
-): RuleExplanation {
+): Steps<RuleExplanation> {
   const { name, description, priority, choice } = rule;
   const about = { rule: name, description, priority, choice };
   if (!rule.enabled) return { ...about, state: 'disabled', why: 'The rule is disabled.', terms: [] };
-  const terms = explainPattern(when, fields, reading);
+  const terms = yield* explainPattern(when, fields, reading);
   const failing = terms.filter((term) => !term.holds);
   if (decidedBefore) {
     const otherwise =
@@ -109,22 +116,33 @@ function whyNot(failing: readonly TermExplanation[]): string {
   return `${[...new Set(names)].join(', ')} ${names.length === 1 ? 'does' : 'do'} not hold.`;
 }
 
-function explainPattern(pattern: CompiledPattern, fields: readonly Field[], reading: Reading): TermExplanation[] {
-  return pattern.map((term) => explainTerm(term, fields, reading));
+function* explainPattern(
+  pattern: CompiledPattern,
+  fields: readonly Field[],
+  reading: Reading,
+): Steps<TermExplanation[]> {
+  const terms: TermExplanation[] = [];
+  for (const term of pattern) terms.push(yield* explainTerm(term, fields, reading));
+  return terms;
 }
 
-function explainTerm(term: CompiledTerm, fields: readonly Field[], reading: Reading): TermExplanation {
+function* explainTerm(term: CompiledTerm, fields: readonly Field[], reading: Reading): Steps<TermExplanation> {
   if ('anyOf' in term) {
-    const anyOf = term.anyOf.map((pattern) => {
-      const terms = explainPattern(pattern, fields, reading);
-      return { holds: terms.every((one) => one.holds), terms };
-    });
+    const anyOf: { holds: boolean; terms: TermExplanation[] }[] = [];
+    for (const pattern of term.anyOf) {
+      const terms = yield* explainPattern(pattern, fields, reading);
+      anyOf.push({ holds: terms.every((one) => one.holds), terms });
+    }
     return { holds: anyOf.some((pattern) => pattern.holds), clauses: [], anyOf };
   }
   const field = fields[term.field] as Field;
   const value = reading.value(term.field);
   const isUnread = reading.isUnread(term.field);
-  const clauses = term.tests.map((test) => explainClause(test, field, value, isUnread));
+  const clauses: ClauseExplanation[] = [];
+  for (const test of term.tests) {
+    clauses.push(explainClause(test, field, value, isUnread));
+    yield;
+  }
   return { holds: clauses.some((clause) => clause.result === 'true'), clauses, anyOf: [] };
 }
 

@@ -9,6 +9,8 @@ export const EXPRESSION_LIMITS = {
   examined: 16_384,
   /** Instructions of all expressions of one test together: `x{100}` makes a hundred. */
   instructions: 250,
+  /** Characters of all expressions of a rule set, each counted once: to read them takes a few seconds at worst. */
+  written: 65_536,
 } as const;
 
 /** A regular expression ready to be asked. It is found anywhere in a text, unless it says where. */
@@ -47,7 +49,9 @@ function compile(expression: string, flags: number): RE2JS {
 }
 
 /** How many instructions an expression takes, or what is wrong with it. */
-export function readExpression(text: string): { readonly instructions: number } | { readonly problem: string } {
+export type ReadExpression = { readonly instructions: number } | { readonly problem: string };
+
+export function readExpression(text: string): ReadExpression {
   try {
     // As it is asked of long texts, too: `(?` and a loose `)` hold in neither.
     RE2JS.compile(`(?:${text})(?s:.)`);

@@ -60,8 +60,15 @@ export function lint(text: string, targets: LintTargets): LintProblem[] {
   return inOrder(said);
 }
 
+/** More than anybody reads. */
+const MOST_PROBLEMS = 1000;
+
+/** In the order of the text; where there are too many, errors before warnings. */
 function inOrder(problems: readonly LintProblem[]): LintProblem[] {
-  return problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  const warnings = problems.filter(({ severity }) => severity === 'warning');
+  const kept = [...errors, ...warnings].slice(0, MOST_PROBLEMS);
+  return kept.sort((a, b) => a.line - b.line || a.column - b.column);
 }
 
 function asError(

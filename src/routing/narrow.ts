@@ -1,6 +1,7 @@
 import { decimalKey } from './decimal.js';
 import type { FieldType } from './field.js';
 import type { Literal, Pattern, Term } from './rule.js';
+import type { Steps } from './steps.js';
 import { asDecimal, expectedDecimal } from './test.js';
 
 /*
@@ -40,12 +41,13 @@ interface Key {
 type Guard = readonly Key[];
 
 /** Of each rule the guard is chosen that it shares with the fewest others. */
-export function indexRules(patterns: readonly Pattern[], fieldOf: FieldOf): RuleIndex {
+export function* indexing(patterns: readonly Pattern[], fieldOf: FieldOf): Steps<RuleIndex> {
   const commonness = new Map<string, number>();
   for (const pattern of patterns) {
     for (const key of keysIn(pattern, fieldOf)) commonness.set(nameOf(key), (commonness.get(nameOf(key)) ?? 0) + 1);
+    yield;
   }
-  const shared = (guard: Guard) => Math.max(...guard.map((key) => commonness.get(nameOf(key)) ?? 0));
+  const shared = (guard: Guard) => guard.reduce((most, key) => Math.max(most, commonness.get(nameOf(key)) ?? 0), 0);
   const always: number[] = [];
   const fields = new Map<number, FieldTable>();
   for (const [position, pattern] of patterns.entries()) {
@@ -56,6 +58,7 @@ export function indexRules(patterns: readonly Pattern[], fieldOf: FieldOf): Rule
       fields.set(key.field, table);
       table.add(key, position);
     }
+    yield;
   }
   return { always, byField: [...fields.values()].sort((a, b) => a.first - b.first) };
 }

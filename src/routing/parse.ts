@@ -11,7 +11,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { compareDecimals, parseDecimal } from './decimal.js';
-import { EXPRESSION_LIMITS, readExpression } from './expression.js';
+import { EXPRESSION_LIMITS, type ReadExpression, readExpression } from './expression.js';
 import { type Field, resolveField } from './field.js';
 import { tooDeep } from './nesting.js';
 import {
@@ -134,6 +134,7 @@ class Report {
   readonly problems: RuleProblem[] = [];
   readonly mentions: TargetMention[] = [];
   readonly places = new Map<string, TextPlace>();
+  readonly expressions = new Expressions();
   private more = 0;
 
   constructor(private readonly lines: LineCounter) {}
@@ -164,6 +165,25 @@ class Report {
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   }
 }
+
+/** What was read of each expression: that takes milliseconds, and some stand in many rules. */
+class Expressions {
+  private readonly known = new Map<string, ReadExpression>();
+  private characters = 0;
+
+  read(text: string): ReadExpression {
+    const known = this.known.get(text);
+    if (known) return known;
+    this.characters += text.length;
+    const read = this.characters > EXPRESSION_LIMITS.written ? TOO_MANY : readExpression(text);
+    this.known.set(text, read);
+    return read;
+  }
+}
+
+const TOO_MANY: ReadExpression = {
+  problem: `all expressions of a rule set together have at most ${EXPRESSION_LIMITS.written} characters, the same one counted once`,
+};
 
 interface Entry {
   readonly key: Node;
@@ -247,6 +267,11 @@ function readRules(entry: Entry | undefined, root: Node | null, report: Report):
 const RULE_KEYS = ['name', 'description', 'enabled', 'priority', 'when', 'then'] as const;
 
 function readRule(node: Node | null, path: string, names: Map<string, string>, report: Report): Rule | undefined {
+  const [start = 0, end = 0] = node?.range ?? [];
+  if (end - start > LIMITS.rule) {
+    report.add(node, path, `a rule has at most ${LIMITS.rule} characters, not ${end - start}; split it`);
+    return undefined;
+  }
   const entries = readMapping(node, path, 'a rule', RULE_KEYS, report);
   if (!entries) return undefined;
   return {
@@ -425,25 +450,21 @@ function readTests(entry: Entry, field: Field, path: string, report: Report): Te
   const nodes = listed(entry.value);
   if (!withinList(nodes, entry.value ?? entry.key, path, report)) return [];
   const tests: Test[] = [];
+  /** All literals of a field are one test, which stands where the first of them does. */
+  const literals: Literal[] = [];
   for (const [index, node] of nodes.entries()) {
     const at = isSeq(entry.value) ? `${path}[${index}]` : path;
     const test = isMap(node)
       ? readOperator(node, field, at, report)
       : readLiteralTest(node ?? entry.key, field, at, report);
-    if (test) addTest(tests, test);
+    if (!test) continue;
+    if (test.op !== 'equals') tests.push(test);
+    else {
+      if (literals.length === 0) tests.push({ op: 'equals', any: literals });
+      literals.push(...test.any);
+    }
   }
   return tests;
-}
-
-/** All literals of a field are one test. */
-function addTest(tests: Test[], test: Test): void {
-  const at = test.op === 'equals' ? tests.findIndex((one) => one.op === 'equals') : -1;
-  const earlier = tests[at];
-  if (test.op === 'equals' && earlier?.op === 'equals') {
-    tests[at] = { op: 'equals', any: [...earlier.any, ...test.any] };
-  } else {
-    tests.push(test);
-  }
 }
 
 const OPERATORS = ['equals', ...TEXT_OPERATORS, 'anything-but', 'numeric', 'exists'] as const;
@@ -584,7 +605,7 @@ function fitsOperator(op: TextOperator, text: string, node: Node, path: string, 
     report.add(node, path, `a wildcard has at most ${LIMITS.wildcard} characters, not ${text.length}`);
     return false;
   }
-  const read = op === 'matches' ? readExpression(text) : null;
+  const read = op === 'matches' ? report.expressions.read(text) : null;
   if (read && 'problem' in read) {
     report.add(node, path, read.problem);
     return false;
@@ -594,7 +615,9 @@ function fitsOperator(op: TextOperator, text: string, node: Node, path: string, 
 
 /** Each by itself has been read before. */
 function checkExpressions(expressions: readonly string[], entry: Entry, path: string, report: Report): void {
-  const sizes = expressions.map(readExpression).map((read) => ('instructions' in read ? read.instructions : 0));
+  const sizes = expressions
+    .map((text) => report.expressions.read(text))
+    .map((read) => ('instructions' in read ? read.instructions : 0));
   const size = sizes.reduce((sum, one) => sum + one, 0);
   if (size <= EXPRESSION_LIMITS.instructions) return;
   const most = `all expressions of a test together take at most ${EXPRESSION_LIMITS.instructions} steps, not ${size}`;

@@ -101,6 +101,8 @@ export const LIMITS = {
   /** Bytes of UTF-8. */
   text: 1024 * 1024,
   rules: 5000,
+  /** Characters of one rule: what is done rule by rule is never long about one. */
+  rule: 128 * 1024,
   /** How deep `$or` may stand in `$or`. */
   depth: 5,
   /** Fields of one pattern, and patterns of one `$or`. */

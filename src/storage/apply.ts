@@ -15,7 +15,8 @@ export interface Change {
   readonly kind: 'tenant' | 'source' | 'target' | 'rules';
   /** Of rules, their version. */
   readonly name: string;
-  readonly what: 'added' | 'changed' | 'removed' | 'unchanged';
+  /** `released`: the file names it no more, and it stays. */
+  readonly what: 'added' | 'changed' | 'removed' | 'unchanged' | 'released';
 }
 
 export interface ApplyProblem {
@@ -201,8 +202,9 @@ async function applyRules(
   const active = await activeRuleSet(client, tenant.id);
   if (!rules) {
     if (active) problems.push(...staleTargets(tenant, active, known));
-    if (active?.managedBy === 'file') await switchRules(client, tenant.id, active.version, 'api', who);
-    return [];
+    if (active?.managedBy !== 'file') return [];
+    await switchRules(client, tenant.id, active.version, 'api', who);
+    return [{ kind: 'rules', name: String(active.version), what: 'released' }];
   }
   problems.push(...unknownTargets(rules.mentions, known).map((problem) => ruleProblem(tenant, rules.file, problem)));
   const same = active?.hash === hashOf(rules.text);

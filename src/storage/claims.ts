@@ -2,7 +2,14 @@ import type { Pool, PoolClient } from 'pg';
 import type { Place } from '../message/id.js';
 import { arrayOf } from './array.js';
 
-/** Somebody wants to see to a message herself; until then. It binds nobody. */
+/** The channel of what has none: an entry of the quarantine, whose number stands in for its sequence. */
+export const NO_CHANNEL = -1;
+
+export function entryPlace(number: number): Place {
+  return { channel: NO_CHANNEL, sequence: number };
+}
+
+/** Somebody wants to see to something herself; until then. It binds nobody. */
 export interface Claim extends Place {
   readonly who: string;
   readonly since: Date;
@@ -12,8 +19,8 @@ export interface Claim extends Place {
 const COLUMNS = 'channel, sequence, who, claimed_at as since, until';
 
 /**
- * Claims a message that waits, for so many hours, where nobody else has, or `over` theirs. Answers whose claim there is then;
- * undefined where the message waits for nobody.
+ * Claims a message that waits, or an entry that is held, for so many hours, where nobody else has, or `over` theirs. Answers whose
+ * claim there is then; undefined where it waits for nobody.
  */
 export async function claim(
   pool: Pool,
@@ -24,8 +31,9 @@ export async function claim(
 ): Promise<Claim | undefined> {
   const made = await pool.query<Claim>(
     `insert into claim as k (tenant, channel, sequence, who, until)
-       select tenant, channel, sequence, $4, now() + make_interval(hours => $5) from standing
-         where tenant = $1 and channel = $2 and sequence = $3 and state = 'waiting'
+       select $1::int, $2::smallint, $3::bigint, $4, now() + make_interval(hours => $5) where case when $2 = ${NO_CHANNEL}
+         then exists (select from quarantine where tenant = $1 and number = $3 and state = 'held')
+         else exists (select from standing where tenant = $1 and channel = $2 and sequence = $3 and state = 'waiting') end
      on conflict (tenant, channel, sequence) do update set who = excluded.who, claimed_at = now(), until = excluded.until
        where k.who = excluded.who or k.until <= now() or $6
      returning ${COLUMNS}`,
@@ -55,6 +63,14 @@ export async function endClaim(client: PoolClient, tenant: number, { channel, se
   ]);
 }
 
+/** The same of entries of the quarantine, by their numbers. */
+export async function endEntryClaims(client: PoolClient, tenant: number, numbers: readonly number[]): Promise<void> {
+  await client.query(
+    `delete from claim where tenant = $1 and channel = ${NO_CHANNEL} and sequence = any ($2::bigint[])`,
+    [tenant, arrayOf(numbers)],
+  );
+}
+
 /** Those of some messages that are claimed. */
 export async function claimsOf(pool: Pool, tenant: number, places: readonly Place[]): Promise<Claim[]> {
   if (places.length === 0) return [];
@@ -66,9 +82,13 @@ export async function claimsOf(pool: Pool, tenant: number, places: readonly Plac
   return rows;
 }
 
-/** Drops what has run out, of every tenant. */
+/** Drops what has run out, and what was about entries that are held no more, of every tenant. */
 export async function sweepClaims(pool: Pool): Promise<void> {
   await pool.query('delete from claim where until <= now()');
+  await pool.query(
+    `delete from claim c where c.channel = ${NO_CHANNEL} and not exists (select from quarantine q
+       where q.tenant = c.tenant and q.number = c.sequence and q.state = 'held')`,
+  );
   await pool.query(`delete from presence where seen_at < now() - interval '${PRESENT_SECONDS} seconds'`);
 }
 

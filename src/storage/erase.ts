@@ -8,6 +8,7 @@ import { arrayOf, textArray } from './array.js';
 import { writeAudit } from './audit.js';
 import { loadInstallation } from './installation.js';
 import { cutContent, LOCK_MS, patiently } from './keeping.js';
+import { TEACHING } from './learning.js';
 import { inTransaction } from './pool.js';
 import { unseenOf } from './unseen-read.js';
 
@@ -76,6 +77,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
   });
   const sum = { messages: 0, closed: 0, cancelling: 0 };
   let left = await untilSeen(deps, job);
+  let taught: Date | null = null;
   const last = await lastSequence(job);
   for (let after = 0; after < last; ) {
     const { reached, found } = await findMessages(job, after, last);
@@ -87,6 +89,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
       sum.closed += done.closed;
       sum.cancelling += done.cancelling;
       left += done.left;
+      if (done.taught && (!taught || done.taught < taught)) taught = done.taught;
       if (done.cancelling > 0) deps.wake(tenant.id, channel);
       yield { event: 'progress', done: batch.at(-1) ?? after, total: last, erased: sum.messages };
     }
@@ -96,7 +99,7 @@ export async function* eraseAccount(deps: EraseDeps, tenant: Tenant, wish: Erase
   const quarantined = await eraseQuarantined(job);
   const refusals = await eraseRefusals(job);
   if (wish.source === null) await patiently(() => eraseUsage(job));
-  if (sum.messages > 0) await forgetInLearning(job);
+  if (sum.messages > 0) await forgetInLearning(job, taught);
   const result: EraseResult = { pseudonym, ...sum, quarantined, refusals, left };
   await writeAudit(pool, { ...audit, action: 'account.erased', detail: { ...result } });
   yield { event: 'result', ...result };
@@ -173,6 +176,8 @@ interface Erased {
   readonly left: number;
   readonly closed: number;
   readonly cancelling: number;
+  /** When the first decision about any of them was over that something is learnt from. */
+  readonly taught: Date | null;
 }
 
 const OF = 'tenant = $1 and channel = $2 and sequence = any ($3::bigint[])';
@@ -187,8 +192,12 @@ async function eraseMessages(client: PoolClient, job: Job, batch: readonly numbe
   const { rows } = await client.query<{ reached: number }>(REACHED, [tenant, channel]);
   const sequences = batch.filter((sequence) => sequence <= (rows[0]?.reached ?? 0));
   const left = batch.length - sequences.length;
-  if (sequences.length === 0) return { messages: 0, left, closed: 0, cancelling: 0 };
+  if (sequences.length === 0) return { messages: 0, left, closed: 0, cancelling: 0, taught: null };
   const of = [tenant, channel, arrayOf(sequences)];
+  const decided = await client.query<{ taught: Date | null }>(
+    `select min(hold_until) as taught from decision where ${TEACHING} and ${OF}`,
+    of,
+  );
   await eraseReasons(client, of);
   await erasePlanReasons(client, job, sequences);
   await client.query(`update thread_message set content = null where content is not null and ${OF}`, of);
@@ -206,7 +215,7 @@ async function eraseMessages(client: PoolClient, job: Job, batch: readonly numbe
      where generation = any (array(select id from generation where content_dropped_at is null)) and ${OF}`,
     [...of, job.pseudonym],
   );
-  return { messages: erased.rowCount ?? 0, left, closed, cancelling };
+  return { messages: erased.rowCount ?? 0, left, closed, cancelling, taught: decided.rows[0]?.taught ?? null };
 }
 
 /** Reasons may quote what a message says, or whom it concerns; answers of targets too. */
@@ -383,12 +392,18 @@ function eraseUsage({ pool, tenant, channel, account, pseudonym }: Job): Promise
   });
 }
 
-/** What is learnt next is learnt soon, and without these messages. Models hold no words, but what they count came from some. */
-async function forgetInLearning({ pool, tenant }: Job): Promise<void> {
+/**
+ * Models hold no words, but hashes of some, an address among them, beside the key of these. What is learnt next is learnt soon,
+ * and without these messages; the model that holds until then goes with that. Older ones that learnt from them go now:
+ * what they decided can no longer be explained.
+ */
+async function forgetInLearning({ pool, tenant }: Job, taught: Date | null): Promise<void> {
   await pool.query(
-    `update learning_model set through = '-infinity'
-      where tenant = $1 and version = (select max(version) from learning_model where tenant = $1)`,
-    [tenant],
+    `with newest as (select max(version) as version from learning_model where tenant = $1),
+     old as (delete from learning_model m using newest n
+       where m.tenant = $1 and m.version < n.version and m.through >= $2::timestamptz)
+     update learning_model m set through = '-infinity' from newest n where m.tenant = $1 and m.version = n.version`,
+    [tenant, taught],
   );
 }
 

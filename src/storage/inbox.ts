@@ -1,13 +1,11 @@
 import type { Pool } from 'pg';
 import type { Place } from '../message/id.js';
 import { arrayOf } from './array.js';
+import { NO_CHANNEL } from './claims.js';
 import { NEEDS, type Need } from './inbox-counts.js';
 import { type MessageSummary, summaries } from './messages.js';
 import { entriesByNumber, type QuarantineEntry } from './quarantine.js';
 import { hasWords, searchPlaces, wordsQuery } from './search.js';
-
-/** The channel of what has none: an entry of the quarantine, whose number stands in for its sequence. */
-const NO_CHANNEL = -1;
 
 /** Where a list goes on: the time with microseconds, channel (-1 for an entry of the quarantine) and sequence or number. */
 export interface InboxMark extends Place {
@@ -26,6 +24,8 @@ export type InboxItem =
 
 export interface InboxFilter {
   readonly which: 'waiting' | 'snoozed';
+  /** What comes first; the newest where nothing is said. */
+  readonly first?: 'newest' | 'oldest' | undefined;
   /** Undefined: all of them. */
   readonly needs?: readonly Need[] | undefined;
   /** Id. */
@@ -57,7 +57,7 @@ const FIRST_WINDOW = 64;
 const WINDOW = 2_000;
 const BUDGET = 10_000;
 
-/** What needs a person, by when it began to, newest first. `snoozed` gives messages whose time has not come instead. */
+/** What needs a person, by when it began to. `snoozed` gives messages whose time has not come instead. */
 export async function listInbox(
   pool: Pool,
   tenant: number,
@@ -128,13 +128,14 @@ const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 async function nextPlaces(
   pool: Pool,
   tenant: number,
-  { which, needs = NEEDS, asOf }: InboxFilter,
+  { which, first = 'newest', needs = NEEDS, asOf }: InboxFilter,
   among: readonly Place[] | null,
   size: number,
   before: InboxMark | null,
 ): Promise<InboxPlace[]> {
   const values: unknown[] = [tenant, size];
   const also = (value: unknown): string => `$${values.push(value)}`;
+  const [order, beyond] = first === 'newest' ? ['desc', '<'] : ['asc', '>'];
   const wanted = `${also(`{${needs.join(',')}}`)}::text[]`;
   const ofMessage = [
     `st.tenant = $1 and st.state = 'waiting' and 'unrouted' = any (${wanted})`,
@@ -144,8 +145,10 @@ async function nextPlaces(
   if (before) {
     const [since, channel, sequence] = [also(before.since), also(before.channel), also(before.sequence)];
     const mark = `(${since}::timestamptz, ${channel}::smallint, ${sequence}::bigint)`;
-    ofMessage.push(`(${DUE}, st.channel, st.sequence) < ${mark}`);
-    ofEntry.push(`(q.since, ${NO_CHANNEL}::smallint, q.number) < ${mark} and q.since <= ${since}::timestamptz`);
+    ofMessage.push(`(${DUE}, st.channel, st.sequence) ${beyond} ${mark}`);
+    ofEntry.push(
+      `(q.since, ${NO_CHANNEL}::smallint, q.number) ${beyond} ${mark} and q.since ${beyond}= ${since}::timestamptz`,
+    );
   }
   if (asOf !== undefined) {
     const at = `${also(asOf)}::timestamptz`;
@@ -159,12 +162,12 @@ async function nextPlaces(
           ${also(arrayOf(among.map(({ sequence }) => sequence)))}::bigint[]) as f(channel, sequence)
         join standing st using (channel, sequence)`;
   const messages = `select 'unrouted' as need, ${DUE} as due, st.channel, st.sequence, st.version from ${from}
-    where ${ofMessage.join(' and ')} order by ${DUE} desc, st.channel desc, st.sequence desc limit $2`;
+    where ${ofMessage.join(' and ')} order by ${DUE} ${order}, st.channel ${order}, st.sequence ${order} limit $2`;
   const entries = `select q.cause as need, q.since as due, ${NO_CHANNEL}::smallint as channel, q.number as sequence, 0 as version
-    from quarantine q where ${ofEntry.join(' and ')} order by q.since desc, q.number desc limit $2`;
+    from quarantine q where ${ofEntry.join(' and ')} order by q.since ${order}, q.number ${order} limit $2`;
   const { rows } = await pool.query<InboxPlace>(
     `select need, ${TIME('due')}, channel, sequence, version from ((${messages}) union all (${entries})) c
-      order by due desc, channel desc, sequence desc limit $2`,
+      order by due ${order}, channel ${order}, sequence ${order} limit $2`,
     values,
   );
   return rows;
@@ -196,9 +199,10 @@ async function matching(
     ofEntry.push(`q.account = ${name}`);
   }
   const other: string[] = [];
+  const claimed: string[] = [];
   if (claim !== undefined) {
     const live = `select from claim k where k.tenant = $1 and k.channel = w.channel and k.sequence = w.sequence and k.until > now()`;
-    other.push(claim === 'none' ? `not exists (${live})` : `exists (${live} and k.who = ${also(claim.who)})`);
+    claimed.push(claim === 'none' ? `not exists (${live})` : `exists (${live} and k.who = ${also(claim.who)})`);
   }
   if (words !== undefined && words.length > 0) {
     other.push(hasWords('w', also(wordsQuery(tenant, words))));
@@ -211,7 +215,7 @@ async function matching(
     where m.generation = generation_of($1, w.channel, w.sequence) and m.tenant = $1 and m.channel = w.channel
       and m.sequence = w.sequence and ${ofMessage.join(' and ')})`;
   const entrySql = [
-    ...(typeof claim === 'object' ? ['false'] : []),
+    ...claimed,
     ...(ofEntry.length === 0
       ? []
       : [
@@ -221,7 +225,7 @@ async function matching(
   const { rows } = await pool.query<{ place: number }>(
     `select w.place from unnest($2::smallint[], $3::bigint[]) with ordinality as w(channel, sequence, place)
       where case when w.channel = ${NO_CHANNEL} then ${['true', ...entrySql].join(' and ')}
-        else ${[...other, messageSql].join(' and ')} end
+        else ${[...claimed, ...other, messageSql].join(' and ')} end
       order by w.place`,
     values,
   );

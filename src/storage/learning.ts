@@ -19,7 +19,8 @@ const MOST_RAW_BYTES = 256 * 1024;
 /** Fresh decisions are counted so far. */
 const MOST_COUNTED = 2_000;
 
-const TEACHING = `action in ('assign', 'unassign', 'close', 'reopen')`;
+/** Decisions that something is learnt from. */
+export const TEACHING = `action in ('assign', 'unassign', 'close', 'reopen')`;
 
 /** A tenant about whose messages people decided since it was last learnt from, or ever. */
 export interface Fresh {
@@ -134,7 +135,10 @@ export async function decidedMessages(
   }));
 }
 
-/** Keeps what was learnt as the tenant's next version, and lets go of old ones. Answers its version. */
+/**
+ * Keeps what was learnt as the tenant's next version, and lets go of old ones. Answers its version. Where an account was erased
+ * while it was learnt, its messages may be in it: it is learnt anew at once.
+ */
 export async function saveModel(
   pool: Pool,
   tenant: number,
@@ -143,7 +147,9 @@ export async function saveModel(
 ): Promise<number> {
   const { rows } = await pool.query<{ version: number }>(
     `insert into learning_model (tenant, version, through, decisions, body, measures)
-     select $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5 from learning_model where tenant = $1 returning version`,
+     select $1, coalesce(max(version), 0) + 1, case when exists (select from audit
+         where tenant = $1 and action = 'account.erased' and at > $2::timestamptz) then '-infinity' else $2::timestamptz end,
+       $3, $4, $5 from learning_model where tenant = $1 returning version`,
     [tenant, learnt.through, learnt.decisions, JSON.stringify(learnt.model), JSON.stringify(learnt.measures)],
   );
   await dropOldModels(pool, tenant, keep.contentMs);
@@ -152,13 +158,14 @@ export async function saveModel(
 
 /**
  * One that decided nothing goes an hour after it was superseded: an owner that has not seen the next one yet may still
- * decide by it. One that did stays for as long as messages do.
+ * decide by it. One that did stays for as long as messages do. One that learnt from what was erased goes at once.
  */
 async function dropOldModels(pool: Pool, tenant: number, contentMs: number): Promise<void> {
   await pool.query(
     `delete from learning_model m where m.tenant = $1
        and (select min(next.made_at) from learning_model next where next.tenant = $1 and next.version > m.version)
-         < now() - case when m.used then make_interval(secs => $2) else interval '1 hour' end`,
+         < case when m.through = '-infinity' then 'infinity'::timestamptz
+             else now() - case when m.used then make_interval(secs => $2) else interval '1 hour' end end`,
     [tenant, contentMs / 1000],
   );
 }

@@ -3,6 +3,7 @@ import type { Kind } from '../message/arrival.js';
 import { messageId, quarantineId } from '../message/id.js';
 import { arrayOf } from './array.js';
 import { writeAudit } from './audit.js';
+import { endEntryClaims } from './claims.js';
 import { inTransaction } from './pool.js';
 
 export const CAUSES = ['conflict', 'expired', 'undecodable', 'poison'] as const;
@@ -309,10 +310,12 @@ async function carryOut(
   wish: PoisonWish,
 ): Promise<void> {
   const state: QuarantineState = wish.action === 'discard' ? 'discarded' : 'released';
+  const numbers = held.map(({ number }) => number);
   await client.query(
     'update quarantine set state = $3, decided_at = now() where tenant = $1 and number = any ($2::bigint[])',
-    [tenant, arrayOf(held.map(({ number }) => number)), state],
+    [tenant, arrayOf(numbers), state],
   );
+  await endEntryClaims(client, tenant, numbers);
   const poison = held.filter(({ cause }) => cause === 'poison');
   const places = [
     tenant,

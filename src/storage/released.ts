@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { HeldEntry } from '../channel/held.js';
 import { writeAudit } from './audit.js';
+import { endEntryClaims } from './claims.js';
 import { inTransaction } from './pool.js';
 
 /**
@@ -29,6 +30,7 @@ export function markReleased(pool: Pool, tenant: number, number: number, who: st
       [tenant, number],
     );
     if (rowCount === 1) {
+      await endEntryClaims(client, tenant, [number]);
       await writeAudit(client, { tenant, who, action: 'quarantine.release', object: `q-${number}` });
     }
   });

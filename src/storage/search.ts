@@ -116,11 +116,13 @@ interface Readable extends Place {
     | null;
 }
 
+// Of the view one look reads all: each `->` would read the whole of it again.
 const READABLE = `m.channel, m.sequence, m.kind, m.account, m.type, m.external_id as "externalId",
   case when m.kind <> 'mail' then substr(m.raw, 1, ${READ}) end as raw,
-  (select json_build_object('subject', v.body -> 'subject', 'text', left(v.body ->> 'text', ${READ}), 'from', v.body -> 'from',
-     'to', v.body -> 'to', 'cc', v.body -> 'cc',
-     'names', (select json_agg(part -> 'name') from json_array_elements(v.body -> 'parts') part)) from view v
+  (select json_build_object('subject', b.subject, 'text', left(b.text, ${READ}), 'from', b.from, 'to', b.to, 'cc', b.cc,
+     'names', (select json_agg(part -> 'name') from json_array_elements(b.parts) part)) from view v
+   cross join lateral json_to_record(v.body)
+     as b(subject json, text text, "from" json, "to" json, cc json, parts json)
    where v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel and v.sequence = m.sequence) as view`;
 
 interface Read {
@@ -145,6 +147,16 @@ async function readNext(pool: Pool, which: string, values: readonly unknown[]): 
   return { messages: rows, there: rows[0]?.there ?? 0 };
 }
 
+/** Where no source of a tenant ever brought such messages, only those that wait are looked at, and the others not fetched. */
+async function mayHave(pool: Pool, tenant: number, kinds: readonly SearchedKind[]): Promise<boolean> {
+  const ofSources = kinds.map((kind) => (kind === 'event' ? 'events' : kind));
+  const { rows } = await pool.query('select from source where tenant = $1 and kind = any ($2::text[]) limit 1', [
+    tenant,
+    `{${ofSources.join(',')}}`,
+  ]);
+  return rows.length > 0;
+}
+
 /**
  * Answers whether the channel has more. What others write says how long folding takes, so it is done between transactions:
  * one that idles is thrown out. Whoever has come further meanwhile has put the same in.
@@ -157,13 +169,20 @@ async function fillNext(pool: Pool, tenant: number, channel: number, kinds: read
   );
   const { filled = 0, planned = 0 } = cursor.rows[0] ?? {};
   const to = Math.min(planned, filled + STEP);
-  const { messages, there } = await readNext(
-    pool,
-    `m.sequence > $3 and m.sequence <= $4
-       and (m.kind = any ($5::text[]) or exists (select from standing st where st.tenant = m.tenant
-         and st.channel = m.channel and st.sequence = m.sequence and st.state = 'waiting'))`,
-    [tenant, channel, filled, to, `{${kinds.join(',')}}`],
-  );
+  const standing = `st.tenant = $1 and st.channel = $2 and st.state = 'waiting'`;
+  const { messages, there } = (await mayHave(pool, tenant, kinds))
+    ? await readNext(
+        pool,
+        `m.sequence > $3 and m.sequence <= $4 and (m.kind = any ($5::text[])
+           or exists (select from standing st where ${standing} and st.sequence = m.sequence))`,
+        [tenant, channel, filled, to, `{${kinds.join(',')}}`],
+      )
+    : await readNext(
+        pool,
+        `m.sequence = any (array(select st.sequence from standing st where ${standing} and st.sequence > $3
+           and st.sequence <= $4))`,
+        [tenant, channel, filled, to],
+      );
   const whole = there < AT_ONCE && messages.length === there;
   const last = whole ? to : (messages.at(-1)?.sequence ?? to);
   const words = await wordsOfEach(tenant, messages);

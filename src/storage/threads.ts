@@ -32,6 +32,19 @@ export async function placeInThreads(
   }
 }
 
+/** Of a message whose place was kept for it while it could not be read: what later ones are compared with. */
+async function completeKept(client: PoolClient, placed: readonly NewInThread[]): Promise<void> {
+  const read = placed.filter(({ content }) => content !== null);
+  if (read.length === 0) return;
+  await client.query({
+    name: 'complete_in_threads',
+    text: `update thread_message m set content = i.content::json
+       from unnest($1::int[], $2::smallint[], $3::bigint[], $4::text[]) as i(tenant, channel, sequence, content)
+       where m.tenant = i.tenant and m.channel = i.channel and m.sequence = i.sequence and m.content is null`,
+    values: [...placesOf(read), textArray(read.map(({ content }) => JSON.stringify(content)))],
+  });
+}
+
 interface Position {
   readonly thread: number;
   readonly number: number;
@@ -39,6 +52,7 @@ interface Position {
 
 async function place(client: PoolClient, messages: readonly NewInThread[]): Promise<PlacedInThread[]> {
   const { placed, known } = await whatIsKnown(client, messages);
+  await completeKept(client, [...placed.keys()]);
   const unplaced = messages.filter((message) => !placed.has(message));
   for (const [i, position] of (await placeNew(client, unplaced, known)).entries()) {
     placed.set(unplaced[i] as NewInThread, position);

@@ -185,6 +185,11 @@ describe('waybill apply --dry-run', () => {
     server.answer = always({ tenants: [{ tenant: 'default', changes }] });
     const { stdout } = await cli(server, ['apply', '--dry-run']);
     expect([stdout, asked()]).toEqual(['default: target erp added\n', [['POST', '/v1/apply?dryRun=true', null]]]);
+    const released = { kind: 'rules', name: '3', what: 'released' };
+    server.answer = always({ tenants: [{ tenant: 'default', changes: [released] }] });
+    expect((await cli(server, ['apply'])).stdout).toBe(
+      'default: rules version 3 no longer named by the file; in force as before, and free to be changed\n',
+    );
     server.answer = always({ tenants: [] });
     expect((await cli(server, ['apply', '--dry-run'])).stdout).toBe('nothing would change\n');
   });

@@ -1,4 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { always, cli, problem, type Recorder, running, startRecorder } from './harness.js';
 
@@ -132,8 +135,28 @@ describe('a call that fails ends with 1 and a sentence', () => {
   it('without a token: what to set', async () => {
     server.answer = (_, response) => problem(response, 401, 'unauthenticated', 'Say who you are.');
     const { stderr } = await cli(server, ['targets'], { env: { WAYBILL_TOKEN: '' } });
-    expect(stderr).toBe('waybill: Say who you are. Set WAYBILL_TOKEN. (unauthenticated)\n');
+    expect(stderr).toBe(
+      'waybill: Say who you are. Set WAYBILL_TOKEN, or WAYBILL_DATA to the data directory of the Waybill that runs on this machine. (unauthenticated)\n',
+    );
     expect(server.seen[0]?.headers.authorization).toBeUndefined();
+  });
+
+  it('without a token: with the login that a Waybill here has left, for itself and for no other', async () => {
+    const data = await mkdtemp(join(tmpdir(), 'waybill-login-'));
+    server.answer = (_, response) => void response.json({ items: [], next: null });
+    const asked = async (env: Record<string, string>) => {
+      await cli(server, ['targets'], { env: { WAYBILL_TOKEN: '', WAYBILL_DATA: data, ...env } });
+      return server.seen.splice(0)[0]?.headers.authorization;
+    };
+    const leave = (url: string) => writeFile(join(data, 'client.json'), JSON.stringify({ url, token: 'left' }));
+    await leave(server.url);
+    expect(await asked({})).toBe('Bearer left');
+    expect(await asked({ WAYBILL_URL: server.url.replace('127.0.0.1', 'localhost') })).toBe('Bearer left');
+    expect(await asked({ WAYBILL_URL: '' })).toBe('Bearer left');
+    expect(await asked({ WAYBILL_TOKEN: 'mine' })).toBe('Bearer mine');
+    await leave(server.url.replace(/\d+$/, '1'));
+    expect(await asked({})).toBeUndefined();
+    await rm(data, { recursive: true });
   });
 
   it('with every fault where there are several', async () => {

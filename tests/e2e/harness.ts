@@ -16,6 +16,7 @@ import type { Role } from '../../src/access/permission.js';
 import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
 import { createCorrect } from '../../src/app/corrections.js';
+import { createRulesApart } from '../../src/app/rules-apart.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
 import type { ExtractorDefinition } from '../../src/content/extract/definition.js';
@@ -37,6 +38,9 @@ import { until } from '../support/until.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** One thread for all pages of a run of tests: it ends by itself. */
+const RULES = createRulesApart();
 
 /** The pages over a database of their own, as a browser meets them; nothing routes or delivers behind them. */
 export interface TestSite {
@@ -78,6 +82,7 @@ export async function startSite(): Promise<TestSite> {
   const looked = new Map<number, readonly Extractor[]>();
   const deps: ApiDeps & PageDeps = {
     pool,
+    rules: RULES,
     authentication,
     notices,
     correct: createCorrect({ pool, say: saying(pool) }),

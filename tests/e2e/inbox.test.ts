@@ -265,6 +265,44 @@ test('filters are in the address, and pages go on where the last one ended', asy
   await page.getByText('Nothing here matches.').waitFor();
 });
 
+test('the oldest come first when that is asked for, on every page, and in the messages that open one after another', async () => {
+  const places: Place[] = [];
+  for (let i = 0; i < 52; i++) places.push(await site.addEvent(`{"n":${i}}`, { account: `account-${i}` }));
+  await site.pool.query(
+    `update standing s set since = now() - make_interval(mins => 100 - r.n::int)
+       from (select channel, sequence, row_number() over (order by since) as n from standing) r
+      where s.channel = r.channel and s.sequence = r.sequence`,
+  );
+  const ids = () => page.locator('.row').evaluateAll((rows) => rows.map((row) => (row as HTMLElement).dataset.id));
+  await open('/inbox');
+  await page.getByRole('link', { name: 'Oldest first' }).click();
+  await page.getByRole('link', { name: 'Newest first' }).waitFor();
+  expect(await ids()).toEqual(places.slice(0, 50).map(messageId));
+  await page.getByRole('link', { name: 'Newer' }).click();
+  await page.getByRole('link', { name: '← Oldest' }).waitFor();
+  expect(await ids()).toEqual(places.slice(50).map(messageId));
+  await page.getByRole('link', { name: '← Oldest' }).click();
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await page.locator(`[data-reading][data-id="${messageId(places[0] as Place)}"]`).waitFor();
+  expect(await page.locator('[data-reading]').getAttribute('data-next')).toContain(messageId(places[1] as Place));
+});
+
+test('an entry of the quarantine is claimed, others see that, and see who has it open', async () => {
+  const number = await quarantined(site.pool, site.tenant, site.sources.billing, 'conflict');
+  await open(`/quarantine/q-${number}`, { name: 'bert' });
+  await page.getByRole('button', { name: 'Claim' }).click();
+  await page.getByText('You see to it until').waitFor();
+  await open('/inbox');
+  const row = page.locator('.row', { hasText: 'bert sees to it' });
+  await row.getByText('open by bert').waitFor();
+  await row.getByRole('link').first().click();
+  await page.getByText('bert sees to it until').waitFor();
+  await page.getByRole('button', { name: 'Claim it from bert' }).click();
+  await page.getByRole('button', { name: 'Not after all' }).click();
+  await page.getByRole('button', { name: 'Claim', exact: true }).waitFor();
+});
+
 test('what is held in quarantine is in the list, and how long the oldest has waited is said', async () => {
   const place = await site.addMail(mail('old'));
   await site.pool.query(`update standing set since = now() - interval '3 hours' where sequence = $1`, [place.sequence]);

@@ -55,7 +55,6 @@ describe('by keyboard', { timeout: 90_000 }, () => {
     await page.getByText('Choose where such messages go').waitFor();
     await press(page.getByRole('checkbox', { name: 'subject' }), 'Space');
     await press(page.getByRole('checkbox', { name: 'crm' }), 'Space');
-    await press(page.getByRole('button', { name: 'Fill in again' }));
     await page.getByRole('heading', { name: '+2 crm' }).waitFor();
     expect(await text().inputValue()).toBe(
       `${ORDERS}
@@ -84,6 +83,17 @@ describe('by keyboard', { timeout: 90_000 }, () => {
     await status.filter({ hasText: '2 messages routed.' }).waitFor();
     const decided = ['assign crm as from-anna-sender-example of rule set 2 says'];
     expect(await Promise.all([first, second, other].map(decisions))).toEqual([decided, decided, []]);
+  });
+
+  test('a rule begins with the targets whose digits were pressed for the message', async () => {
+    const place = await site.addMail(mail('Invoice 1'));
+    await open(`/messages/${messageId(place)}`);
+    await page.keyboard.press('2');
+    await page.keyboard.press('3');
+    await press(page.getByRole('link', { name: 'Make a rule of this' }));
+    await page.getByRole('heading', { name: '+1 crm' }).waitFor();
+    expect(await text().inputValue()).toContain('then: { targets: [ crm, erp ] }');
+    expect(await decisions(place)).toEqual([]);
   });
 
   test('problems come while one types, and lead the caret to where they are', async () => {

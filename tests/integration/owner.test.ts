@@ -1023,7 +1023,7 @@ describe('conversations', () => {
     expect(await numbers()).toEqual({ ...given, d: 4 });
   });
 
-  it('take a message that was set aside with the number that is next when it goes on', async () => {
+  it('keep the place of a message that is set aside, and take it there when it goes on', async () => {
     let go = () => undefined as unknown;
     const released = new Promise<void>((resolve) => {
       go = resolve;
@@ -1034,10 +1034,28 @@ describe('conversations', () => {
     };
     const process = await startProcess({ parse: slow, threads, route: first });
     await process.accepter.accept([answer('a', 0), answer('slow', 1, 'a'), answer('c', 2, 'a')]);
-    await until(async () => Object.keys(await numbers()).length === 2, 'the others to have their numbers');
+    const inOrder = { a: 1, slow: 2, c: 3 };
+    await until(() => process.sent.length === 2, 'the others to be sent');
+    expect(await numbers()).toEqual(inOrder);
+    const kept = async () => {
+      const { rows } = await database.pool.query<{ number: number; content: object | null; targets: number[] | null }>(
+        'select number, content, targets from thread_message order by number',
+      );
+      return rows.map(({ content, targets }) => [content !== null, targets?.length ?? null]);
+    };
+    expect(await kept()).toEqual([
+      [true, 1],
+      [false, null],
+      [true, 1],
+    ]);
     go();
     await until(() => process.sent.length === 3, 'the slow one to be sent');
-    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
+    expect(await numbers()).toEqual(inOrder);
+    expect(await kept()).toEqual([
+      [true, 1],
+      [true, 1],
+      [true, 1],
+    ]);
     expect(process.sent.find(({ late }) => late)?.decision).toContain('"by":"thread"');
   });
 
@@ -1063,7 +1081,7 @@ describe('conversations', () => {
     }, 'the others to be planned');
     go();
     await until(() => process.sent.some(({ late }) => late), 'the slow one to be sent');
-    expect(await numbers()).toEqual({ a: 1, c: 2, slow: 3 });
+    expect(await numbers()).toEqual({ a: 1, slow: 2, c: 3 });
     expect(process.sent.map(({ late }) => late)).toEqual([false, true]);
   });
 });

@@ -84,8 +84,10 @@ test('mails that are tried when the program dies are tried again alone, and the 
       }, 'tries to be open');
       expect(tries.every(({ rung, outcome }) => rung === 0 && outcome === null)).toBe(true);
       newest = Math.max(...tries.map(({ id }) => id));
-      await waybill.kill();
+      const killed = waybill.kill();
+      // One that was stopped before it had become another program still holds what Waybill writes to.
       for (const pid of stopped) process.kill(pid, 'SIGKILL');
+      await killed;
       waybill = await site.start();
     }
     await untilSettled(site.databaseUrl, { mayWait: ['default/archive'] });

@@ -30,6 +30,19 @@ describe('words', () => {
       }),
     );
   });
+
+  test('come to the same whether or not a text says them again', () => {
+    const word = fc.oneof(
+      fc.constantFrom('the', 'The', 'Größe', 'GRÖSSE', '㎒', 'ΟΔΟΣ', 'ǅ', 'x2'),
+      fc.string({ unit: 'binary' }),
+    );
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 30 }), (said) => {
+        const one = said.flatMap((each) => wordsOf(each, 1_000));
+        expect(wordsOf(said.join(' '), 1_000)).toEqual([...new Set(one)]);
+      }),
+    );
+  });
 });
 
 describe('hits', () => {

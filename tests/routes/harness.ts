@@ -11,6 +11,7 @@ import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
 import { createCorrect } from '../../src/app/corrections.js';
+import { createRulesApart, type RulesApart } from '../../src/app/rules-apart.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import type { ParseResult } from '../../src/content/content.js';
 import type { Extractor } from '../../src/content/extract/extract.js';
@@ -42,6 +43,7 @@ export interface Ask {
 export interface Api {
   readonly db: TestDatabase;
   readonly pool: Pool;
+  readonly rules: RulesApart;
   readonly clock: SettableClock;
   readonly server: WaybillServer;
   readonly routes: readonly Route[];
@@ -94,8 +96,10 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   const notices = new Notices();
   const metrics = new Registry();
   const stopping = new AbortController();
+  const rules = createRulesApart();
   const deps: ApiDeps = {
     pool,
+    rules,
     authentication,
     notices,
     random: randomBytes,
@@ -175,6 +179,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   return {
     db,
     pool,
+    rules,
     clock,
     server,
     routes,
@@ -216,6 +221,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     async close() {
       stopping.abort();
       await server.close(1000);
+      await rules.close();
       await db.drop();
     },
   };

@@ -5,6 +5,7 @@ import { EMPTY_VIEW } from '../../src/message/view.js';
 import { Comparison, MOST_EXAMPLES, type Needs, needsOf } from '../../src/routing/backtest.js';
 import { compileRuleSet } from '../../src/routing/compile.js';
 import { decide } from '../../src/routing/decide.js';
+import { atOnce } from '../../src/routing/steps.js';
 import { messages, ruleSets } from './arbitraries.js';
 import { message } from './messages.js';
 import { compiled } from './rules.js';
@@ -29,7 +30,7 @@ rules:
   it('are compared by where each message goes, with examples', () => {
     const comparison = new Comparison(after, before, new Set(['erp', 'crm', 'archive']));
     for (const [n, type] of ['order', 'order', 'spam', 'advert', 'gone', 'other'].entries())
-      comparison.add(typed(type, n));
+      atOnce(comparison.add(typed(type, n)));
     const none = { added: 0, removed: 0, examples: { added: [], removed: [] } };
     expect(comparison.result()).toEqual({
       messages: 6,
@@ -51,7 +52,7 @@ rules:
 
   it('name so many examples and no more', () => {
     const comparison = new Comparison(after, before, new Set(['erp', 'crm', 'archive']));
-    for (let n = 0; n < 3 * MOST_EXAMPLES; n++) comparison.add(typed('order', n));
+    for (let n = 0; n < 3 * MOST_EXAMPLES; n++) atOnce(comparison.add(typed('order', n)));
     const [archive] = comparison.result().targets;
     expect([archive?.added, archive?.examples.added.length]).toEqual([3 * MOST_EXAMPLES, MOST_EXAMPLES]);
   });
@@ -62,7 +63,7 @@ rules:
         const rules = compileRuleSet(ruleSet);
         const targets = ruleSet.rules.flatMap(({ choice }) => ('targets' in choice ? choice.targets : []));
         const comparison = new Comparison(rules, rules, new Set(targets));
-        for (const one of all) comparison.add(one);
+        for (const one of all) atOnce(comparison.add(one));
         const { changed, targets: differ, rules: hits } = comparison.result();
         expect([changed, differ]).toEqual([0, []]);
         for (const { rule, hits: n } of hits) {

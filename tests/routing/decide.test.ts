@@ -5,8 +5,9 @@ import type { Outcome } from '../../src/message/decision.js';
 import type { CanonicalMessage } from '../../src/message/message.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { compileRuleSet } from '../../src/routing/compile.js';
-import { decide } from '../../src/routing/decide.js';
+import { decide, deciding } from '../../src/routing/decide.js';
 import { MAX_VALUES } from '../../src/routing/field.js';
+import { atOnce } from '../../src/routing/steps.js';
 import { messages, ruleSets } from './arbitraries.js';
 import { mail, message, withData } from './messages.js';
 import { compiled, matches } from './rules.js';
@@ -339,4 +340,27 @@ rules:
       }),
     );
   });
+});
+
+it('test by test it comes to the same, also where rules may take long', () => {
+  fc.assert(
+    fc.property(ruleSets, messages, (ruleSet, one) => {
+      const rules = compileRuleSet(ruleSet);
+      expect(atOnce(deciding({ ...rules, mayTakeLong: true }, one))).toEqual(decide(rules, one));
+      expect(atOnce(deciding(rules, one))).toEqual(decide(rules, one));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+it('rules with expressions may take long, some dozens of others do not', () => {
+  const taking = (rules: readonly string[]) =>
+    compiled(`rules:\n${rules.map((when, n) => `- { name: r${n}, when: ${when}, then: { close: x } }\n`).join('')}`)
+      .mayTakeLong;
+  expect(taking(['{ text: { matches: "a+" } }'])).toBe(false);
+  expect(taking(['{ text: { matches: "a+" } }', '{ text: { anything-but: { matches: "b+" } } }'])).toBe(true);
+  expect(taking(Array.from({ length: 1000 }, (_, n) => `{ type: t${n}, data.amount: { numeric: [">", ${n}] } }`))).toBe(
+    false,
+  );
+  expect(taking(Array.from({ length: 21 }, (_, n) => `{ text: { wildcard: "*${n}*" } }`))).toBe(true);
 });

@@ -173,7 +173,9 @@ describe('what the file names', () => {
 describe('rules', () => {
   test('that the file names no more stay in force, for the API to change', async () => {
     await apply(tenant('default', { targets: { a: PULL }, rules: to('a') }));
-    expect(changes(await apply(tenant('default', { targets: { a: PULL } })))).toEqual(['default target a unchanged']);
+    const without = tenant('default', { targets: { a: PULL } });
+    expect(changes(await apply(without))).toEqual(['default target a unchanged', 'default rules 1 released']);
+    expect(changes(await apply(without))).toEqual(['default target a unchanged']);
     const id = await idOf('default');
     expect(await activeRuleSet(db.pool, id)).toMatchObject({ version: 1, managedBy: 'api' });
     const saved = await saveRuleSet(

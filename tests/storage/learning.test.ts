@@ -9,7 +9,7 @@ import { featuresOf } from '../../src/routing/learning/features.js';
 import { putTarget } from '../../src/storage/definitions.js';
 import { openDirectory } from '../../src/storage/directory.js';
 import { eraseAccount } from '../../src/storage/erase.js';
-import { modelOf, newestModel } from '../../src/storage/learning.js';
+import { learningBegins, modelOf, newestModel, saveModel } from '../../src/storage/learning.js';
 import { createLeaseStore } from '../../src/storage/lease.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
 import { createTenant } from '../../src/storage/tenants.js';
@@ -89,6 +89,12 @@ const order = message({
   view: { data: { note: 'order.placed' } },
 });
 const noise = message({ source: 'feed', account: 'acme', type: 'noise.made', view: { data: { note: 'noise.made' } } });
+
+const versions = async () =>
+  (await db.pool.query<{ version: number }>('select version from learning_model order by version')).rows.map(
+    ({ version }) => version,
+  );
+const NOTHING_LEARNT = { format: 1, salt: 'x', features: [], targets: [] } as const;
 
 async function measureOf(id: number) {
   const head = await newestModel(db.pool, tenant.id);
@@ -197,10 +203,6 @@ describe('learning', () => {
 
   it('lets go of old models but those that decided something, and of those when messages go', async () => {
     await teach(10);
-    const versions = async () =>
-      (await db.pool.query<{ version: number }>('select version from learning_model order by version')).rows.map(
-        ({ version }) => version,
-      );
     const again = async () => {
       await teach(10, now);
       await db.pool.query(`update learning_model set made_at = made_at - interval '2 hours'`);
@@ -331,5 +333,35 @@ describe('what was learnt', () => {
     await learnNow(db.pool);
     expect(await newestModel(db.pool, tenant.id)).toMatchObject({ version: 2, decisions: 20 });
     expect(await measureOf(erp)).toMatchObject({ yes: 10 });
+    // The one before knows its hashes.
+    expect(await versions()).toEqual([2]);
+  });
+
+  it('keeps no model that learnt from an erased account, whatever it decided, and all that did not', async () => {
+    const wish = { account: 'secret-account', source: null, who: 'anna', reason: 'asked to' };
+    const erase = async () => {
+      for await (const _ of eraseAccount({ pool: db.pool, wake: () => undefined, patienceMs: 200 }, tenant, wish));
+    };
+    const age = () => db.pool.query(`update learning_model set made_at = made_at - interval '61 minutes', used = true`);
+    await teach(10);
+    await learnNow(db.pool);
+    await teach(1, now);
+    const secret = await event('order.placed', [], undefined, 'secret-account');
+    await addDecision(db.pool, tenant, secret, { action: 'assign', targets: [erp] });
+    await age();
+    await learnNow(db.pool);
+    await teach(1, now);
+    await age();
+    await learnNow(db.pool);
+    expect(await versions()).toEqual([1, 2, 3]);
+    // Somebody learns from it while it is erased.
+    const through = await learningBegins(db.pool);
+    await erase();
+    expect(await versions()).toEqual([1, 3]);
+    const learnt = { model: NOTHING_LEARNT, measures: [], through, decisions: 25 };
+    expect(await saveModel(db.pool, tenant.id, learnt, { contentMs: 1e9 })).toBe(4);
+    expect(await versions()).toEqual([1, 4]);
+    await learnNow(db.pool);
+    expect(await versions()).toEqual([1, 5]);
   });
 });

@@ -44,6 +44,25 @@ async function delivery(number: number, state: 'pending' | 'failed' | 'delivered
 }
 
 describe('a sample', () => {
+  test('waits for no row that accepting, planning or deciding holds', async () => {
+    const { pool } = database;
+    await lineAt(50);
+    await delivery(41, 'pending', START - MINUTE);
+    await stand(pool, tenant, { channel: 0, sequence: 1 }, 'waiting');
+    const busy = await pool.connect();
+    try {
+      await busy.query('begin');
+      for (const table of ['channel', 'reader', 'line', 'standing', 'delivery', 'inbox_count', 'target']) {
+        await busy.query(`select from ${table} for update`);
+      }
+      // It would wait for as long as the test may take.
+      expect(await takeSample(pool, START)).toBe(true);
+      await busy.query('rollback');
+    } finally {
+      busy.release();
+    }
+  });
+
   test('has what every counter stands at', async () => {
     const { pool } = database;
     await pool.query(

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { EMPTY_VIEW } from '../../src/message/view.js';
 import { fillSearch, searchPlaces } from '../../src/storage/search.js';
 import { addMessage, addSource } from '../routes/seed.js';
 import { insertTenant } from '../support/arrivals.js';
@@ -63,4 +64,28 @@ it('leaves out what is erased or goes while its words are made', async () => {
   client.release();
   await filling;
   expect(await searchPlaces(pool, tenant.id, ['needle'], 9)).toEqual([{ channel: 0, sequence: 3 }]);
+});
+
+it('takes what waits alone where no source brings what is searched, and all else where one does', async () => {
+  const { pool } = database;
+  const tenant = await insertTenant(pool, 'one');
+  const source = await addSource(pool, tenant, 'feed');
+  for (let i = 0; i < 450; i++) await addMessage(pool, tenant, { source, raw: 'needle' });
+  await pool.query('update reader set planned = 450 where tenant = $1 and channel = 0', [tenant.id]);
+  await pool.query(
+    `insert into standing (tenant, channel, sequence, state, version)
+       select $1, 0, n, case when n % 3 = 0 then 'closed' else 'waiting' end, 1 from generate_series(1, 450) n`,
+    [tenant.id],
+  );
+  await pool.query('delete from search_late');
+  await fillSearch(pool, ['mail'], () => false);
+  const found = (await searchPlaces(pool, tenant.id, ['needle'], 999)).map(({ sequence }) => sequence);
+  expect(found.sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 450 }, (_, i) => i + 1).filter((sequence) => sequence % 3 > 0),
+  );
+  const box = await addSource(pool, tenant, 'box', 'mail');
+  await addMessage(pool, tenant, { source: box, kind: 'mail', raw: 'x', view: { ...EMPTY_VIEW, subject: 'straw' } });
+  await pool.query('update reader set planned = 451 where tenant = $1 and channel = 0', [tenant.id]);
+  await fillSearch(pool, ['mail'], () => false);
+  expect(await searchPlaces(pool, tenant.id, ['straw'], 9)).toEqual([{ channel: 0, sequence: 451 }]);
 });

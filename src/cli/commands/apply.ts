@@ -21,12 +21,16 @@ export function addApply(program: Command, context: Context): void {
     });
 }
 
+const WORDS: Readonly<Record<string, string>> = {
+  released: 'no longer named by the file; in force as before, and free to be changed',
+};
+
 function changeLines({ tenants }: Applied, nothing: string): string[] {
   const changed = tenants.flatMap(({ tenant, changes }) =>
     changes
       .filter(({ what }) => what !== 'unchanged')
       .map(({ kind, name, what }) =>
-        plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${what}`),
+        plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${WORDS[what] ?? what}`),
       ),
   );
   return changed.length > 0 ? changed : [nothing];

@@ -1,4 +1,4 @@
-import { sha256 } from '../../channel/sha256.js';
+import { hash } from 'node:crypto';
 import { follow, pointerSteps, scalarText } from '../../content/json/pointer.js';
 import type { CanonicalMessage } from '../../message/message.js';
 import type { View } from '../../message/view.js';
@@ -9,6 +9,12 @@ export interface ThreadKeys {
   readonly references: readonly string[];
   /** Of the source, and of mail the address it came to where accounts are that: only those of one party follow each other. */
   readonly party: string;
+}
+
+/** What of a mail joins it with others: in its header, which can be read when nothing else of it can. */
+export interface MailNames {
+  readonly account: string;
+  readonly view: Pick<View, 'messageId' | 'inReplyTo' | 'references'>;
 }
 
 /** Ids that count of one mail: its own, those it answers, and of its References the last. */
@@ -30,15 +36,15 @@ export class ThreadHashes {
 
   /** 16 bytes in hex. `what` is one word, so that no text can pass for one of another kind. */
   of(what: string, text: string): string {
-    const hash = sha256(Buffer.concat([this.#secret, Buffer.from(`thread ${this.tenant} ${what} ${text}`)]));
-    return Buffer.from(hash.slice(0, 16), 'latin1').toString('hex');
+    const said = Buffer.from(`thread ${this.tenant} ${what} ${text}`);
+    return hash('sha256', Buffer.concat([this.#secret, said]), 'hex').slice(0, 32);
   }
 }
 
 /** What joins a mail with others; null for one without any id. `byRecipient`: its account is the address it came to. */
 export function mailKeys(
   hashes: ThreadHashes,
-  { view, account }: CanonicalMessage,
+  { view, account }: MailNames,
   source: number,
   byRecipient: boolean,
 ): ThreadKeys | null {
@@ -50,7 +56,7 @@ export function mailKeys(
   };
 }
 
-function idsOf({ messageId, inReplyTo, references }: View): string[] {
+function idsOf({ messageId, inReplyTo, references }: MailNames['view']): string[] {
   const own = messageId === null ? [] : [messageId];
   const named = [...own, ...inReplyTo.slice(0, MOST_ANSWERED), ...references.slice(-MOST_REFERENCES).reverse()];
   return [...new Set(named.filter(isId))].slice(0, MOST_REFERENCES);
@@ -67,8 +73,17 @@ export function keyedKeys(
   source: number,
   key: string,
 ): ThreadKeys | null {
-  const value = key === 'account' ? message.account : scalarText(follow(rootOf(message), pointerSteps(key)));
-  if (value === undefined) return null;
+  if (key === 'account') return accountKeys(hashes, message.account, source);
+  const value = scalarText(follow(rootOf(message), pointerSteps(key)));
+  return value === undefined ? null : keysOf(hashes, value, source);
+}
+
+/** The same of a source whose key is the account, which is known before anything is read. */
+export function accountKeys(hashes: ThreadHashes, account: string, source: number): ThreadKeys {
+  return keysOf(hashes, account, source);
+}
+
+function keysOf(hashes: ThreadHashes, value: string, source: number): ThreadKeys {
   return {
     references: [hashes.of('key', `${source} ${value}`)],
     party: hashes.of('party', String(source)),

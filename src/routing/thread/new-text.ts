@@ -1,10 +1,12 @@
 const QUOTED = /^\s{0,3}>/;
+const HAS_QUOTED = new RegExp(QUOTED, 'm');
 
 /**
  * What somebody wrote anew in a text: without quoted lines and the line that introduces them; runs of blanks are one. What
  * stands below a signature, or a line before the mail that is answered or passed on, may be new, and stays. Linear.
  */
 export function newText(text: string): string {
+  if (!HAS_QUOTED.test(text)) return inOneLine(text);
   const kept: string[] = [];
   let quoting = false;
   for (const line of text.split(/\r\n|\r|\n/)) {
@@ -13,7 +15,11 @@ export function newText(text: string): string {
     else if (!quoting) dropIntroduction(kept);
     quoting = quoted;
   }
-  return kept.join('\n').replace(/\s+/g, ' ').trim();
+  return inOneLine(kept.join('\n'));
+}
+
+function inOneLine(text: string): string {
+  return text.replace(/\s+/g, ' ').trim();
 }
 
 const MOST_BLANK_LINES = 3;

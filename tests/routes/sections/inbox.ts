@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { messageId, type Place } from '../../../src/message/id.js';
 import type { Tenant } from '../../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
+import { sweepClaims } from '../../../src/storage/claims.js';
 import { fillSearch } from '../../../src/storage/search.js';
 import type { Api } from '../harness.js';
 import { addDelivery, addMessage, addSource, addTarget, plan, quarantined } from '../seed.js';
@@ -65,6 +66,14 @@ export function inbox(get: () => Api): void {
         cursor = `&cursor=${body.next}`;
       }
       expect(seen).toEqual(all);
+      const backwards: string[] = [];
+      for (let cursor = ''; ; ) {
+        const { body } = await ask('GET', `/v1/inbox?limit=1&sort=oldest${cursor}`);
+        backwards.push(...body.items.map(({ id }: { id: string }) => id));
+        if (body.next === null) break;
+        cursor = `&cursor=${body.next}`;
+      }
+      expect(backwards).toEqual(all.toReversed());
       expect(await ids('?need=conflict')).toEqual([`q-${conflict}`]);
       expect(await ids('?need=unrouted&source=mail')).toHaveLength(3);
       expect((await ask('GET', '/v1/inbox?source=nobody')).status).toBe(422);
@@ -114,6 +123,33 @@ export function inbox(get: () => Api): void {
   });
 
   describe('claims', () => {
+    test('are made of what is held, too: listed, found, seen by others who may see it, and over with it', async () => {
+      const { api, tenant, source, ids, ask } = await waiting(['first']);
+      const number = await quarantined(api.pool, tenant, source, 'conflict');
+      const id = `q-${number}`;
+      const blind = await api.token(['messages.read', 'messages.decide'], tenant);
+      const asBlind = (path: string) => api.call('POST', path, { token: blind, body: {} });
+      expect((await asBlind(`/v1/quarantine/${id}/claim`)).status).toBe(403);
+      const made = await ask('POST', `/v1/quarantine/${id}/claim`, { hours: 2 });
+      expect(made.status).toBe(200);
+      const listed = await ask('GET', '/v1/inbox?claim=mine');
+      expect(listed.body.items.map((one: { id: string; claim: unknown }) => [one.id, one.claim])).toEqual([
+        [id, made.body],
+      ]);
+      expect(await ids('?claim=none')).not.toContain(id);
+      const other = await api.token(['messages.read', 'quarantine.read', 'quarantine.decide'], tenant);
+      const refused = await api.call('POST', `/v1/quarantine/${id}/claim`, { token: other, body: {} });
+      expect([refused.status, refused.body.code]).toEqual([409, 'claimed']);
+      expect((await ask('POST', `/v1/quarantine/${id}/unclaim`)).status).toBe(204);
+      expect((await api.call('POST', `/v1/quarantine/${id}/claim`, { token: other, body: {} })).status).toBe(200);
+      expect((await ask('POST', '/v1/quarantine/q-999/unclaim')).status).toBe(404);
+      expect((await ask('POST', '/v1/quarantine/q-999/claim', {})).status).toBe(404);
+      expect((await ask('POST', `/v1/quarantine/${id}/discard`, {})).status).toBe(200);
+      expect((await ask('POST', `/v1/quarantine/${id}/claim`, {})).body.code).toBe('wrong_state');
+      await sweepClaims(api.pool);
+      expect((await api.pool.query('select from claim where tenant = $1', [tenant.id])).rowCount).toBe(0);
+    });
+
     test('say who sees to a message, bind nobody, and end with a decision', async () => {
       const { api, tenant, places, ids, ask } = await waiting(['first', 'second']);
       const [first, second] = places.map(messageId);

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { messageId } from '../../../src/message/id.js';
 import { until } from '../../support/until.js';
 import type { Api } from '../harness.js';
-import { addMessage, addSource, plan } from '../seed.js';
+import { addMessage, addSource, plan, quarantined } from '../seed.js';
 
 interface Change {
   readonly messages: string[];
@@ -87,6 +87,26 @@ export function live(get: () => Api): void {
         expect(stranger.changes().every(({ open }) => open.length === 0)).toBe(true);
       } finally {
         for (const stream of [watching, stranger]) stream.close();
+      }
+    });
+
+    test('says who has an entry of the quarantine open to those who may see it alone', async () => {
+      const api = get();
+      const { tenant, token } = await api.newTenant('stream-held');
+      const source = await addSource(api.pool, tenant, 'feed');
+      const id = `q-${await quarantined(api.pool, tenant, source, 'conflict')}`;
+      const watching = await listen(api, token);
+      const blind = await listen(api, await api.token(['messages.read'], tenant), `?open=${id}`);
+      const reader = await listen(api, await api.token(['messages.read', 'quarantine.read'], tenant), `?open=${id}`);
+      try {
+        const openNow = () => watching.changes().at(-1)?.open ?? [];
+        await until(() => openNow().length === 1, 'the reader to be seen');
+        expect(openNow()).toMatchObject([{ message: id }]);
+        const listed = await api.call('GET', '/v1/inbox', { token });
+        expect(listed.body.items[0]).toMatchObject({ id, open: [openNow()[0]?.who] });
+        expect(blind.changes().every(({ open }) => open.length === 0)).toBe(true);
+      } finally {
+        for (const stream of [watching, blind, reader]) stream.close();
       }
     });
 

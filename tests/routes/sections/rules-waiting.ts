@@ -94,6 +94,7 @@ export function rulesWaiting(get: () => Api): void {
       const turnsSeen: number[] = [];
       const deps: MessageDeps = {
         pool: api.pool,
+        rules: api.rules,
         hostname: 'mx.example.com',
         extractorsOf: () => [],
         partOf: async () => undefined,

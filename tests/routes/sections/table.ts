@@ -25,6 +25,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'put /v1/targets/:name': { kind: 'pull' },
   'post /v1/targets/:name/pause': {},
   'post /v1/targets/:name/recover': { since: '2020-01-01T00:00:00Z' },
+  'post /v1/quarantine/:id/claim': {},
   'post /v1/quarantine/:id/discard': {},
   'post /v1/quarantine/:id/requeue': {},
   'post /v1/quarantine/:id/delay': { until: new Date(Date.now() + 3_600_000).toISOString() },
