@@ -65,14 +65,14 @@ function cellOf(hour: string, entries: readonly Countable[]): Cell {
     if (entry.sequence < first) first = entry.sequence;
     else if (entry.sequence > final) final = entry.sequence;
   }
-  const value = valueOf(aggregation, entries);
+  const value = quantityOf(aggregation, entries);
   const members = aggregation === 'unique' ? [...new Set(entries.map(({ member }) => member as string))] : NONE;
   return { series, hour, aggregation, events: entries.length, value, at, sequence, first, final, members };
 }
 
 const NONE: readonly never[] = [];
 
-function valueOf(aggregation: Aggregation, entries: readonly Countable[]): string | null {
+function quantityOf(aggregation: Aggregation, entries: readonly Countable[]): string | null {
   switch (aggregation) {
     case 'count':
     case 'unique':
