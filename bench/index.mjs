@@ -16,6 +16,7 @@ const ROWS = {
   rules: () => import('./rows/rules.mjs'),
   backtest: () => import('./rows/backtest.mjs'),
   memory: () => import('./rows/memory.mjs'),
+  billing: () => import('./rows/billing.mjs'),
   ledger: () => import('./rows/ledger.mjs'),
   'two-processes': () => import('./rows/two-processes.mjs'),
   costs: () => import('./rows/costs.mjs'),
