@@ -5,6 +5,8 @@ import { startStack } from '../stack.mjs';
 import { carry, consumerOf } from './end-to-end.mjs';
 
 const PER_REQUEST = 1000;
+/** Those of events.mjs. */
+const ACCOUNTS = 5_000;
 const ROUNDS = 5;
 const METERS = 10;
 const AGGREGATIONS = ['sum', 'count', 'max', 'min', 'last', 'unique'];
@@ -49,6 +51,9 @@ async function measured(onEach, requests) {
       ROUNDS,
       async (number) => {
         await putMeters(stack, onEach, `r${number}`);
+        // Every account is known to them already.
+        await carry([stack], consumer, ACCOUNTS / PER_REQUEST);
+        await caughtUp(pool);
         const figure = await round('with');
         await removeMeters(stack, `r${number}`);
         return figure;
