@@ -70,6 +70,7 @@ export async function startStack({ rabbitmq, roles = null, dataDir, rules = RULE
     first,
     add,
     amqp: node?.url ?? null,
+    databaseUrl: database.url,
     /** The server's process, whose children do the work. */
     postgresPid: () => database.pid,
     rabbitmqPid: () => Number(readFileSync(join(directory, 'rabbitmq', 'pid'), 'utf8')),

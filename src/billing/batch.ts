@@ -4,7 +4,7 @@ import type { UsageMessage } from './event.js';
 import type { GapReason, Seen } from './mark.js';
 import type { Measured, Meters, ProblemCode } from './meter.js';
 
-/** A message as the ledger reads it. Times keep their microseconds: RFC 3339. */
+/** A message as the ledger reads it. Times are UTC as texts, to the microsecond, and the earlier one is the lesser text. */
 export interface LedgerMessage {
   readonly sequence: number;
   readonly source: string;

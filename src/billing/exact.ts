@@ -46,6 +46,56 @@ function tooLongOrNone(text: string): ValueCode {
   return parseDecimal(text) ? 'value_too_long' : 'value_not_a_number';
 }
 
+/*
+ * Values are added and compared as whole numbers of their last digit: several times faster than decimal.js, and the ledger
+ * does it for every event.
+ */
+
+/** units × 10^-scale. */
+interface Scaled {
+  readonly units: bigint;
+  readonly scale: number;
+}
+
+function scaledOf(text: string): Scaled {
+  const plain = /[eE]/.test(text) ? new Exact(text).toFixed() : text;
+  const point = plain.indexOf('.');
+  if (point < 0) return { units: BigInt(plain), scale: 0 };
+  return { units: BigInt(plain.slice(0, point) + plain.slice(point + 1)), scale: plain.length - point - 1 };
+}
+
+function unitsAt({ units, scale }: Scaled, wanted: number): bigint {
+  return scale === wanted ? units : units * 10n ** BigInt(wanted - scale);
+}
+
+/** The sum of values that `readValue` has taken. */
+export function sumOf(texts: readonly string[]): string {
+  if (texts.length === 1) return texts[0] as string;
+  let sum: Scaled = { units: 0n, scale: 0 };
+  for (const text of texts) {
+    const value = scaledOf(text);
+    const scale = Math.max(sum.scale, value.scale);
+    sum = { units: unitsAt(sum, scale) + unitsAt(value, scale), scale };
+  }
+  if (sum.scale === 0) return String(sum.units);
+  const digits = String(sum.units < 0n ? -sum.units : sum.units).padStart(sum.scale + 1, '0');
+  return `${sum.units < 0n ? '-' : ''}${digits.slice(0, -sum.scale)}.${digits.slice(-sum.scale)}`;
+}
+
+export function greaterOf(a: string, b: string): string {
+  return isLess(a, b) ? b : a;
+}
+
+export function lesserOf(a: string, b: string): string {
+  return isLess(b, a) ? b : a;
+}
+
+function isLess(a: string, b: string): boolean {
+  const [x, y] = [scaledOf(a), scaledOf(b)];
+  const scale = Math.max(x.scale, y.scale);
+  return unitsAt(x, scale) < unitsAt(y, scale);
+}
+
 /** Whether a text is a decimal that may stand in a rate card: no exponent, within the same bounds. */
 export function isPlainDecimal(text: string): boolean {
   return /^-?(?:0|[1-9]\d{0,39})(?:\.\d{1,20})?$/.test(text);

@@ -1,5 +1,8 @@
+import { finished } from 'node:stream/promises';
 import type { Pool, PoolClient } from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
 import { type Judged, judge, type LedgerMessage, type NewEntry, type PlanSays, reckon } from '../billing/batch.js';
+import { byCell, type Cell, type Countable, cellsOf } from '../billing/cells.js';
 import { type Aggregation, meterSchema } from '../billing/definitions.js';
 import { type Admitted, admit, type GapReason } from '../billing/mark.js';
 import { type Marks, Meters } from '../billing/meter.js';
@@ -142,10 +145,14 @@ export class Ledger {
     const messages = admitted.fresh.flatMap((sequence) => bySequence.get(sequence)?.message ?? []);
     const reckoned = reckon(messages, meters, place.channel);
     const series = await this.#known.series(client, place, reckoned.entries, fresh);
+    const entries = reckoned.entries.map((entry, i) => journalled(entry, series[i] as number)).sort(byCell);
+    const held = await heldAmong(client, place.tenant, entries);
+    await writeEntries(client, place, entries, held);
+    const cells = cellsOf(held.size === 0 ? entries : entries.filter((entry) => !held.has(entry)));
     await client.query({
       name: 'take_usage',
       text: TAKE_USAGE,
-      values: parameters(place, admitted, bySequence, reckoned, series, plan, repeated),
+      values: parameters(place, admitted, bySequence, reckoned, cells, plan, repeated),
     });
     return {
       messages: wanted.length,
@@ -317,7 +324,10 @@ function ledgerMessage(row: StoredUsage, sources: ReadonlyMap<number, string>): 
   };
 }
 
-const MICROSECONDS = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`;
+/** UTC, `YYYY-MM-DD HH:MM:SS.ffffff+00` without zeros at the end: microseconds are kept, and earlier is less. */
+function textOf(time: string): string {
+  return `(${time} at time zone 'UTC')::text || '+00'`;
+}
 
 /** Each span of the channel that the ranges touch is read from its own partition. */
 export const readMessages: ReadMessages = async (client, { tenant, channel }, ranges) => {
@@ -328,9 +338,11 @@ export const readMessages: ReadMessages = async (client, { tenant, channel }, ra
         select generation, first_sequence as first,
           coalesce(lead(first_sequence) over (order by first_sequence) - 1, ${Number.MAX_SAFE_INTEGER}) as last
         from span where tenant = $1 and channel = $2)
-      select m.sequence, m.source, m.kind, m.account, m.type, m.meta::text as meta, m.raw,
-        to_char(coalesce(m.event_time, m.arrived_at) at time zone 'UTC', ${MICROSECONDS}) as at,
-        to_char(m.arrived_at at time zone 'UTC', ${MICROSECONDS}) as arrived_at, m.erased_at is not null as erased
+      select m.sequence, m.source, m.kind, m.account, m.type, m.meta::text as meta,
+        -- No meter looks into mails.
+        case when m.kind = 'mail' then ''::bytea else m.raw end as raw,
+        ${textOf('coalesce(m.event_time, m.arrived_at)')} as at, ${textOf('m.arrived_at')} as arrived_at,
+        m.erased_at is not null as erased
       from unnest($3::bigint[], $4::bigint[]) as w(first, last)
       join spans s on s.first <= w.last and s.last >= w.first and s.generation > 0
       cross join lateral (select * from message where generation = s.generation and tenant = $1 and channel = $2
@@ -465,16 +477,80 @@ async function sourcesOf(client: PoolClient, tenant: number): Promise<Map<number
   return new Map(rows.map(({ id, name }) => [id, name]));
 }
 
+/** An entry as it goes into the journal. */
+interface Journalled extends Countable {
+  readonly arrivedAt: string;
+  /** Its meter holds what comes after a period is final. */
+  readonly hold: boolean;
+}
+
+function journalled({ message, meter, value, member, correction }: NewEntry, series: number): Journalled {
+  const { aggregation, late } = meter.definition;
+  const { sequence, at, arrivedAt } = message;
+  return { series, aggregation, at, arrivedAt, sequence, value, member, hold: late === 'quarantine' && !correction };
+}
+
+/** Those that a person decides on, because their period was final before they came. */
+async function heldAmong(
+  client: PoolClient,
+  tenant: number,
+  entries: readonly Journalled[],
+): Promise<ReadonlySet<Journalled>> {
+  const asked = entries.filter(({ hold }) => hold);
+  if (asked.length === 0) return new Set();
+  const { rows } = await client.query<{ n: number }>(
+    `select i.n from unnest($2::bigint[], $3::timestamptz[], $4::bigint[]) with ordinality as i(series, at, sequence, n)
+     join usage_series s on s.tenant = $1 and s.id = i.series
+     where exists (select from statement t where t.tenant = $1 and t.account = s.account and t.period_from <= i.at
+       and t.period_to > i.at and t.through < i.sequence)`,
+    [
+      tenant,
+      arrayOf(asked.map(({ series }) => series)),
+      textArray(asked.map(({ at }) => at)),
+      arrayOf(asked.map(({ sequence }) => sequence)),
+    ],
+  );
+  return new Set(rows.map(({ n }) => asked[n - 1] as Journalled));
+}
+
+/** By COPY, which costs less than a statement with arrays. No field holds what would have to be escaped. */
+async function writeEntries(
+  client: PoolClient,
+  { tenant, book, channel }: Book,
+  entries: readonly Journalled[],
+  held: ReadonlySet<Journalled>,
+): Promise<void> {
+  if (entries.length === 0) return;
+  let text = '';
+  for (const entry of entries) {
+    const { sequence, series, at, arrivedAt, value, member } = entry;
+    const bytes = member === null ? '\\N' : `\\\\x${member}`;
+    const state = held.has(entry) ? 'h' : 'c';
+    text += `${tenant}\t${book}\t${channel}\t${sequence}\t${series}\t${at}\t${arrivedAt}\t${value ?? '\\N'}\t${bytes}\t${state}\n`;
+  }
+  const into = client.query(
+    copyFrom(
+      'copy usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state) from stdin',
+    ),
+  );
+  into.end(text);
+  await finished(into);
+}
+
 const HOW: Readonly<Record<Aggregation, string>> = { count: 'c', sum: 's', max: 'x', min: 'n', last: 'l', unique: 'u' };
 
-const TAKE_USAGE = `select take_usage(${Array.from({ length: 34 }, (_, i) => `$${i + 1}`).join(', ')})`;
+const TAKE_USAGE = `select take_usage(${Array.from({ length: 39 }, (_, i) => `$${i + 1}`).join(', ')})`;
+
+function hourText({ hour }: Cell): string {
+  return `${hour}:00+00`;
+}
 
 function parameters(
   { tenant, book, channel }: Book,
   admitted: Admitted,
   judged: ReadonlyMap<number, Judged>,
   { entries, corrections, problems, unmetered }: ReturnType<typeof reckon>,
-  series: readonly number[],
+  cells: readonly Cell[],
   plan: number,
   repeated: number,
 ): unknown[] {
@@ -483,6 +559,7 @@ function parameters(
     reason,
     message: judged.get(sequence)?.message ?? null,
   }));
+  const members = cells.flatMap((cell) => cell.members.map((member) => ({ cell, member })));
   return [
     tenant,
     book,
@@ -495,14 +572,19 @@ function parameters(
     textArray(gaps.map(({ message }) => message?.account ?? null)),
     textArray(gaps.map(({ message }) => message?.at ?? null)),
     arrayOf(admitted.healed),
-    arrayOf(entries.map(({ message }) => message.sequence)),
-    arrayOf(series),
-    textArray(entries.map(({ message }) => message.at)),
-    textArray(entries.map(({ message }) => message.arrivedAt)),
-    textArray(entries.map(({ value }) => value)),
-    textArray(entries.map(({ member }) => member)),
-    textArray(entries.map(({ meter }) => HOW[meter.definition.aggregation])),
-    arrayOf(entries.map(({ meter, correction }) => meter.definition.late === 'quarantine' && !correction)),
+    arrayOf([...new Set(entries.map(({ message }) => message.sequence))]),
+    arrayOf(cells.map(({ series }) => series)),
+    textArray(cells.map(hourText)),
+    textArray(cells.map(({ aggregation }) => HOW[aggregation])),
+    arrayOf(cells.map(({ events }) => events)),
+    textArray(cells.map(({ value }) => value)),
+    textArray(cells.map(({ at }) => at)),
+    arrayOf(cells.map(({ sequence }) => sequence)),
+    arrayOf(cells.map(({ first }) => first)),
+    arrayOf(cells.map(({ final }) => final)),
+    arrayOf(members.map(({ cell }) => cell.series)),
+    textArray(members.map(({ cell }) => hourText(cell))),
+    textArray(members.map(({ member }) => member)),
     textArray(unmetered.map(({ type }) => type)),
     textArray(unmetered.map(({ day }) => day)),
     arrayOf(unmetered.map(({ events }) => events)),

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
@@ -31,8 +32,9 @@ export interface RebuildWish {
 }
 
 const MOST_TOLD = 100;
-/** Channels worked on at the same time. */
-const AT_ONCE = 2;
+/** Channels worked on at the same time: while some batches are with the database, another one is reckoned. */
+const AT_ONCE = 3;
+const PROGRESS_MS = 500;
 const ROUNDS = 20;
 
 /**
@@ -90,14 +92,36 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
   throw new Error('the rebuilt ledger did not catch up with the live one');
 }
 
-/** Yields how many messages each batch had. */
+/** Yields now and then how many messages batches have had since. */
 async function* catchUp(ledger: Ledger, tenant: Tenant, book: number): AsyncGenerator<number> {
-  const left = new Set(Array.from({ length: tenant.channels }, (_, channel) => channel));
-  while (left.size > 0) {
-    const channels = [...left].slice(0, AT_ONCE);
-    const taken = await Promise.all(channels.map((channel) => ledger.take({ tenant: tenant.id, book, channel })));
-    for (const [i, one] of taken.entries()) if (one === null) left.delete(channels[i] as number);
-    yield taken.reduce((sum, one) => sum + (one?.messages ?? 0), 0);
+  const left = Array.from({ length: tenant.channels }, (_, channel) => channel);
+  let messages = 0;
+  let ended = false;
+  const lane = async () => {
+    for (let channel = left.pop(); channel !== undefined; channel = left.pop()) {
+      for (let more = true; more && !ended; ) {
+        const taken = await ledger.take({ tenant: tenant.id, book, channel });
+        messages += taken?.messages ?? 0;
+        more = taken !== null;
+      }
+    }
+  };
+  const lanes = Promise.all(Array.from({ length: AT_ONCE }, lane)).finally(() => {
+    ended = true;
+  });
+  try {
+    while (!ended) {
+      const pause = new AbortController();
+      const told = sleep(PROGRESS_MS, undefined, { signal: pause.signal }).catch(() => undefined);
+      await Promise.race([lanes, told]);
+      pause.abort();
+      yield messages;
+      messages = 0;
+    }
+  } finally {
+    // Whoever listened may have gone.
+    ended = true;
+    await lanes.catch(() => undefined);
   }
 }
 
@@ -220,16 +244,19 @@ async function differences(
   book: number,
 ): Promise<{ told: Difference[]; count: number }> {
   const { rows } = await client.query<Difference & { count: number }>(
-    `with cells as (
-       select book, series, hour, events, trim_scale(value) as value, at, sequence,
-         (select count(*) from usage_member m where m.tenant = c.tenant and m.book = c.book and m.series = c.series
-           and m.hour = c.hour) as members
-       from usage_cell c where tenant = $1 and book in ($2, $3)
+    `with members as (
+       select book, series, hour, count(*) as members, bit_xor(hashtextextended(encode(member, 'hex'), 0)) as told_apart
+       from usage_member where tenant = $1 and book in ($2, $3) group by book, series, hour
+     ), cells as (
+       select c.book, c.series, c.hour, c.events, trim_scale(c.value) as value, c.at, c.sequence, m.members, m.told_apart
+       from usage_cell c left join members m on m.book = c.book and m.series = c.series and m.hour = c.hour
+       where c.tenant = $1 and c.book in ($2, $3)
      ), unequal as (
        select coalesce(a.series, b.series) as series, a.events as before, b.events as after
        from (select * from cells where book = $2) a full join (select * from cells where book = $3) b
          on a.series = b.series and a.hour = b.hour
-       where (a.events, a.value, a.at, a.sequence, a.members) is distinct from (b.events, b.value, b.at, b.sequence, b.members)
+       where (a.events, a.value, a.at, a.sequence, a.members, a.told_apart)
+         is distinct from (b.events, b.value, b.at, b.sequence, b.members, b.told_apart)
      )
      select s.account, d.name as meter, count(*) as hours, coalesce(sum(u.before), 0)::bigint as "eventsBefore",
        coalesce(sum(u.after), 0)::bigint as "eventsAfter", count(*) over () as count

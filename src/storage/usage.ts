@@ -81,16 +81,20 @@ export interface UsagePlace {
 /** Answers in the order of the questions. */
 export async function usage(db: Db, of: UsagePlace, questions: readonly Question[]): Promise<Found[]> {
   const found: Found[] = [];
-  for (const question of questions) found.push(...(await usageIn(db, of, question, [question])));
+  for (const question of questions) found.push(...(await usageIn(db, of, question, [question], { ranges: true })));
   return found;
 }
 
-/** What series come to together in each of several times, in one statement. */
+/**
+ * What series come to together in each of several times, in one statement. What it rests on is asked for by itself: it takes
+ * half of the time, and statements alone say it.
+ */
 export async function usageIn(
   db: Db,
   { tenant, book, channel }: UsagePlace,
   { series, aggregation }: Pick<Question, 'series' | 'aggregation'>,
   spans: readonly Span[],
+  { ranges: wanted }: { readonly ranges: boolean } = { ranges: false },
 ): Promise<Found[]> {
   const edges = spans.map(({ from, to }) => {
     const firstHour = Math.min(Math.ceil(from / HOUR) * HOUR, to);
@@ -98,8 +102,8 @@ export async function usageIn(
   });
   const column = (i: 0 | 1 | 2 | 3) => textArray(edges.map((edge) => new Date(edge[i]).toISOString()));
   const { rows } = await db.query<Answer>({
-    name: `usage_${aggregation}`,
-    text: `${PARTS}${ANSWERS[aggregation]}`,
+    name: `usage_${aggregation}${wanted ? '_ranges' : ''}`,
+    text: `${PARTS}${ANSWERS[aggregation](wanted)}`,
     values: [tenant, book, arrayOf(series), column(0), column(1), column(2), column(3)],
   });
   const found = spans.map(() => NOTHING);
@@ -110,42 +114,49 @@ export async function usageIn(
   return found;
 }
 
-/** `p`: parts of the answers, a row each: what a cell or an entry says. $3: series; $4 to $7: from, whole hours between, to. */
+/**
+ * `p`: parts of the answers, a row each: what a cell or an entry says. $3: series; $4 to $7: from, whole hours between, to.
+ * `offset 0` has each time and series looked up by itself; else all of them may be read for each of a hundred times.
+ */
 const PARTS = `with s as materialized (select unnest($3::bigint[]) as id), w as materialized (
     select * from unnest($4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) with ordinality
       as w(f, a, b, t, n)
-  ), p as materialized (
+  ), p as (
     select w.n, c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last, null::bytea as member
       from w cross join s cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
-        and hour >= w.a and hour < w.b) c
+        and hour >= w.a and hour < w.b offset 0) c
     union all
     select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
       from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
-        and state = 'c' and at >= w.f and at < w.a) e where w.f < w.a
+        and state = 'c' and at >= w.f and at < w.a offset 0) e where w.f < w.a
     union all
     select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
       from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
-        and state = 'c' and at >= w.b and at < w.t) e where w.b < w.t
+        and state = 'c' and at >= w.b and at < w.t offset 0) e where w.b < w.t
   )`;
 
-function answers(quantity: string): string {
-  return `, q as (select n, (${quantity})::text as quantity, sum(events)::bigint as events,
-      range_agg(int8range(first, last, '[]')) as rests from p group by n)
-    select n, quantity, events,
-      (select json_agg(json_build_array(lower(x), upper(x) - 1) order by lower(x)) from unnest(rests) x) as ranges from q`;
+function answers(quantity: string): (ranges: boolean) => string {
+  const answer = `select n, (${quantity})::text as quantity, sum(events)::bigint as events`;
+  return (ranges) =>
+    ranges
+      ? `, q as (${answer}, range_agg(int8range(first, last, '[]')) as rests from p group by n)
+        select n, quantity, events,
+          (select json_agg(json_build_array(lower(x), upper(x) - 1) order by lower(x)) from unnest(rests) x) as ranges from q`
+      : ` ${answer}, null as ranges from p group by n`;
 }
 
-const ANSWERS: Readonly<Record<Aggregation, string>> = {
+const MEMBERS = `, u as materialized (select n, count(*) as members from (
+    select w.n, m.member from w cross join s cross join lateral (select member from usage_member where tenant = $1
+      and book = $2 and series = s.id and hour >= w.a and hour < w.b offset 0) m
+    union select n, member from p where member is not null) all_of group by n)`;
+
+const ANSWERS: Readonly<Record<Aggregation, (ranges: boolean) => string>> = {
   count: answers('sum(events)'),
   sum: answers('trim_scale(sum(value))'),
   max: answers('trim_scale(max(value))'),
   min: answers('trim_scale(min(value))'),
   last: answers('trim_scale((array_agg(value order by at desc, sequence desc))[1])'),
-  unique: `, u as (select n, count(*) as members from (
-      select w.n, m.member from w cross join s cross join lateral (select member from usage_member where tenant = $1
-        and book = $2 and series = s.id and hour >= w.a and hour < w.b) m
-      union select n, member from p where member is not null) all_of group by n)
-    ${answers('(select members from u where u.n = p.n)')}`,
+  unique: (ranges) => `${MEMBERS}${answers('(select members from u where u.n = p.n)')(ranges)}`,
 };
 
 /** The same from the journal alone: for tests, and for who doubts. */

@@ -275,13 +275,14 @@ begin
   end if;
 end $$;
 
--- Writes what a batch of one channel comes to, and moves its mark, in one statement. The caller holds the mark's row.
--- Entries come as parallel arrays; p_hold says of each whether its meter holds what comes after a period is final.
+-- Writes what a batch of one channel comes to, beside its journal, and moves its mark. The caller holds the mark's row.
+-- p_sequence: what the journal was given. p_series to p_to: cells; p_member*: their members.
 create function take_usage(
   p_tenant int, p_book smallint, p_channel smallint, p_through bigint, p_plan bigint, p_repeated bigint,
   p_gap bigint[], p_gap_reason text[], p_gap_account text[], p_gap_at text[], p_healed bigint[],
-  p_sequence bigint[], p_series bigint[], p_at text[], p_arrived text[], p_value text[], p_member text[],
-  p_how text[], p_hold boolean[],
+  p_sequence bigint[], p_series bigint[], p_hour text[], p_how text[], p_events bigint[], p_value text[], p_at text[],
+  p_last bigint[], p_from bigint[], p_to bigint[], p_member_series bigint[], p_member_hour text[],
+  p_member text[],
   p_unmetered_type text[], p_unmetered_day text[], p_unmetered_events bigint[], p_unmetered_sequence bigint[],
   p_problem_sequence bigint[], p_problem_meter int[], p_problem_code text[], p_problem_account text[], p_problem_at text[],
   p_correction_sequence bigint[], p_correction_action text[], p_correction_target bigint[], p_correction_who text[],
@@ -305,33 +306,13 @@ begin
       and sequence = any (p_healed);
   end if;
 
-  if cardinality(p_sequence) > 0 then
-    with given as materialized (
-      select i.sequence, i.series, i.at::timestamptz as at, i.arrived::timestamptz as arrived_at,
-        i.value::numeric as value, decode(i.member, 'hex') as member, i.how::"char" as how,
-        case when i.hold and exists (select from usage_series s join statement t on t.tenant = s.tenant
-            and t.account = s.account and t.period_from <= i.at::timestamptz and t.period_to > i.at::timestamptz
-            and t.through < i.sequence where s.tenant = p_tenant and s.id = i.series) then 'h' else 'c' end::"char" as state
-      from unnest(p_sequence, p_series, p_at, p_arrived, p_value, p_member, p_how, p_hold)
-        as i(sequence, series, at, arrived, value, member, how, hold)
-    ), written as (
-      insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
-        select p_tenant, p_book, p_channel, g.sequence, g.series, g.at, g.arrived_at, g.value, g.member, g.state from given g
-    ), counted as materialized (
-      select g.series, date_trunc('hour', g.at, 'UTC') as hour, g.at, g.sequence, g.value, g.member, g.how
-      from given g where g.state = 'c'
-    ), members as (
-      insert into usage_member (tenant, book, series, hour, member)
-        select distinct p_tenant, p_book, c.series, c.hour, c.member from counted c where c.member is not null
-        on conflict do nothing
-    )
+  if cardinality(p_series) > 0 then
     insert into usage_cell as old
         (tenant, book, series, hour, how, events, value, at, sequence, first_sequence, last_sequence)
-      select p_tenant, p_book, c.series, c.hour, c.how, count(*),
-        case c.how when 's' then sum(c.value) when 'x' then max(c.value) when 'n' then min(c.value)
-          when 'l' then (array_agg(c.value order by c.at desc, c.sequence desc))[1] end,
-        max(c.at), (array_agg(c.sequence order by c.at desc, c.sequence desc))[1], min(c.sequence), max(c.sequence)
-      from counted c group by c.series, c.hour, c.how
+      select p_tenant, p_book, c.series, c.hour::timestamptz, c.how::"char", c.events, c.value::numeric, c.at::timestamptz,
+        c.last, c.from_sequence, c.to_sequence
+      from unnest(p_series, p_hour, p_how, p_events, p_value, p_at, p_last, p_from, p_to)
+        as c(series, hour, how, events, value, at, last, from_sequence, to_sequence)
       on conflict (tenant, book, series, hour) do update set
         events = old.events + excluded.events,
         value = case excluded.how
@@ -346,6 +327,12 @@ begin
           then excluded.sequence else old.sequence end,
         first_sequence = least(old.first_sequence, excluded.first_sequence),
         last_sequence = greatest(old.last_sequence, excluded.last_sequence);
+  end if;
+  if cardinality(p_member) > 0 then
+    insert into usage_member (tenant, book, series, hour, member)
+      select p_tenant, p_book, m.series, m.hour::timestamptz, decode(m.member, 'hex')
+      from unnest(p_member_series, p_member_hour, p_member) as m(series, hour, member)
+      on conflict do nothing;
   end if;
 
   if cardinality(p_unmetered_type) > 0 then
@@ -379,8 +366,8 @@ begin
     union all select c.sequence from ledger_correction c
       join unnest(p_correction_target) as w(target) on c.target = w.target
       where c.tenant = p_tenant and c.book = p_book and c.channel = p_channel
-    union all select c.target from unnest(p_sequence) as w(sequence) join ledger_correction c
-      on c.tenant = p_tenant and c.book = p_book and c.channel = p_channel and c.target = w.sequence
+    union all select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
+      and c.channel = p_channel and c.target = any (p_sequence)
   ) t;
   if v_touched is not null then
     perform apply_corrections(p_tenant, p_book, p_channel, v_touched);
