@@ -1,12 +1,12 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
-import type { Tenant } from '../src/message/tenant.js';
 import { Exact } from '../src/billing/exact.js';
 import type { Contract, Series } from '../src/billing/statement.js';
 import { type Period, periodAt, type Span } from '../src/billing/zone.js';
 import { accountHash, channelOf } from '../src/channel/partition.js';
 import { nameSchema } from '../src/channel/source.js';
 import { messageId, type Place } from '../src/message/id.js';
+import type { Tenant } from '../src/message/tenant.js';
 import { wasGiven } from '../src/storage/messages.js';
 import { contractsOf, periodOf } from '../src/storage/statements.js';
 import { liveBook, openGaps, seriesOf, type UsagePlace, usageIn } from '../src/storage/usage.js';
@@ -95,11 +95,22 @@ const entrySchema = z.object({
 
 const messageUsageSchema = z.object({
   message: z.string(),
-  verdict: z.enum(['counted', 'not_counted', 'problem', 'gap', 'correction', 'unmetered', 'not_seen', 'nothing_metered']),
+  verdict: z.enum([
+    'counted',
+    'not_counted',
+    'problem',
+    'gap',
+    'correction',
+    'unmetered',
+    'not_seen',
+    'nothing_metered',
+  ]),
   entries: z.array(entrySchema),
   problems: z.array(z.object({ meter: z.string(), code: z.string() })),
   gap: z.string().nullable(),
-  corrections: z.array(z.object({ id: z.string(), action: z.enum(['void', 'amend']), who: z.string(), why: z.string() })),
+  corrections: z.array(
+    z.object({ id: z.string(), action: z.enum(['void', 'amend']), who: z.string(), why: z.string() }),
+  ),
 });
 
 /** What people look at of the ledger: each is on a page, too. */
@@ -142,7 +153,11 @@ export function ledgerViewRoutes(deps: UsageDeps): Route[] {
         const { tenant } = caller(principal);
         await checkKnown(pool, tenant, account);
         const span = { from: query.from.getTime(), to: query.to.getTime() };
-        const { entries, next } = await eventPage(pool, tenant, account, { ...query, ...span, where: query.where ?? [] });
+        const { entries, next } = await eventPage(pool, tenant, account, {
+          ...query,
+          ...span,
+          where: query.where ?? [],
+        });
         return { status: 200, body: { items: entries.map(entryOut), next } };
       },
     },
@@ -230,7 +245,10 @@ export function ledgerViewRoutes(deps: UsageDeps): Route[] {
       },
       handler: async ({ principal, query }: ApiRequest<unknown, { limit: number; cursor?: string }>) => {
         const { types, next } = await unmeteredPage(pool, caller(principal).tenant, query.cursor, query.limit);
-        const items = types.map(({ channel, sequence, ...one }) => ({ ...one, latest: messageId({ channel, sequence }) }));
+        const items = types.map(({ channel, sequence, ...one }) => ({
+          ...one,
+          latest: messageId({ channel, sequence }),
+        }));
         return { status: 200, body: { items, next } };
       },
     },
@@ -315,7 +333,14 @@ export async function accountUsage(
     });
   }
   const gaps = await openGaps(pool, place, account, period, 1);
-  return { account, contracts, period, usage, moreMeters: Math.max(0, meters.size - most), complete: gaps.length === 0 };
+  return {
+    account,
+    contracts,
+    period,
+    usage,
+    moreMeters: Math.max(0, meters.size - most),
+    complete: gaps.length === 0,
+  };
 }
 
 function byMeter(series: readonly Series[]): Map<string, { readonly like: Series; readonly ids: number[] }> {
@@ -331,7 +356,11 @@ function byMeter(series: readonly Series[]): Map<string, { readonly like: Series
 export async function accountPage(
   deps: Pick<UsageDeps, 'pool' | 'now'>,
   tenant: Tenant,
-  { prefix = '', limit, cursor }: { readonly prefix?: string | undefined; readonly limit: number; readonly cursor?: string | undefined },
+  {
+    prefix = '',
+    limit,
+    cursor,
+  }: { readonly prefix?: string | undefined; readonly limit: number; readonly cursor?: string | undefined },
 ): Promise<{ readonly accounts: readonly AccountUsage[]; readonly next: string | null }> {
   const after = cursor === undefined ? '' : readCursor('accounts', cursor, text(512));
   const found = await accountsAfter(deps.pool, tenant.id, { prefix, after, limit });
@@ -397,7 +426,9 @@ const problemPlace = z.strictObject({ channel: z.int(), sequence: z.int(), meter
 
 export async function problemPage(pool: Pool, tenant: Tenant, cursor: string | undefined, limit: number) {
   const after =
-    cursor === undefined ? { channel: -1, sequence: 0, meterId: 0 } : readCursor('usage-problems', cursor, problemPlace);
+    cursor === undefined
+      ? { channel: -1, sequence: 0, meterId: 0 }
+      : readCursor('usage-problems', cursor, problemPlace);
   const book = await liveBook(pool, tenant.id);
   const problems = await problemsAfter(pool, { tenant: tenant.id, book }, after, limit);
   const last = problems.length === limit ? problems.at(-1) : undefined;
@@ -419,5 +450,5 @@ export function changeOf(quantity: string, before: string): string | null {
   if (then.isZero()) return now.isZero() ? null : 'new';
   const percent = now.minus(then).div(then.abs()).times(100).toDecimalPlaces(1);
   if (percent.isZero()) return 'the same';
-  return `${percent.isNegative() ? '−' : '+'}${percent.abs().toFixed()} %`;
+  return `${percent.isNegative() ? '−' : '+'}${percent.abs().toNumber().toLocaleString('en')} %`;
 }

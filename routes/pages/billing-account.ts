@@ -2,19 +2,19 @@ import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import { Exact } from '../../src/billing/exact.js';
 import type { Contract, Series, Statement } from '../../src/billing/statement.js';
-import { type Period, periodAfter, periodAt, type Span, startOfDate } from '../../src/billing/zone.js';
+import { type Period, periodAfter, type Span, startOfDate } from '../../src/billing/zone.js';
 import { nameSchema } from '../../src/channel/source.js';
 import { messageId, parseMessageId } from '../../src/message/id.js';
 import { correctionsOf, type TakenCorrection } from '../../src/storage/corrections.js';
 import { contractsOf, draft, nextPeriod, periodOf, statementsOf } from '../../src/storage/statements.js';
 import { openGaps, seriesOf, type UsagePlace, usageIn } from '../../src/storage/usage.js';
-import { busiestSeries, type UsageEntry, thresholdsPassed } from '../../src/storage/usage-views.js';
+import { busiestSeries, thresholdsPassed, type UsageEntry } from '../../src/storage/usage-views.js';
 import { cursorSchema, text, timeSchema } from '../fields.js';
 import { type AccountUsage, accountUsage, eventPage, placeOf } from '../ledger-views.js';
 import { caller } from '../problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from '../route.js';
 import { checkKnown, windowsOf } from '../usage.js';
-import { barsOf, type BarValue, scaleOf } from './bars.js';
+import { type BarValue, barsOf, scaleOf } from './bars.js';
 import { usageShown } from './billing-accounts.js';
 import {
   accountPath,
@@ -146,7 +146,8 @@ async function showAccount(
     statements: await statementRows(deps, by, account, current, statement),
     corrections: corrections.map((one) => correctionShown(one, account, now)),
     moreCorrections: corrections.length === MOST_CORRECTIONS,
-    done: query.done && of && { did: DONE[query.done], messages: [{ id: messageId(of), href: `/messages/${messageId(of)}` }] },
+    done: query.done &&
+      of && { did: DONE[query.done], messages: [{ id: messageId(of), href: `/messages/${messageId(of)}` }] },
   });
 }
 
@@ -320,9 +321,7 @@ function subscriptionShown(
   return {
     name,
     href: address('/billing/subscriptions', { edit: name }),
-    badge: inForce
-      ? { label: 'in force', tone: 'ok' }
-      : { label: from > today ? 'to come' : 'ended', tone: 'plain' },
+    badge: inForce ? { label: 'in force', tone: 'ok' } : { label: from > today ? 'to come' : 'ended', tone: 'plain' },
     rateCard,
     rateCardHref: address('/billing/rate-cards', { edit: rateCard }),
     currency,
@@ -342,7 +341,7 @@ function subscriptionShown(
             used: `${share.toFixed()} %`,
             at: percent.map((one) => {
               const notice = passed.find((each) => each.meter === meter && each.percent === one);
-              return { percent: one, said: notice && when(notice.at, now) };
+              return { percent: one, said: notice && when(notice.at, now), reached: share.gte(one) };
             }),
             period: period.name,
           };
@@ -413,7 +412,11 @@ async function openPeriods(
   return open.reverse();
 }
 
-function correctionShown({ channel, sequence, action, target, who, why, at }: TakenCorrection, account: string, now: number) {
+function correctionShown(
+  { channel, sequence, action, target, who, why, at }: TakenCorrection,
+  account: string,
+  now: number,
+) {
   const [id, of] = [messageId({ channel, sequence }), messageId({ channel, sequence: target })];
   return {
     id,
@@ -469,7 +472,9 @@ async function showEvents(
     to: localTime(span.to, zone),
     zone,
     sequences,
-    entries: entries.map((entry) => entryRow(entry, account, here(cursor === undefined ? {} : { cursor }), mayCorrect(by))),
+    entries: entries.map((entry) =>
+      entryRow(entry, account, here(cursor === undefined ? {} : { cursor }), mayCorrect(by)),
+    ),
     first: cursor !== undefined && here({}),
     next: next !== null && here({ cursor: next }),
   });

@@ -74,13 +74,7 @@ export function correctionPages(deps: PageDeps, site: Site): Route[] {
   ];
 }
 
-async function correct(
-  deps: PageDeps,
-  site: Site,
-  by: Principal,
-  of: OfEvent,
-  form: CorrectForm,
-): Promise<Reply> {
+async function correct(deps: PageDeps, site: Site, by: Principal, of: OfEvent, form: CorrectForm): Promise<Reply> {
   const { account, id: target } = of;
   const again = (why: string, status = 422, adjust = false) =>
     showEvent(deps, site, by, of, { form, why, adjust, status });
@@ -89,8 +83,7 @@ async function correct(
   const set = changesOf(form);
   const time = timeSchema.safeParse(form.time);
   if (form.time !== undefined && !time.success) return again('The time is not one: write it as 2026-01-31T12:00:00Z.');
-  const wish =
-    action === 'void' ? { set: new Map<string, string>(), time: null } : { set, time: form.time ?? null };
+  const wish = action === 'void' ? { set: new Map<string, string>(), time: null } : { set, time: form.time ?? null };
   if (action === 'amend' && wish.set.size === 0 && wish.time === null)
     return again('Nothing is changed: say another value or another time.');
   const empty = [...set].find(([, value]) => value === '');

@@ -8,7 +8,14 @@ import type {
   Subscription,
 } from '../../src/billing/definitions.js';
 import { nameSchema } from '../../src/channel/source.js';
-import { BILLING_SCHEMAS, getBilling, listBilling, putBilling, removeBilling, type StoredBilling } from '../../src/storage/billing.js';
+import {
+  BILLING_SCHEMAS,
+  getBilling,
+  listBilling,
+  putBilling,
+  removeBilling,
+  type StoredBilling,
+} from '../../src/storage/billing.js';
 import { editProblem } from '../billing.js';
 import { readCursor, writeCursor } from '../cursor.js';
 import { cursorSchema, nameParams, text } from '../fields.js';
@@ -44,7 +51,8 @@ const KINDS: readonly Kind[] = [
     path: 'meters',
     title: 'Meters',
     word: 'meter',
-    about: 'A meter says which events count, and how. It counts what comes after it was made, and is not changed: make another one.',
+    about:
+      'A meter says which events count, and how. It counts what comes after it was made, and is not changed: make another one.',
     removal: 'It counts no more; what it has counted stays.',
     example: {
       type: 'storage.used',
@@ -98,7 +106,10 @@ type ListQuery = z.infer<typeof listQuery>;
 
 const putForm = z.object({
   name: z.string().trim().max(100),
-  definition: z.string().transform((written) => written.replace(/\r\n?/g, '\n')).pipe(z.string().max(DEFINITION_TEXT)),
+  definition: z
+    .string()
+    .transform((written) => written.replace(/\r\n?/g, '\n'))
+    .pipe(z.string().max(DEFINITION_TEXT)),
   version: given(z.coerce.number().int().min(1)),
 });
 type PutForm = z.infer<typeof putForm>;
@@ -230,7 +241,11 @@ function formOf(kind: Kind, edited: StoredBilling | undefined, type: string | un
   return { name: '', version: false, definition: first || type !== undefined ? definitionText(example) : '' };
 }
 
-function rowOf({ name, definition, managedBy, version, createdAt, updatedAt }: StoredBilling, { kind, path }: Kind, now: number) {
+function rowOf(
+  { name, definition, managedBy, version, createdAt, updatedAt }: StoredBilling,
+  { kind, path }: Kind,
+  now: number,
+) {
   const changes = kind !== 'meter';
   return {
     name,
@@ -254,12 +269,17 @@ function wordsOf(kind: BillingKind, definition: BillingDefinition): string {
       const { aggregation, value, unit, type, dimensions } = definition as MeterDefinition;
       const by = Object.keys(dimensions);
       const what = value === undefined ? aggregation : `${aggregation} of ${value}`;
-      return visible(`${what}${unit === undefined ? '' : ` in ${unit}`}, of ${type}${by.length === 0 ? '' : `, by ${by.join(', ')}`}`);
+      return visible(
+        `${what}${unit === undefined ? '' : ` in ${unit}`}, of ${type}${by.length === 0 ? '' : `, by ${by.join(', ')}`}`,
+      );
     }
     case 'rate-card': {
       const { currency, versions } = definition as RateCard;
       const latest = versions.at(-1);
-      return `${currency}; prices from ${versions.map(({ from }) => from).slice(-3).join(', ')}; ${latest?.prices.length ?? 0} in the latest`;
+      return `${currency}; prices from ${versions
+        .map(({ from }) => from)
+        .slice(-3)
+        .join(', ')}; ${latest?.prices.length ?? 0} in the latest`;
     }
     case 'subscription': {
       const { account, rateCard, from, until } = definition as Subscription;

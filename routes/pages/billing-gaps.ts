@@ -166,7 +166,7 @@ function gapRow({ channel, sequence, reason, account, at, since, asked, askedAt 
     account: account === null ? null : visible(account),
     accountHref: account !== null && accountPath(account),
     channel,
-    at: at && at.toISOString().slice(0, 16).replace('T', ' '),
+    at: at?.toISOString().slice(0, 16).replace('T', ' '),
     since: when(since, now),
     asked: asked > 0 && count(asked, 'time', 'times'),
     askedAt: askedAt && when(askedAt, now),

@@ -172,7 +172,10 @@ function lineShown(line: Line, { account, period, currency }: Statement, here: s
     what,
     dimensions: visible(dimensionText(dimensions)),
     of: line.period,
-    span: !whole && kind !== 'adjustment' && `${localTime(Date.parse(from), period.zone)} to ${localTime(Date.parse(to), period.zone)}`,
+    span:
+      !whole &&
+      kind !== 'adjustment' &&
+      `${localTime(Date.parse(from), period.zone)} to ${localTime(Date.parse(to), period.zone)}`,
     quantity: kind === 'flat' ? '' : quantityText(quantity, unit),
     events: events === 0 ? null : count(events, 'event', 'events'),
     model: kind === 'unpriced' ? 'no price' : model?.replace('_', ' '),

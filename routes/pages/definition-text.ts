@@ -62,7 +62,9 @@ function plainOf(document: ReturnType<typeof parseDocument>): unknown {
 
 /** A number of YAML has lost digits before anybody could look at them. */
 function inQuotes(message: string): string {
-  return message.includes('expected string, received number') ? 'write the number in quotes, so that it keeps every digit' : message;
+  return message.includes('expected string, received number')
+    ? 'write the number in quotes, so that it keeps every digit'
+    : message;
 }
 
 export function definitionText(definition: object): string {

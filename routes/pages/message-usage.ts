@@ -17,7 +17,8 @@ export async function usageStory(deps: PageDeps, by: Principal, { message }: Rea
   const usage = await usageAt(deps.pool, by.tenant, message);
   if (!usage.metered && usage.corrects === null) return null;
   const { title, text, tone } = inShort(usage, message);
-  const correctable = usage.entries.length > 0 && usage.corrections.length === 0 && by.permissions.has('billing.correct');
+  const correctable =
+    usage.entries.length > 0 && usage.corrections.length === 0 && by.permissions.has('billing.correct');
   const path = accountPath(message.account);
   return {
     station: { href: ID, title: 'Usage', text, tone },

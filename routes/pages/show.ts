@@ -6,7 +6,16 @@ import type { PageDeps } from './deps.js';
 import { type Fill, fingerprintOf, openTemplates } from './render.js';
 
 /** Parts of the site, as the navigation names them. */
-export type Part = 'inbox' | 'messages' | 'rules' | 'targets' | 'quarantine' | 'billing' | 'overview' | 'people' | 'tokens';
+export type Part =
+  | 'inbox'
+  | 'messages'
+  | 'rules'
+  | 'targets'
+  | 'quarantine'
+  | 'billing'
+  | 'overview'
+  | 'people'
+  | 'tokens';
 
 export interface Page {
   readonly template: string;
