@@ -57,9 +57,9 @@ const accountSchema = z.object({
 });
 
 const eventsQuery = z.strictObject({
-  meter: nameSchema,
-  from: timeSchema,
-  to: timeSchema,
+  meter: nameSchema.optional(),
+  from: timeSchema.optional().meta({ description: 'Without it the begin of the running period' }),
+  to: timeSchema.optional().meta({ description: 'Without it now' }),
   where: z
     .union([z.string().max(200), z.array(z.string().max(200)).max(8)])
     .transform((value) => [value].flat())
@@ -115,7 +115,7 @@ const messageUsageSchema = z.object({
 
 /** What people look at of the ledger: each is on a page, too. */
 export function ledgerViewRoutes(deps: UsageDeps): Route[] {
-  const { pool } = deps;
+  const { pool, now } = deps;
   return [
     {
       method: 'get',
@@ -152,12 +152,10 @@ export function ledgerViewRoutes(deps: UsageDeps): Route[] {
       }: ApiRequest<z.output<typeof accountParams>, z.output<typeof eventsQuery>>) => {
         const { tenant } = caller(principal);
         await checkKnown(pool, tenant, account);
-        const span = { from: query.from.getTime(), to: query.to.getTime() };
-        const { entries, next } = await eventPage(pool, tenant, account, {
-          ...query,
-          ...span,
-          where: query.where ?? [],
-        });
+        const { meter, where = [], limit, cursor } = query;
+        const from = query.from?.getTime() ?? periodOf(await contractsOf(pool, tenant.id, account), now()).from;
+        const wish = { meter, where, limit, cursor, from, to: query.to?.getTime() ?? now() };
+        const { entries, next } = await eventPage(pool, tenant, account, wish);
         return { status: 200, body: { items: entries.map(entryOut), next } };
       },
     },
@@ -378,7 +376,7 @@ export function fitsWhere(dimensions: Readonly<Record<string, string>>, where: r
 }
 
 export interface EventsWish extends Span {
-  readonly meter: string;
+  readonly meter?: string | undefined;
   readonly where: readonly string[];
   readonly limit: number;
   readonly cursor?: string | undefined;
@@ -386,7 +384,7 @@ export interface EventsWish extends Span {
   readonly sequences?: { readonly first: number; readonly last: number } | undefined;
 }
 
-const eventPlace = z.strictObject({ at: z.iso.datetime(), sequence: z.int().min(0) });
+const eventPlace = z.strictObject({ at: z.iso.datetime(), sequence: z.int().min(0), series: z.int() });
 
 export async function eventPage(
   pool: Pool,
@@ -396,13 +394,13 @@ export async function eventPage(
 ): Promise<{ readonly entries: readonly UsageEntry[]; readonly next: string | null }> {
   if (from >= to) throw new Problem(400, 'invalid_query', '`to` must be after `from`.');
   const before = cursor === undefined ? null : readCursor('usage-events', cursor, eventPlace);
-  const all = await seriesOf(pool, tenant.id, account, meter);
+  const all = await seriesOf(pool, tenant.id, account, meter ?? null);
   const place = await placeOf(pool, tenant, account, all);
   const series = all.filter(({ dimensions }) => fitsWhere(dimensions, where)).map(({ id }) => id);
   const { first = 0, last = Number.MAX_SAFE_INTEGER } = sequences ?? {};
   const entries = await entriesOf(pool, place, { series, from, to, first, last, before, limit });
   const end = entries.length === limit ? entries.at(-1) : undefined;
-  const next = end ? writeCursor('usage-events', { at: end.at, sequence: end.sequence }) : null;
+  const next = end ? writeCursor('usage-events', { at: end.at, sequence: end.sequence, series: end.series }) : null;
   return { entries, next };
 }
 

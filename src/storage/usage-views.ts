@@ -46,6 +46,7 @@ export type EntryState = 'c' | 'v' | 'n' | 'h';
 
 /** One event as one meter has counted it, or not. */
 export interface UsageEntry extends Place {
+  readonly series: number;
   readonly meter: string;
   readonly unit: string | null;
   readonly account: string;
@@ -71,7 +72,7 @@ function entryOf({ dimensions, definition, ...row }: EntryRow): UsageEntry {
 }
 
 /** Of `e`, an entry. */
-const ENTRY = `e.channel, e.sequence, d.name as meter, d.definition, s.account, s.dimensions,
+const ENTRY = `e.channel, e.sequence, e.series, d.name as meter, d.definition, s.account, s.dimensions,
   to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, e.arrived_at as "arrivedAt",
   trim_scale(e.value)::text as value, e.state,
   (select min(c.sequence) from ledger_correction c where c.tenant = e.tenant and c.book = e.book
@@ -82,13 +83,12 @@ const OF_SERIES = `join usage_series s on s.tenant = e.tenant and s.id = e.serie
   join billing_definition d on d.tenant = s.tenant and d.id = s.meter`;
 
 export interface EntriesWish extends Span {
-  /** Of one meter. */
   readonly series: readonly number[];
   /** Only these sequences, both included. */
   readonly first: number;
   readonly last: number;
   /** The last one that is known already. */
-  readonly before: { readonly at: string; readonly sequence: number } | null;
+  readonly before: { readonly at: string; readonly sequence: number; readonly series: number } | null;
   readonly limit: number;
 }
 
@@ -103,10 +103,10 @@ export async function entriesOf(
        select x.* from unnest($3::bigint[]) as w(id) cross join lateral (
          select * from usage_entry where tenant = $1 and book = $2 and series = w.id and at >= $4 and at < $5
            and sequence between $6 and $7
-           and ($8::timestamptz is null or (at, sequence) < ($8::timestamptz, $9::bigint))
-         order by at desc, sequence desc limit $10) x
-       order by x.at desc, x.sequence desc limit $10) e ${OF_SERIES}
-     order by e.at desc, e.sequence desc`,
+           and ($8::timestamptz is null or (at, sequence, series) < ($8::timestamptz, $9::bigint, $10::bigint))
+         order by at desc, sequence desc limit $11) x
+       order by x.at desc, x.sequence desc, x.series desc limit $11) e ${OF_SERIES}
+     order by e.at desc, e.sequence desc, e.series desc`,
     [
       tenant,
       book,
@@ -117,6 +117,7 @@ export async function entriesOf(
       last,
       before?.at ?? null,
       before?.sequence ?? null,
+      before?.series ?? null,
       limit,
     ],
   );
