@@ -368,7 +368,7 @@ export async function accountPage(
 }
 
 /** Whether usage has the values that are asked for: `region=eu` that one, `region` none. */
-export function fitsWhere(dimensions: Readonly<Record<string, string>>, where: readonly string[]): boolean {
+function fitsWhere(dimensions: Readonly<Record<string, string>>, where: readonly string[]): boolean {
   return where.every((one) => {
     const at = one.indexOf('=');
     return at < 0 ? !(one in dimensions) : dimensions[one.slice(0, at)] === one.slice(at + 1);

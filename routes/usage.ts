@@ -528,7 +528,7 @@ export function windowsOf({ from, to }: Span, window: 'hour' | 'day' | 'month' |
   return spans;
 }
 
-export async function namedPeriod(pool: Pool, tenant: Tenant, account: string, name: string): Promise<Period> {
+async function namedPeriod(pool: Pool, tenant: Tenant, account: string, name: string): Promise<Period> {
   await checkKnown(pool, tenant, account);
   const { period = 'month', zone = 'UTC' } = (await contractsOf(pool, tenant.id, account))[0]?.subscription ?? {};
   const found = periodNamed(name, period, zone);

@@ -18,6 +18,7 @@ import { type BarValue, barsOf, scaleOf } from './bars.js';
 import { usageShown } from './billing-accounts.js';
 import {
   accountPath,
+  backTo,
   dimensionText,
   entryBadge,
   exactTime,
@@ -127,28 +128,32 @@ async function showAccount(
     thresholdsPassed(pool, tenant.id, account, period.from),
   ]);
   const of = parseMessageId(query.of ?? '');
-  return site.show({ template: 'billing-account', title: account, part: 'billing', scripts: ['billing.js'] }, by, {
-    sections: sections(null),
-    account: visible(account),
-    messagesHref: address('/messages', { account }),
-    period: periodShown(period),
-    usage: current.usage.map(usageShown),
-    moreMeters: current.moreMeters > 0 && current.moreMeters,
-    chart: await chartsOf(deps, account, query, { series, place, zone: period.zone, now }),
-    incomplete: gaps.length > 0,
-    gaps: gaps.map((gap) => ({
-      id: messageId(gap),
-      href: `/messages/${messageId(gap)}`,
-      why: GAP_WORDS[gap.reason] ?? gap.reason,
-    })),
-    moreGaps: gaps.length === MOST_GAPS,
-    subscriptions: contracts.map((contract) => subscriptionShown(contract, current, passed, now)),
-    statements: await statementRows(deps, by, account, current, statement),
-    corrections: corrections.map((one) => correctionShown(one, account, now)),
-    moreCorrections: corrections.length === MOST_CORRECTIONS,
-    done: query.done &&
-      of && { did: DONE[query.done], messages: [{ id: messageId(of), href: `/messages/${messageId(of)}` }] },
-  });
+  return site.show(
+    { template: 'billing-account', title: visible(account), part: 'billing', scripts: ['billing.js'] },
+    by,
+    {
+      sections: sections(null),
+      account: visible(account),
+      messagesHref: address('/messages', { account }),
+      period: periodShown(period),
+      usage: current.usage.map(usageShown),
+      moreMeters: current.moreMeters > 0 && current.moreMeters,
+      chart: await chartsOf(deps, account, query, { series, place, zone: period.zone, now }),
+      incomplete: gaps.length > 0,
+      gaps: gaps.map((gap) => ({
+        id: messageId(gap),
+        href: `/messages/${messageId(gap)}`,
+        why: GAP_WORDS[gap.reason] ?? gap.reason,
+      })),
+      moreGaps: gaps.length === MOST_GAPS,
+      subscriptions: contracts.map((contract) => subscriptionShown(contract, current, passed, now)),
+      statements: await statementRows(deps, by, account, current, statement),
+      corrections: corrections.map((one) => correctionShown(one, account, now)),
+      moreCorrections: corrections.length === MOST_CORRECTIONS,
+      done: query.done &&
+        of && { did: DONE[query.done], messages: [{ id: messageId(of), href: `/messages/${messageId(of)}` }] },
+    },
+  );
 }
 
 const DONE: Readonly<Record<'void' | 'amend', string>> = {
@@ -193,7 +198,7 @@ async function chartsOf(deps: PageDeps, account: string, query: AccountQuery, of
   const [{ aggregation, unit } = { aggregation: 'count', unit: null } as const] = series;
   const here = address(accountPath(account), { meter, by, window, from, to });
   const behind = ({ where }: Group, span: Span) =>
-    address(accountPath(account, '/events'), { meter, where, ...instants(span), back: here });
+    address(accountPath(account, '/events'), { meter, where, ...instants(span), back: backTo(here) });
   const answered = await Promise.all(
     shown.map(async (group) => {
       const [total, ...found] = await usageIn(deps.pool, place, { series: group.ids, aggregation }, [whole, ...spans]);
@@ -461,7 +466,7 @@ async function showEvents(
       back,
       ...more,
     });
-  const title = `${meter} of ${account}`;
+  const title = visible(`${meter} of ${account}`);
   return site.show({ template: 'billing-events', title, part: 'billing' }, by, {
     account: visible(account),
     back: back ?? address(accountPath(account), { meter }),
@@ -473,14 +478,14 @@ async function showEvents(
     zone,
     sequences,
     entries: entries.map((entry) =>
-      entryRow(entry, account, here(cursor === undefined ? {} : { cursor }), mayCorrect(by)),
+      entryRow(entry, account, backTo(here(cursor === undefined ? {} : { cursor })), mayCorrect(by)),
     ),
     first: cursor !== undefined && here({}),
     next: next !== null && here({ cursor: next }),
   });
 }
 
-function entryRow(entry: UsageEntry, account: string, back: string, corrects: boolean) {
+function entryRow(entry: UsageEntry, account: string, back: string | undefined, corrects: boolean) {
   const { channel, value, unit, dimensions, at, arrivedAt, state, correctedBy, amends } = entry;
   const id = messageId(entry);
   const inChannel = (sequence: number | null) => {

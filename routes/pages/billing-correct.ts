@@ -15,7 +15,7 @@ import { usageAt } from '../ledger-views.js';
 import { caller, notFound } from '../problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from '../route.js';
 import { correctionProblem } from '../usage.js';
-import { accountPath, dimensionText, entryBadge, exactTime, quantityText } from './billing-words.js';
+import { accountPath, backTo, dimensionText, entryBadge, exactTime, quantityText } from './billing-words.js';
 import type { PageDeps } from './deps.js';
 import { address, given, listOf, readForm } from './form.js';
 import { visible } from './isolated.js';
@@ -138,7 +138,7 @@ async function showEvent(
     id,
     account: visible(account),
     accountHref: accountPath(account),
-    messageHref: address(`/messages/${id}`, { back: accountPath(account) }),
+    messageHref: address(`/messages/${id}`, { back: backTo(accountPath(account)) }),
     type: instead ? instead.type : message?.type,
     amends: corrects && inChannel(place, corrects.target),
     entries: entries.map((entry) => entryShown(entry)),

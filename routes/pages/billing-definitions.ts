@@ -114,12 +114,14 @@ const putForm = z.object({
 });
 type PutForm = z.infer<typeof putForm>;
 
-interface Failed {
-  readonly form: PutForm;
-  readonly why: string;
-  readonly problems: readonly TextProblem[];
-  readonly status: number;
-}
+type Failed =
+  | {
+      readonly form: PutForm;
+      readonly why: string;
+      readonly problems: readonly TextProblem[];
+      readonly status: number;
+    }
+  | { readonly refused: string; readonly status: number };
 
 /** Meters, rate cards and subscriptions: what they say, and making and removing them. */
 export function billingDefinitionPages(deps: PageDeps, site: Site): Route[] {
@@ -149,6 +151,15 @@ function pagesOf(deps: PageDeps, site: Site, kind: Kind): Route[] {
       handler: ({ principal, body }: ApiRequest) => put(deps, site, caller(principal), kind, readForm(putForm, body)),
     },
     {
+      method: 'get',
+      path: `${path}/:name/remove`,
+      permission: 'billing.read',
+      summary: 'Where a page that says why it was not removed leads when it is opened again',
+      params: nameParams,
+      replies: { 303: { description: 'To the list' } },
+      handler: async () => seeOther(path),
+    },
+    {
       method: 'post',
       path: `${path}/:name/remove`,
       permission: 'billing.write',
@@ -157,9 +168,13 @@ function pagesOf(deps: PageDeps, site: Site, kind: Kind): Route[] {
       body: 'form',
       replies: { 303: { description: 'Out of use' }, 409: { description: 'Something names it' } },
       handler: async ({ principal, params: { name } }: ApiRequest<{ name: string }>) => {
-        const { tenant, who } = caller(principal);
+        const by = caller(principal);
+        const { tenant, who } = by;
         const removed = await removeBilling(deps.pool, tenant, kind.kind, name, { expected: 'any', who });
-        if (removed.result !== 'ok') throw editProblem(kind.word, name, removed);
+        if (removed.result !== 'ok') {
+          const { detail, status } = editProblem(kind.word, name, removed);
+          return showKind(deps, site, by, kind, {}, { refused: `“${name}” stays: ${detail}`, status });
+        }
         await deps.configurationChanged();
         return seeOther(address(path, { done: 'remove', of: name }));
       },
@@ -223,9 +238,9 @@ async function showKind(
     next: last !== undefined && address(path, { cursor: writeCursor(kind.path, last.name) }),
     empty: found.length === 0 && cursor === undefined,
     mayWrite: by.permissions.has('billing.write'),
-    form: failed?.form ?? formOf(kind, edited, type, found.length === 0),
-    failed: failed?.why,
-    problems: failed?.problems.map((problem) => ({ ...problem })),
+    ...(failed && 'form' in failed
+      ? { form: failed.form, failed: failed.why, problems: failed.problems }
+      : { form: formOf(kind, edited, type, found.length === 0), refused: failed?.refused }),
     done: done && of && { did: done === 'put' ? `“${of}” is in use.` : `“${of}” is out of use. ${kind.removal}` },
   });
 }

@@ -9,6 +9,7 @@ import { statementCsv } from '../statement-csv.js';
 import { closeNamed, oneStatement } from '../usage.js';
 import {
   accountPath,
+  backTo,
   dimensionText,
   GAP_WORDS,
   grouped,
@@ -66,6 +67,16 @@ export function statementPages(deps: PageDeps, site: Site): Route[] {
       },
     },
     {
+      method: 'get',
+      path: `${path}/close`,
+      permission: 'billing.read',
+      summary: 'Where a page that says why it was not made final leads when it is opened again',
+      params: statementParams,
+      replies: { 303: { description: 'To the statement' } },
+      handler: async ({ params: { account, period } }: ApiRequest<OfStatement>) =>
+        seeOther(accountPath(account, `/statements/${period}`)),
+    },
+    {
       method: 'post',
       path: `${path}/close`,
       permission: 'billing.correct',
@@ -109,7 +120,7 @@ async function showStatement(
   const { period, currency, lines, total, through, complete, gaps } = statement;
   const final = found.state === 'final';
   const ended = Date.parse(period.to) <= deps.now();
-  const title = `Statement ${name} of ${account}`;
+  const title = visible(`Statement ${name} of ${account}`);
   const here = accountPath(account, `/statements/${name}`);
   return site.show({ template: 'billing-statement', title, part: 'billing', status }, by, {
     account: visible(account),
@@ -130,8 +141,10 @@ async function showStatement(
     currency,
     unpriced: lines.some(({ kind }) => kind === 'unpriced'),
     noPrices: currency === null,
-    lines: lines.filter(({ kind }) => kind !== 'adjustment').map((line) => lineShown(line, statement, here)),
-    adjustments: lines.filter(({ kind }) => kind === 'adjustment').map((line) => lineShown(line, statement, here)),
+    lines: lines.filter(({ kind }) => kind !== 'adjustment').map((line) => lineShown(line, statement, backTo(here))),
+    adjustments: lines
+      .filter(({ kind }) => kind === 'adjustment')
+      .map((line) => lineShown(line, statement, backTo(here))),
     total: grouped(total),
     rounding: `${statement.rounding.digits} places, ${statement.rounding.mode.replace('_', ' ')}`,
     terms: statement.terms.flatMap(({ from, to, terms }) =>
@@ -163,10 +176,10 @@ function gapShown(gap: OpenGap) {
   return { id, href: `/messages/${id}`, why: GAP_WORDS[gap.reason] ?? gap.reason };
 }
 
-function lineShown(line: Line, { account, period, currency }: Statement, here: string) {
+function lineShown(line: Line, { account, period, currency }: Statement, back: string | undefined) {
   const { kind, what, unit, dimensions, from, to, quantity, events, model, free, steps, amount, ranges } = line;
-  const shown = ranges.slice(0, RANGES_SHOWN).map((range) => rangeShown(range, line, account, here));
-  const rest = ranges.slice(RANGES_SHOWN).map((range) => rangeShown(range, line, account, here));
+  const shown = ranges.slice(0, RANGES_SHOWN).map((range) => rangeShown(range, line, account, back));
+  const rest = ranges.slice(RANGES_SHOWN).map((range) => rangeShown(range, line, account, back));
   const whole = from === period.from && to === period.to;
   return {
     what,
@@ -194,7 +207,7 @@ function lineShown(line: Line, { account, period, currency }: Statement, here: s
 }
 
 /** Leads to the message, or to the events of a range of them. */
-function rangeShown({ channel, from: first, to: last }: Range, line: Line, account: string, back: string) {
+function rangeShown({ channel, from: first, to: last }: Range, line: Line, account: string, back: string | undefined) {
   const id = messageId({ channel, sequence: first });
   if (first === last) return { text: id, href: address(`/messages/${id}`, { back }) };
   const where = Object.entries(line.dimensions).map(([name, value]) => `${name}=${value}`);

@@ -21,6 +21,11 @@ export function accountPath(account: string, rest = ''): string {
   return `/billing/accounts/${encodeURIComponent(account)}${rest}`;
 }
 
+/** Where a page leads back to, unless that is longer than an address may hold: names of accounts may be long. */
+export function backTo(path: string): string | undefined {
+  return path.length <= 2_000 ? path : undefined;
+}
+
 /** A decimal with its thousands apart, every digit of it. */
 export function grouped(decimal: string): string {
   const [, sign = '', whole = '', rest = ''] = /^(-?)(\d+)(.*)$/.exec(decimal) ?? ['', '', decimal, ''];

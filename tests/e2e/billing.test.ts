@@ -264,6 +264,29 @@ describe('with usage', () => {
     expect((await page.pdf({ format: 'A4' })).subarray(0, 5).toString()).toBe('%PDF-');
   });
 
+  test('what something else names is not taken out of use, and that is said', async () => {
+    await account('named');
+    await open('/billing/meters');
+    await page.locator('summary').filter({ hasText: 'gb' }).press('Enter');
+    await page.getByRole('button', { name: 'Take gb out of use' }).press('Enter');
+    await page.getByRole('alert').filter({ hasText: '“gb” stays: The rate card "basic" names it' }).waitFor();
+    await page.goto('/billing/meters/gb/remove');
+    expect(new URL(page.url()).pathname).toBe('/billing/meters');
+    await page.getByRole('link', { name: 'Rate cards' }).click();
+    await page.locator('summary').filter({ hasText: 'basic' }).press('Enter');
+    await page.getByRole('link', { name: 'Change: basic' }).press('Enter');
+    const text = page.getByLabel('What it says');
+    const written = await text.inputValue();
+    await text.fill(written.replace('"0.01"', '0.01'));
+    await page.getByRole('button', { name: 'Change', exact: true }).press('Enter');
+    expect(await page.getByRole('alert').textContent()).toMatch(
+      /Line \d+, column \d+: versions\.0\.prices\.2\.price: write the number in quotes/,
+    );
+    await text.fill(written);
+    await page.getByRole('button', { name: 'Change', exact: true }).press('Enter');
+    await page.getByRole('status').filter({ hasText: '“basic” is in use.' }).waitFor();
+  });
+
   test('gaps are asked for again, and heal when the message is whole', async () => {
     await account('gapped');
     const parked = await billed.use('gapped/1', { n: 2, region: 'eu' }, new Date(), { mode: 'park' });
