@@ -106,7 +106,7 @@ describe('definitions as text', () => {
     expect(problems(number)).toEqual([
       {
         line: 5,
-        column: 44,
+        column: 43,
         message: expect.stringContaining('write the number in quotes, so that it keeps every digit'),
       },
     ]);
