@@ -138,7 +138,7 @@ function routesOf({ pool, configurationChanged }: BillingDeps, { kind, path, wor
 
 type NotDone = Exclude<BillingPut | BillingRemoved, { readonly result: 'ok' }>;
 
-function editProblem(words: string, name: string, not: NotDone): Problem {
+export function editProblem(words: string, name: string, not: NotDone): Problem {
   switch (not.result) {
     case 'ok':
       throw new Error('a success is no problem');

@@ -9,6 +9,7 @@ import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
 import { type InboxDeps, inboxRoutes } from './inbox.js';
 import { learningRoutes } from './learning.js';
+import { ledgerViewRoutes } from './ledger-views.js';
 import { type MessageDeps, messageRoutes } from './messages.js';
 import { openapiRoute } from './openapi.js';
 import { type OverviewDeps, overviewRoutes } from './overview.js';
@@ -70,6 +71,7 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...accountRoutes(deps),
     ...billingRoutes(deps),
     ...usageRoutes(deps),
+    ...ledgerViewRoutes(deps),
     ...quarantineRoutes(deps),
     ...refusalRoutes(deps),
     ...peopleRoutes(deps),

@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
+import type { Principal } from '../src/access/principal.js';
 import type { Correct, Corrected } from '../src/billing/correction.js';
 import type { Statement } from '../src/billing/statement.js';
 import { type Period, periodAt, periodNamed, type Span } from '../src/billing/zone.js';
@@ -143,7 +144,6 @@ const NDJSON_CSV = 'text/csv';
 /** Usage, statements and corrections of accounts, and the gaps of the ledger. */
 export function usageRoutes(deps: UsageDeps): Route[] {
   const { pool, now } = deps;
-  const ledger = new Ledger({ pool });
   return [
     {
       method: 'get',
@@ -285,42 +285,11 @@ export function usageRoutes(deps: UsageDeps): Route[] {
       },
       handler: async ({
         principal,
-        params: { account, period: name },
+        params: { account, period },
         body,
       }: ApiRequest<z.output<typeof periodParams>, unknown, { incomplete: boolean }>) => {
-        const { tenant, who } = caller(principal);
-        const period = await namedPeriod(pool, tenant, account, name);
-        const closed = await closePeriod(pool, tenant, account, period, {
-          who,
-          now: now(),
-          graceMs: 0,
-          incomplete: body.incomplete,
-        });
-        switch (closed.result) {
-          case 'final':
-          case 'already':
-            return { status: 200, body: await oneStatement(pool, tenant, account, name) };
-          case 'not_ended':
-            throw new Problem(409, 'not_ended', `The period ${name} has not ended.`);
-          case 'not_subscribed':
-            throw new Problem(409, 'not_subscribed', 'The account has no subscription, and so no statements.');
-          case 'out_of_order':
-            throw new Problem(409, 'out_of_order', `The period ${closed.period} comes first: it is not final.`);
-          case 'behind':
-            throw new Problem(
-              409,
-              'behind',
-              'The ledger has not counted all that came in this period; try again soon.',
-            );
-          case 'incomplete': {
-            const detail = 'Gaps are open: wait until they heal, or say `"incomplete": true`.';
-            throw new Problem(409, 'incomplete', detail, { gaps: closed.statement.gaps.map(messageId) });
-          }
-          default: {
-            const never: never = closed;
-            return never;
-          }
-        }
+        await closeNamed(deps, caller(principal), account, period, body.incomplete);
+        return { status: 200, body: await oneStatement(pool, caller(principal).tenant, account, period) };
       },
     },
     {
@@ -381,31 +350,74 @@ export function usageRoutes(deps: UsageDeps): Route[] {
           }),
         },
       },
-      handler: async ({ principal, body }: ApiRequest<unknown, unknown, { messages: string[] }>) => {
-        const { tenant } = caller(principal);
-        const channels = new Map<number, number[]>();
-        for (const id of body.messages) {
-          const place = parseMessageId(id);
-          if (!place || place.channel >= tenant.channels)
-            throw new Problem(422, 'invalid_body', `"${id}" is not the id of a message, such as 7-10234.`);
-          channels.set(place.channel, [...(channels.get(place.channel) ?? []), place.sequence]);
-        }
-        const book = await liveBook(pool, tenant.id);
-        let healed = 0;
-        let busy = false;
-        for (const [channel, sequences] of channels) {
-          const asked = await ledger.ask({ tenant: tenant.id, book, channel }, sequences);
-          healed += asked?.healed ?? 0;
-          busy ||= asked === null;
-        }
-        return { status: 200, body: { healed, busy } };
-      },
+      handler: async ({ principal, body }: ApiRequest<unknown, unknown, { messages: string[] }>) => ({
+        status: 200,
+        body: await askAgain(pool, caller(principal).tenant, body.messages),
+      }),
     },
   ];
 }
 
+/** Has the ledger look again at messages that it has not counted; `busy`: it was at one of their channels. */
+export async function askAgain(
+  pool: Pool,
+  tenant: Tenant,
+  messages: readonly string[],
+): Promise<{ readonly healed: number; readonly busy: boolean }> {
+  const ledger = new Ledger({ pool });
+  const channels = new Map<number, number[]>();
+  for (const id of messages) {
+    const place = parseMessageId(id);
+    if (!place || place.channel >= tenant.channels)
+      throw new Problem(422, 'invalid_body', `"${id}" is not the id of a message, such as 7-10234.`);
+    channels.set(place.channel, [...(channels.get(place.channel) ?? []), place.sequence]);
+  }
+  const book = await liveBook(pool, tenant.id);
+  let healed = 0;
+  let busy = false;
+  for (const [channel, sequences] of channels) {
+    const asked = await ledger.ask({ tenant: tenant.id, book, channel }, sequences);
+    healed += asked?.healed ?? 0;
+    busy ||= asked === null;
+  }
+  return { healed, busy };
+}
+
+/** Makes a statement final before its grace time is over. Throws Problem 409 where that can't be. */
+export async function closeNamed(
+  { pool, now }: Pick<UsageDeps, 'pool' | 'now'>,
+  { tenant, who }: Principal,
+  account: string,
+  name: string,
+  incomplete: boolean,
+): Promise<void> {
+  const period = await namedPeriod(pool, tenant, account, name);
+  const closed = await closePeriod(pool, tenant, account, period, { who, now: now(), graceMs: 0, incomplete });
+  switch (closed.result) {
+    case 'final':
+    case 'already':
+      return;
+    case 'not_ended':
+      throw new Problem(409, 'not_ended', `The period ${name} has not ended.`);
+    case 'not_subscribed':
+      throw new Problem(409, 'not_subscribed', 'The account has no subscription, and so no statements.');
+    case 'out_of_order':
+      throw new Problem(409, 'out_of_order', `The period ${closed.period} comes first: it is not final.`);
+    case 'behind':
+      throw new Problem(409, 'behind', 'The ledger has not counted all that came in this period; try again soon.');
+    case 'incomplete': {
+      const detail = 'Gaps are open: wait until they heal, or say `"incomplete": true`.';
+      throw new Problem(409, 'incomplete', detail, { gaps: closed.statement.gaps.map(messageId) });
+    }
+    default: {
+      const never: never = closed;
+      throw new Error(`no such result: ${String(never)}`);
+    }
+  }
+}
+
 /** An account that has used nothing and subscribed to nothing is one that there isn't. */
-async function checkKnown(pool: Pool, tenant: Tenant, account: string): Promise<void> {
+export async function checkKnown(pool: Pool, tenant: Tenant, account: string): Promise<void> {
   if (!(await isKnown(pool, tenant.id, account)))
     throw notFound('account: it has used nothing, and has no subscription');
 }
@@ -501,7 +513,7 @@ function times({ from, to }: Span) {
 const HOUR = 3_600_000;
 
 /** The windows of a time, those at its ends cut to it. */
-function windowsOf({ from, to }: Span, window: 'hour' | 'day' | 'month' | undefined, zone: string): Span[] {
+export function windowsOf({ from, to }: Span, window: 'hour' | 'day' | 'month' | undefined, zone: string): Span[] {
   if (window === undefined) return [{ from, to }];
   const spans: Span[] = [];
   for (let at = from; at < to; ) {
@@ -524,7 +536,7 @@ async function namedPeriod(pool: Pool, tenant: Tenant, account: string, name: st
   return found;
 }
 
-async function oneStatement(
+export async function oneStatement(
   pool: Pool,
   tenant: Tenant,
   account: string,
@@ -560,7 +572,7 @@ function csvReply(statement: Statement): Reply {
   return { status: 200, type: 'text/csv; charset=utf-8', body: statementCsv(statement) };
 }
 
-function correctionProblem(named: string, not: Exclude<Corrected, { result: 'ok' }>): Problem {
+export function correctionProblem(named: string, not: Exclude<Corrected, { result: 'ok' }>): Problem {
   switch (not.result) {
     case 'unknown':
       return new Problem(404, 'event_unknown', `There is no message ${named}.`);

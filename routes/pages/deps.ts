@@ -7,6 +7,7 @@ import type { PeopleDeps } from '../people.js';
 import type { QuarantineDeps } from '../quarantine.js';
 import type { ConfigurationDeps } from '../sources.js';
 import type { TokenDeps } from '../tokens.js';
+import type { UsageDeps } from '../usage.js';
 
 /** What the pages need beyond the API: their files, and mail's HTML made safe. */
 interface PageOwnDeps {
@@ -30,4 +31,5 @@ export type PageDeps = PageOwnDeps &
   OverviewDeps &
   QuarantineDeps &
   PeopleDeps &
-  TokenDeps;
+  TokenDeps &
+  Pick<UsageDeps, 'correct'>;

@@ -21,7 +21,9 @@ export const backField = given(
   z
     .string()
     .max(4000)
-    .regex(/^\/(inbox|messages|quarantine|targets|targets\/[a-z0-9-]{1,63})(\?[\x21\x24-\x5b\x5d-\x7e]*)?$/),
+    .regex(
+      /^\/(inbox|messages|quarantine|targets|targets\/[a-z0-9-]{1,63}|billing(\/[\w.~!'()*%-]+)*)(\?[\x21\x24-\x5b\x5d-\x7e]*)?$/,
+    ),
 );
 
 /** A message as somebody saw it: `7-10234:3`. */

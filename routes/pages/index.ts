@@ -1,4 +1,10 @@
 import type { Route } from '../route.js';
+import { billingAccountPages } from './billing-account.js';
+import { billingAccountsPages } from './billing-accounts.js';
+import { correctionPages } from './billing-correct.js';
+import { billingDefinitionPages } from './billing-definitions.js';
+import { billingGapPages } from './billing-gaps.js';
+import { statementPages } from './billing-statement.js';
 import { claimPages } from './claim.js';
 import { deliveryPages } from './deliveries.js';
 import type { PageDeps } from './deps.js';
@@ -35,6 +41,12 @@ export function pageRoutes(deps: PageDeps): Route[] {
     ...targetPages(deps, site),
     ...deliveryPages(deps, site),
     ...quarantinePages(deps, site),
+    ...billingAccountsPages(deps, site),
+    ...billingAccountPages(deps, site),
+    ...correctionPages(deps, site),
+    ...statementPages(deps, site),
+    ...billingGapPages(deps, site),
+    ...billingDefinitionPages(deps, site),
     ...overviewPages(deps, site),
     ...peoplePages(deps, site),
     ...tokenPages(deps, site),

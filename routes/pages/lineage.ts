@@ -11,7 +11,8 @@ import { type Badge, count, deliveryBadge, kindLabel, size, type When, when, yet
 export interface Happening {
   /** Of the element that tells it: the picture leads there. */
   readonly id: string;
-  readonly at: When;
+  /** Null of what has no time of its own: it comes last. */
+  readonly at: When | null;
   readonly title: string;
   readonly tone: Badge['tone'];
   /** What there is to say of it, a line each. */
@@ -63,12 +64,21 @@ export interface LineageOf {
   readonly explained: boolean;
   /** Targets by id. */
   readonly names: ReadonlyMap<number, string>;
+  /** What the ledger made of it; null where nothing is metered, or who looks may not know. */
+  readonly usage: UsageStory | null;
   /** Milliseconds since 1970. */
   readonly now: number;
 }
 
+/** How a message's way ends where usage is counted. */
+export interface UsageStory {
+  readonly station: Station;
+  readonly happening: Happening;
+}
+
 export function lineageOf(of: LineageOf): Lineage {
-  const all = happenings(of);
+  const { usage } = of;
+  const all = [...happenings(of), ...(usage === null ? [] : [usage.happening])];
   const cut = all.length > FIRST_TOLD + LAST_TOLD;
   const first = cut ? all.slice(0, FIRST_TOLD) : all;
   const last = cut ? all.slice(-LAST_TOLD) : [];
@@ -80,7 +90,7 @@ export function lineageOf(of: LineageOf): Lineage {
   });
   const branches = branchesOf(of);
   return {
-    stations: stationsOf(of).map(leading),
+    stations: [...stationsOf(of), ...(usage === null ? [] : [usage.station])].map(leading),
     branches: branches.slice(0, BRANCHES).map(leading),
     moreBranches: Math.max(0, branches.length - BRANCHES),
     first,

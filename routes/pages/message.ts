@@ -25,6 +25,7 @@ import { visible } from './isolated.js';
 import { asIs, showJson } from './json.js';
 import { showAutomatic, showSuggestions } from './learning.js';
 import { lineageOf } from './lineage.js';
+import { usageStory } from './message-usage.js';
 import { nextInList } from './next.js';
 import { type Site, seeOther } from './show.js';
 import { threadCard } from './thread.js';
@@ -227,7 +228,9 @@ async function showMessage(
       ? 'Messages'
       : query.back?.startsWith('/targets')
         ? 'Target'
-        : 'Inbox',
+        : query.back?.startsWith('/billing')
+          ? 'Billing'
+          : 'Inbox',
     tabs: tabsOf(id, query, read),
     content: contentOf(id, tabOf(query, read), read),
     parts: read.view?.parts.map((part) => ({
@@ -248,7 +251,15 @@ async function showMessage(
     })),
     setAsideMore: Math.max(0, (read.view?.setAside.length ?? 0) - SET_ASIDE_SHOWN),
     thread: await threadCard(deps, by, read, story, names, now),
-    lineage: lineageOf({ read, story, key: await keyOf(deps, by, read), explained: rules !== null, names, now }),
+    lineage: lineageOf({
+      read,
+      story,
+      key: await keyOf(deps, by, read),
+      explained: rules !== null,
+      names,
+      usage: await usageStory(deps, by, read),
+      now,
+    }),
     rules: rules && showRules(rules),
     automatic: automatic && showAutomatic(automatic),
     suggestion: await suggestionOf(deps, by, read, story),
@@ -287,6 +298,7 @@ const DID: Readonly<Record<Action, string>> = {
 
 function partOf(back: string | undefined) {
   if (back?.startsWith('/messages')) return 'messages';
+  if (back?.startsWith('/billing')) return 'billing';
   return back?.startsWith('/targets') ? 'targets' : 'inbox';
 }
 

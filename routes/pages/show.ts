@@ -6,7 +6,16 @@ import type { PageDeps } from './deps.js';
 import { type Fill, fingerprintOf, openTemplates } from './render.js';
 
 /** Parts of the site, as the navigation names them. */
-export type Part = 'inbox' | 'messages' | 'rules' | 'targets' | 'quarantine' | 'overview' | 'people' | 'tokens';
+export type Part =
+  | 'inbox'
+  | 'messages'
+  | 'rules'
+  | 'targets'
+  | 'quarantine'
+  | 'billing'
+  | 'overview'
+  | 'people'
+  | 'tokens';
 
 export interface Page {
   readonly template: string;
@@ -33,6 +42,7 @@ const NAVIGATION: readonly { part: Part; label: string; href: string; permission
   { part: 'rules', label: 'Rules', href: '/rules', permission: 'rules.read' },
   { part: 'targets', label: 'Targets', href: '/targets', permission: 'targets.read' },
   { part: 'quarantine', label: 'Quarantine', href: '/quarantine', permission: 'quarantine.read' },
+  { part: 'billing', label: 'Billing', href: '/billing', permission: 'billing.read' },
   { part: 'overview', label: 'Overview', href: '/overview', permission: 'channels.read' },
   { part: 'people', label: 'People', href: '/people', permission: 'people.manage' },
   { part: 'tokens', label: 'Tokens', href: '/tokens', permission: 'tokens.manage' },

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { addDelivery, addMessage, plan, quarantined, stand } from '../routes/seed.js';
+import { addBilling, addUsage } from './billed.js';
 import { addHistory, addOwner } from './figures.js';
 import { expectAccessible } from './harness.js';
 import { open, page, site, stranger, visit } from './visit.js';
@@ -249,6 +250,9 @@ describe('every page', () => {
     );
     const held = await quarantined(site.pool, site.tenant, site.sources.billing, 'conflict', event);
     const id = messageId(mail);
+    const billed = await addBilling(site);
+    const used = await addUsage(billed, 'acme/eu & co');
+    const account = `/billing/accounts/${encodeURIComponent('acme/eu & co')}`;
     paths = [
       '/inbox',
       `/inbox?done=assign&of=${id}:2`,
@@ -269,6 +273,22 @@ describe('every page', () => {
       `/quarantine/q-${held}`,
       `/quarantine/${(await poison('af'.repeat(32))).id}?rung=6`,
       `/quarantine?crash=${'af'.repeat(32)}`,
+      '/billing',
+      '/billing?q=nobody',
+      account,
+      `${account}?meter=gb&by=region&window=day`,
+      `${account}?meter=calls&window=hour&from=2020-01-01`,
+      `${account}/events?meter=gb&from=2020-01-01T00:00:00Z&to=2900-01-01T00:00:00Z`,
+      `${account}/correct/${used.last}`,
+      `${account}/statements/${billed.lastPeriod}`,
+      `/messages/${used.last}`,
+      '/billing/gaps',
+      '/billing/gaps?list=problems',
+      '/billing/gaps?list=unmetered',
+      '/billing/meters',
+      '/billing/meters?type=never.metered',
+      '/billing/rate-cards?edit=basic',
+      '/billing/subscriptions',
       '/overview',
       '/rules',
       '/rules/1',
@@ -337,6 +357,6 @@ const POLICY =
 async function picture(path: string, colorScheme: string, width: number): Promise<void> {
   const directory = process.env.WAYBILL_PICTURES;
   if (directory === undefined) return;
-  const name = path.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 40);
+  const name = path.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 120);
   await page.screenshot({ path: `${directory}/${name}-${width}-${colorScheme}.png`, fullPage: true });
 }

@@ -47,8 +47,8 @@ export async function stranger(options: BrowserContextOptions = {}): Promise<Pag
 }
 
 /** A window of somebody who has signed in, before it shows anything. */
-export async function somebody(options: Visitor = {}): Promise<Page> {
-  return appear(await site.signedIn(browser, options));
+export async function somebody(options: Visitor = {}, of = site): Promise<Page> {
+  return appear(await of.signedIn(browser, options));
 }
 
 async function appear(context: BrowserContext): Promise<Page> {
@@ -58,8 +58,8 @@ async function appear(context: BrowserContext): Promise<Page> {
 }
 
 /** A window of somebody who has signed in and opened a page. */
-export async function open(path: string, options: Visitor = {}): Promise<Page> {
-  await somebody(options);
+export async function open(path: string, options: Visitor = {}, of = site): Promise<Page> {
+  await somebody(options, of);
   await page.goto(path);
   return page;
 }

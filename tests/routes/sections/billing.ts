@@ -26,7 +26,7 @@ const CARD = {
 };
 
 /** A tenant with a meter, a price and an account that has used 4.5 and 8 in March. */
-async function billed(api: Api, name: string) {
+export async function billed(api: Api, name: string) {
   const { tenant, token } = await api.newTenant(name);
   const call = (method: string, path: string, body?: unknown, headers = {}) =>
     api.call(method, path, { token, headers, ...(body !== undefined && { body }) });
