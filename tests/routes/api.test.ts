@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { type Api, startApi } from './harness.js';
 import { access } from './sections/access.js';
+import { backfills } from './sections/backfills.js';
 import { backtests } from './sections/backtests.js';
 import { billing } from './sections/billing.js';
 import { books } from './sections/books.js';
@@ -45,5 +46,6 @@ learning(get);
 live(get);
 books(get);
 billing(get);
+backfills(get);
 threads(get);
 table(get);
