@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { acceptanceText } from '../../src/billing/backfill.js';
 import type { PlanSays } from '../../src/billing/batch.js';
 import { AGGREGATIONS } from '../../src/billing/definitions.js';
-import { backfillFigures, knownEvents } from '../../src/storage/backfills.js';
+import { backfillFigures, beginSend, knownEvents, openBackfill } from '../../src/storage/backfills.js';
+import { eraseAccount } from '../../src/storage/erase.js';
 import { listHeld } from '../../src/storage/held.js';
 import { Ledger, readMessages } from '../../src/storage/ledger.js';
 import { type RebuildEvent, rebuild } from '../../src/storage/rebuild.js';
@@ -209,6 +210,40 @@ describe('a backfill', () => {
   });
 });
 
+describe('an account that is erased', () => {
+  it('is named by none of its backfills, which count on under its pseudonym', async () => {
+    const books = await withSum();
+    const wish = { from: Date.parse('2025-01-01'), to: Date.parse('2026-01-01'), account: 'acme' };
+    await openBackfill(database.pool, books.tenant, wish, { who: 'anna', why: 'moved' });
+    const sent = { account: 'acme', channel: 0, first: '2025-03-01T10:00:00Z', last: '2025-03-01T10:00:00Z' };
+    expect(await beginSend(database.pool, books.tenant.id, 1, [sent], 1)).toBe('ok');
+    const place = await books.fill('acme', 1, event('a', '2'));
+    await books.word('other', 1, 'close');
+    await books.say('acme', acceptanceText({ account: 'acme', target: '0-1', who: 'otto', why: 'as acme says' }));
+    await take(books);
+    let pseudonym = '';
+    const asked = { account: 'acme', source: null, who: 'anna', reason: 'asked to' };
+    for await (const each of eraseAccount({ pool: database.pool, wake: () => undefined }, books.tenant, asked))
+      if (each.event === 'result') pseudonym = each.pseudonym;
+    expect(await totals(books, 'acme')).toEqual({});
+    expect(await totals(books, pseudonym)).toEqual({ sum: '2' });
+    for (const table of [
+      'backfill',
+      'backfill_account',
+      'backfill_event',
+      'backfill_word',
+      'ledger_acceptance',
+      'message',
+    ]) {
+      const { rows } = await database.pool.query<{ text: string }>(`select t::text as text from ${table} t`);
+      expect([table, rows.filter(({ text }) => text.includes('acme'))]).toEqual([table, []]);
+    }
+    await replayed(books);
+    expect(await totals(books, pseudonym)).toEqual({ sum: '2' });
+    expect(place.channel).toBe(0);
+  });
+});
+
 describe('what a meter holds of a final period', () => {
   async function held(): Promise<{ books: UsageBooks; place: Place }> {
     const books = await usageBooks(database.pool, 'one', 1);
@@ -404,7 +439,7 @@ describe('any order, repetition, split into batches and placement of crashes', (
         await replayed(books);
         await check();
       }),
-      { numRuns: 25 },
+      { numRuns: Number(process.env.WAYBILL_RUNS ?? 25) },
     );
   });
 });
