@@ -178,7 +178,10 @@ export function backfillRoutes({ pool, backfills, now }: BackfillDeps): Route[] 
       bodySchema: closeSchema,
       replies: {
         200: { description: 'Closed; counted as soon as the ledger has come to it', schema: figuresSchema },
-        409: { description: 'A period is final (`period_final`), or it was reverted (`backfill_reverted`)' },
+        409: {
+          description:
+            'A period is final (`period_final`), an id is another account’s (`identity_conflict`), the ledger has not read all of it (`behind`), or it was reverted (`backfill_reverted`)',
+        },
       },
       handler: async ({ principal, params: { id }, body }: ApiRequest<Id, unknown, z.output<typeof closeSchema>>) => {
         const { tenant, who } = caller(principal);
@@ -276,6 +279,17 @@ function endProblem(id: number, not: NotEnded): Problem {
       return notFound('backfill');
     case 'state':
       return new Problem(409, 'backfill_reverted', `The backfill ${id} was reverted: open another one.`);
+    case 'behind': {
+      const detail = 'The ledger has not read all that was sent to it; try again soon.';
+      return new Problem(409, 'behind', detail, {}, { 'retry-after': '5' });
+    }
+    case 'conflict': {
+      const conflicts = not.conflicts.map(({ message, of }) => ({ message: messageId(message), of: messageId(of) }));
+      const detail =
+        'Events of it have the source and id of events that were counted for another account. Void those of the backfill, ' +
+        'and send them under ids of their own where they are usage all the same.';
+      return new Problem(409, 'identity_conflict', detail, { conflicts });
+    }
     case 'period_final': {
       const { account, period } = not;
       const detail = `The statement of ${account} for ${period} is final. Say \`"adjust": true\` to have the next one say the difference.`;

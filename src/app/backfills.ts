@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import {
   type BackfillRefusal,
@@ -18,6 +19,7 @@ import {
   beginSend,
   endBackfill,
   getBackfill,
+  noteSent,
   type SentAccount,
   unfinishedBackfills,
 } from '../storage/backfills.js';
@@ -30,6 +32,9 @@ export interface BackfillChores extends Backfills {
 }
 
 const UNFINISHED = 100;
+/** How long the ledger may take to read what was sent last. */
+const PATIENCE_MS = 10_000;
+const POLL_MS = 250;
 
 export function createBackfills(deps: {
   readonly pool: Pool;
@@ -49,7 +54,11 @@ export function createBackfills(deps: {
   }
 
   const end: Backfills['end'] = async (tenant, id, ending) => {
-    const begun = await beginEnd(pool, tenant, id, ending);
+    let begun = await beginEnd(pool, tenant, id, ending);
+    for (let waited = 0; begun.result === 'behind' && waited < PATIENCE_MS; waited += POLL_MS) {
+      await pause(POLL_MS);
+      begun = await beginEnd(pool, tenant, id, ending);
+    }
     if (begun.result !== 'ok') return begun;
     if (!begun.done) await tell(tenant, id, begun.channels, { ...ending, why: begun.why });
     return { result: 'ok' };
@@ -69,6 +78,7 @@ export function createBackfills(deps: {
       if (begun !== 'ok') return { result: begun };
       const source = await ledgerSource(pool, tenant.id);
       const said = taken.length === 0 ? [] : await accept(taken.map((arrival) => wrapped(id, source, arrival)));
+      await noteSent(pool, tenant.id, id, lastOf(taken, said));
       let next = 0;
       const verdicts = refusals.map((code) => (code === null ? (said[next++] as Verdict) : refusal(code)));
       return { result: 'ok', verdicts };
@@ -108,8 +118,20 @@ function accountsOf(arrivals: readonly Arrival[], { channels }: Tenant): SentAcc
   return [...accounts.values()];
 }
 
+/** By account: the last sequence that is in the backfill. */
+function lastOf(arrivals: readonly Arrival[], verdicts: readonly Verdict[]): Map<string, number> {
+  const last = new Map<string, number>();
+  for (const [i, { account }] of arrivals.entries()) {
+    const said = verdicts[i];
+    const sequence =
+      said?.verdict === 'sequenced' ? said.sequence : said?.verdict === 'duplicate' ? said.of.sequence : 0;
+    last.set(account, Math.max(last.get(account) ?? 0, sequence));
+  }
+  return last;
+}
+
 /** Nobody's: the first name of the ledger's own that lies in a channel. */
-export function accountIn(channel: number, channels: number): string {
+function accountIn(channel: number, channels: number): string {
   for (let n = 0; ; n++) {
     const account = `${LEDGER_SOURCE}/${n}`;
     if (channelOf(accountHash(account), channels) === channel) return account;

@@ -17,6 +17,9 @@ import { documentOf } from './event.js';
  *   - not one whose meter has the same event (the same source, id and feed) already: from an event that came by itself, or from
  *     one of another backfill that counts and has a lower sequence;
  *   - beyond that, as corrections say.
+ *
+ * Other channels have no part in this. One of the same source, feed and id under an account of another channel is a conflict: a
+ * backfill that has some is not closed.
  */
 
 /** What such a message says. */
@@ -137,6 +140,10 @@ export interface Ending {
 export type NotEnded =
   | { readonly result: 'not_found' }
   | { readonly result: 'state'; readonly state: BackfillState }
+  /** The ledger has not read all that was sent. */
+  | { readonly result: 'behind' }
+  /** The same source and id were counted for another account; the first of them are told. */
+  | { readonly result: 'conflict'; readonly conflicts: readonly { readonly message: Place; readonly of: Place }[] }
   | { readonly result: 'period_final'; readonly account: string; readonly period: string };
 
 export type NotSent = 'not_found' | 'not_open' | 'too_many_events';

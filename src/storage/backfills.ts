@@ -6,9 +6,11 @@ import { writeAudit } from './audit.js';
 import { inTransaction } from './pool.js';
 
 /** Backfills of a tenant that take events at the same time. */
-export const MOST_OPEN = 10;
+const MOST_OPEN = 10;
 /** Events that may be sent to one, repeats among them. */
 export const MOST_SENT = 1_000_000;
+const LIVE = 'coalesce((select live from ledger where tenant = $1), 1)';
+
 /** How long one may be open before it is somebody's business. */
 const OVERDUE_DAYS = 7;
 
@@ -145,6 +147,10 @@ export function beginEnd(pool: Pool, tenant: Tenant, id: number, ending: Ending)
     const before = action === 'close' ? there.why : (there.revertedWhy ?? why);
     if (state === under || state === done)
       return { result: 'ok', done: state === done, channels: await channelsOf(client, tenant.id, id), why: before };
+    if (action === 'close') {
+      const unfit = await unfitToClose(client, tenant.id, id);
+      if (unfit) return unfit;
+    }
     // What never counted changes no period.
     const final =
       adjust || (action === 'revert' && state === 'open') ? undefined : await finalIn(client, tenant.id, id);
@@ -162,6 +168,20 @@ export function beginEnd(pool: Pool, tenant: Tenant, id: number, ending: Ending)
   });
 }
 
+/** Where the ledger has to have come to know all of a backfill's events. */
+export async function noteSent(
+  pool: Pool,
+  tenant: number,
+  id: number,
+  last: ReadonlyMap<string, number>,
+): Promise<void> {
+  await pool.query(
+    `update backfill_account a set sequence = i.sequence from unnest($3::text[], $4::bigint[]) as i(account, sequence)
+     where a.tenant = $1 and a.backfill = $2 and a.account = i.account and a.sequence < i.sequence`,
+    [tenant, id, textArray([...last.keys()]), arrayOf([...last.values()])],
+  );
+}
+
 /** All channels have been told. */
 export async function endBackfill(pool: Pool, tenant: number, id: number, action: Ending['action']): Promise<void> {
   const [under, done] = action === 'close' ? ['closing', 'closed'] : ['reverting', 'reverted'];
@@ -171,6 +191,51 @@ export async function endBackfill(pool: Pool, tenant: number, id: number, action
     under,
     done,
   ]);
+}
+
+const MOST_CONFLICTS = 100;
+/** All identities of a tenant are read. */
+const LONG_MS = 3_600_000;
+
+const CONFLICTS = `with wanted as materialized (
+    select b.channel, b.sequence, b.identity from backfill_event b where b.tenant = $1 and b.book = ${LIVE}
+      and b.backfill = $2 and not exists (select from ledger_correction c where c.tenant = b.tenant and c.book = b.book
+        and c.channel = b.channel and c.target = b.sequence)
+  ), found as (
+    select w.channel, w.sequence, l.channel as of_channel, i.sequence as of_sequence
+      from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
+      join wanted w on w.identity = i.identity and w.channel <> l.channel where l.tenant = $1 and l.book = ${LIVE}
+    union all
+    select w.channel, w.sequence, b.channel, b.sequence from wanted w join backfill_event b on b.tenant = $1
+      and b.book = ${LIVE} and b.identity = w.identity and b.channel <> w.channel
+      and backfill_counts(b.tenant, b.book, b.channel, b.backfill)
+  )
+  select distinct on (channel, sequence) channel, sequence, of_channel as "ofChannel", of_sequence as "ofSequence"
+  from found order by channel, sequence, of_channel, of_sequence limit ${MOST_CONFLICTS}`;
+
+async function unfitToClose(
+  client: PoolClient,
+  tenant: number,
+  id: number,
+): Promise<Extract<NotEnded, { result: 'behind' | 'conflict' }> | undefined> {
+  const { rows } = await client.query(
+    `select from backfill_account a left join ledger_mark m on m.tenant = a.tenant and m.book = ${LIVE} and m.channel = a.channel
+     where a.tenant = $1 and a.backfill = $2 and a.sequence > coalesce(m.through, 0) limit 1`,
+    [tenant, id],
+  );
+  if (rows.length > 0) return { result: 'behind' };
+  await client.query('set local statement_timeout = 0');
+  // The types know no timeout of a single statement.
+  const statement = { text: CONFLICTS, values: [tenant, id], query_timeout: LONG_MS };
+  const found = await client.query<{ channel: number; sequence: number; ofChannel: number; ofSequence: number }>(
+    statement,
+  );
+  if (found.rows.length === 0) return undefined;
+  const conflicts = found.rows.map(({ channel, sequence, ofChannel, ofSequence }) => ({
+    message: { channel, sequence },
+    of: { channel: ofChannel, sequence: ofSequence },
+  }));
+  return { result: 'conflict', conflicts };
 }
 
 async function channelsOf(client: PoolClient, tenant: number, id: number): Promise<number[]> {
@@ -253,8 +318,6 @@ export async function backfillFigures(pool: Pool, tenant: number, id: number): P
   );
   return rows[0] as BackfillFigures;
 }
-
-const LIVE = 'coalesce((select live from ledger where tenant = $1), 1)';
 
 /** An event of a backfill that its meter has already. */
 export interface KnownEvent {

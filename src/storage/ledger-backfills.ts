@@ -5,6 +5,9 @@ import { arrayOf, textArray } from './array.js';
 
 const TAKE_BACKFILLS = `select take_backfills(${Array.from({ length: 20 }, (_, i) => `$${i + 1}`).join(', ')})`;
 
+/** To look through all that a channel has counted. */
+const LONG_MS = 3_600_000;
+
 /** Writes what a batch says of backfills and of what is held, and the identities of what it counts. */
 export async function takeBackfills(
   client: PoolClient,
@@ -21,6 +24,7 @@ export async function takeBackfills(
   await client.query({
     name: 'take_backfills',
     text: TAKE_BACKFILLS,
+    ...(told.length > 0 && { query_timeout: LONG_MS }),
     values: [
       tenant,
       book,

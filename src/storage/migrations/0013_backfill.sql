@@ -39,6 +39,8 @@ create table backfill_account (
   channel smallint not null,
   first timestamptz not null,
   last timestamptz not null,
+  -- The last of them in the channel, as far as its sender was told.
+  sequence bigint not null default 0,
   primary key (tenant, backfill, account)
 );
 create index backfill_account_known on backfill_account (tenant, account);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { accountHash, channelOf } from '../../../src/channel/partition.js';
 import type { Arrival } from '../../../src/message/arrival.js';
-import { alarmBackfills, unfinishedBackfills } from '../../../src/storage/backfills.js';
+import { alarmBackfills, beginEnd, unfinishedBackfills } from '../../../src/storage/backfills.js';
 import { Ledger } from '../../../src/storage/ledger.js';
 import type { Api } from '../harness.js';
 import { addMessage, addSource, plan } from '../seed.js';
@@ -144,6 +144,34 @@ export function backfills(get: () => Api): void {
       expect(await sum()).toBe('3');
     });
 
+    test('are not closed with the ids of another account’s events', async () => {
+      const { tenant, call, arrival, sum, first } = await metered(get(), 'clashes');
+      const other = Array.from({ length: 20 }, (_, n) => `other-${n}`).find(
+        (name) => channelOf(accountHash(name), tenant.channels) !== Number(first.split('-')[0]),
+      ) as string;
+      await call('POST', '/v1/backfills', RANGE);
+      const [time, ledger] = ['2026-01-05T00:00:00Z', new Ledger({ pool: get().pool })];
+      const sent = await get().backfills.send(tenant, 1, [
+        arrival('a', '1', time, other),
+        arrival('b', '2', time, other),
+      ]);
+      const [clash] = sent.result === 'ok' ? sent.verdicts : [];
+      if (clash?.verdict !== 'sequenced') throw new Error('it was not sequenced');
+      const take = () => ledger.take({ tenant: tenant.id, book: 1, channel: clash.channel });
+      const ending = { action: 'close', who: 'anna', why: '', adjust: false } as const;
+      expect(await beginEnd(get().pool, tenant, 1, ending)).toEqual({ result: 'behind' });
+      await take();
+      const message = `${clash.channel}-${clash.sequence}`;
+      const refused = await call('POST', '/v1/backfills/1/close', {});
+      expect(refused.body).toMatchObject({ code: 'identity_conflict', conflicts: [{ message, of: first }] });
+      await call('POST', `/v1/accounts/${other}/corrections`, { void: message, why: 'its id is another one’s' });
+      await take();
+      expect((await call('POST', '/v1/backfills/1/close', {})).status).toBe(200);
+      await take();
+      expect(await sum()).toBe('1');
+      expect((await call('GET', `/v1/accounts/${other}/usage?${SPAN}`)).body.items).toMatchObject([{ quantity: '2' }]);
+    });
+
     test('never change a final statement: the next one says the difference', async () => {
       const { tenant, call, take, arrival } = await metered(get(), 'finals');
       const price = { model: 'per_unit', meter: 'gb', price: '0.10' };
@@ -155,6 +183,7 @@ export function backfills(get: () => Api): void {
       expect(final.body.statement.total).toBe('0.10');
       await call('POST', '/v1/backfills', RANGE);
       await get().backfills.send(tenant, 1, [arrival('b', '20', '2026-01-05T00:00:00Z')]);
+      await take();
       const refused = await call('POST', '/v1/backfills/1/close', {});
       expect(refused.body).toMatchObject({ status: 409, code: 'period_final', account: 'acme', period: '2026-01' });
       expect((await call('POST', '/v1/backfills/1/close', { adjust: true })).status).toBe(200);
