@@ -52,13 +52,18 @@ export async function takeBackfills(
 
 /** 64 bits of a keyed hash for each, as the numbers of an array. */
 function numbers(secret: Buffer, tenant: number, all: readonly Identified[]): string {
-  return `{${all.map(({ source, identity }) => identityNumber(secret, tenant, source, identity)).join(',')}}`;
+  // Names of sources hold no NUL.
+  const heads = new Map<string, Buffer>();
+  const headOf = (source: string): Buffer => {
+    const head = heads.get(source) ?? Buffer.concat([secret, Buffer.from(`${tenant}\0${source}\0`)]);
+    heads.set(source, head);
+    return head;
+  };
+  return `{${all.map(({ source, identity }) => identityNumber(headOf(source), identity)).join(',')}}`;
 }
 
-function identityNumber(secret: Buffer, tenant: number, source: string, identity: Uint8Array): bigint {
-  // Names hold no NUL.
-  const head = Buffer.from(`${tenant}\0${source}\0`);
-  return hash('sha256', Buffer.concat([secret, head, identity]), 'buffer').readBigInt64BE(0);
+function identityNumber(head: Buffer, identity: Uint8Array): bigint {
+  return hash('sha256', Buffer.concat([head, identity]), 'buffer').readBigInt64BE(0);
 }
 
 export async function fingerprintSecret(client: PoolClient): Promise<Buffer> {

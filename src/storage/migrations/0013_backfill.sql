@@ -183,6 +183,7 @@ create function settle_backfills(
 ) returns void language plpgsql as $$
 declare
   v_touched bigint[];
+  v_identities bigint[];
 begin
   if cardinality(p_look_up) > 0 then
     with wanted as materialized (
@@ -196,11 +197,13 @@ begin
       where l.tenant = p_tenant and l.book = p_book and l.channel = p_channel
       on conflict do nothing;
   end if;
+  -- Lists, not joins: a table that has just been filled is thought to be empty, and would be read once for each.
+  v_identities := array(select distinct b.identity from backfill_event b where b.tenant = p_tenant and b.book = p_book
+    and b.channel = p_channel and b.sequence = any (p_told));
   with recursive same as (
     select sequence from unnest(p_told) as t(sequence)
-    union select b.sequence from unnest(p_told) as t(sequence)
-      join backfill_event a on a.tenant = p_tenant and a.book = p_book and a.channel = p_channel and a.sequence = t.sequence
-      join backfill_event b on b.tenant = p_tenant and b.book = p_book and b.channel = p_channel and b.identity = a.identity
+    union select b.sequence from backfill_event b where b.tenant = p_tenant and b.book = p_book
+      and b.channel = p_channel and b.identity = any (v_identities)
   ), touched as (
     select sequence from same
     union select c.sequence from touched t join ledger_correction c on c.tenant = p_tenant and c.book = p_book
