@@ -37,7 +37,8 @@ export function eventRoutes(deps: EventRoutesDeps): Route[] {
   ];
 }
 
-async function sendEvents(deps: EventRoutesDeps, bodies: BodyReader, request: ApiRequest): Promise<Reply> {
+/** Takes the events of a request, as `deps.accept` takes them. */
+export async function sendEvents(deps: EventRoutesDeps, bodies: BodyReader, request: ApiRequest): Promise<Reply> {
   const { principal } = request;
   if (principal === null) throw new Problem(401, 'unauthenticated', 'Sending events takes a token.');
   try {

@@ -2,11 +2,13 @@ import type { Pool } from 'pg';
 import type { Principal } from '../src/access/principal.js';
 import { writeAudit } from '../src/storage/audit.js';
 import { type AccountDeps, accountRoutes } from './accounts.js';
+import { type BackfillDeps, backfillRoutes } from './backfills.js';
 import { billingRoutes } from './billing.js';
 import { channelRoutes } from './channels.js';
 import { type DecisionDeps, decisionRoutes } from './decisions.js';
 import { deliveryRoutes } from './deliveries.js';
 import { type HealthDeps, healthRoutes } from './health.js';
+import { type HeldDeps, heldRoutes } from './held.js';
 import { type InboxDeps, inboxRoutes } from './inbox.js';
 import { learningRoutes } from './learning.js';
 import { ledgerViewRoutes } from './ledger-views.js';
@@ -45,6 +47,8 @@ export type ApiDeps = MessageDeps &
   RuleTrialDeps &
   AccountDeps &
   UsageDeps &
+  BackfillDeps &
+  HeldDeps &
   StreamDeps & { readonly version: string };
 
 /**
@@ -72,6 +76,8 @@ export function allRoutes(deps: ApiDeps, ingress: readonly Route[], pages: reado
     ...billingRoutes(deps),
     ...usageRoutes(deps),
     ...ledgerViewRoutes(deps),
+    ...backfillRoutes(deps),
+    ...heldRoutes(deps),
     ...quarantineRoutes(deps),
     ...refusalRoutes(deps),
     ...peopleRoutes(deps),

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { applyRoutes } from '../routes/apply.js';
 import { Authentication } from '../routes/authentication.js';
+import { backfillEventsRoute } from '../routes/backfills.js';
 import { eventRoutes } from '../routes/events.js';
 import { hookRoutes } from '../routes/hooks.js';
 import { Notices } from '../routes/notices.js';
@@ -18,6 +19,7 @@ import { allRoutes, auditRefusals } from '../routes/table.js';
 import { newToken } from './access/secret.js';
 import { createAfterTry } from './app/after-try.js';
 import { type AmqpSources, startAmqpSources } from './app/amqp.js';
+import { createBackfills } from './app/backfills.js';
 import { createBacklog } from './app/backlog.js';
 import { writeClientFile } from './app/client-file.js';
 import { openClocks } from './app/clocks.js';
@@ -32,6 +34,7 @@ import { createCorrect } from './app/corrections.js';
 import { filterCache, openDatabase } from './app/database.js';
 import { createFreeDisk } from './app/free-disk.js';
 import { createHearing, publishPlanned } from './app/hearing.js';
+import { createDecideHeld } from './app/held.js';
 import { learnFromDecisions } from './app/learning.js';
 import { createLedger } from './app/ledger.js';
 import { createSay } from './app/ledger-messages.js';
@@ -492,10 +495,12 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   });
   const stopping = new AbortController();
   const say = createSay({ pool, accept, now: clock.now });
+  const correct = createCorrect({ pool, say });
+  const backfills = createBackfills({ pool, accept, say });
   if (has('ledger')) {
     const sampling = every(TEND_MS, 'writing down figures', createSampling(pool, clock));
     running.onStop(sampling);
-    const ledger = createLedger({ pool, say, now: clock.now, log });
+    const ledger = createLedger({ pool, say, backfills, now: clock.now, log });
     const chores = [
       every(LEDGER_POLL_MS, 'keeping the ledger', () => ledger.take()),
       every(TEND_MS, 'healing gaps of the ledger', () => ledger.heal()),
@@ -576,7 +581,9 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     surroundings,
     now: clock.now,
     release: createRelease({ pool, accept, now: clock.now }),
-    correct: createCorrect({ pool, say }),
+    correct,
+    backfills,
+    decideHeld: createDecideHeld({ pool, say, correct }),
     rungs: createRungViews(content, settings.content.ladder, (tenant, source) =>
       directory.current().schema(tenant, source),
     ),
@@ -729,16 +736,12 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   function routesOf(): Route[] {
     const limits = { maxBodyBytes: settings.http.maxBody, maxBytesInFlight: 4 * settings.http.maxBody };
     const sources = () => directory.current();
+    const maxEvents = settings.http.maxEventsPerRequest;
+    const events = { accept, refuse, sources, clock, inTurns, limits: { ...limits, maxEvents } };
     const ingress: Route[] = has('ingress')
       ? [
-          ...eventRoutes({
-            accept,
-            refuse,
-            sources,
-            clock,
-            inTurns,
-            limits: { ...limits, maxEvents: settings.http.maxEventsPerRequest },
-          }),
+          ...eventRoutes(events),
+          backfillEventsRoute({ ...events, backfills }),
           ...hookRoutes({
             accept,
             refuse,

@@ -1,6 +1,16 @@
 import type { Pool } from 'pg';
-import { amendedDocument, type Correct, correctionBody, isCorrectable, readCorrection } from '../billing/correction.js';
+import { readBackfillSays } from '../billing/backfill.js';
+import {
+  amendedDocument,
+  type Correct,
+  correctionBody,
+  type Instead,
+  isCorrectable,
+  LEDGER_SOURCE,
+  readCorrection,
+} from '../billing/correction.js';
 import { documentOf } from '../billing/event.js';
+import { accountHash, channelOf } from '../channel/partition.js';
 import { readJson } from '../content/json/read.js';
 import { messageId } from '../message/id.js';
 import { correctionOf, entryAt, finalPeriodAt } from '../storage/corrections.js';
@@ -20,6 +30,8 @@ export function createCorrect(deps: { readonly pool: Pool; readonly say: Say }):
     const message = typeof found === 'object' ? found.message : null;
     const whose = message?.account ?? counted?.account ?? null;
     if (whose !== null && whose !== account) return { result: 'other_account' };
+    // Of one that was erased under another name: nothing can be said to its channel any more.
+    if (channelOf(accountHash(account), tenant.channels) !== target.channel) return { result: 'gone' };
     if (!message && (action === 'amend' || !counted)) return { result: 'gone' };
     const source = message === null ? '' : await sourceNameOf(pool, tenant.id, message.source);
     if (message && !isCorrectable(source, message.type)) return { result: 'not_usage' };
@@ -40,7 +52,7 @@ export function createCorrect(deps: { readonly pool: Pool; readonly say: Say }):
       return { result: 'ok', correction: said.place, again: said.again };
     }
     if (!message) return { result: 'gone' };
-    const amends = readCorrection(message.type, message.raw)?.instead;
+    const amends = source === LEDGER_SOURCE ? standsFor(message.type, message.raw) : null;
     const document = amendedDocument(amends?.document ?? documentOf({ ...message, source, meta: message.meta }), set);
     if (document === undefined) return { result: 'not_settable' };
     const instead = { type: amends ? amends.type : message.type, source: amends?.source ?? source, document };
@@ -60,6 +72,13 @@ export function createCorrect(deps: { readonly pool: Pool; readonly say: Say }):
     });
     return { result: 'ok', correction: said.place, again: said.again };
   };
+}
+
+/** The event that a message of the ledger's own stands for: what it amends to, or what it fills in. */
+function standsFor(type: string | null, raw: Uint8Array): Instead | null {
+  const says = readBackfillSays(type, raw);
+  if (says?.what === 'event') return says.instead;
+  return readCorrection(type, raw)?.instead ?? null;
 }
 
 /** Digits kept, as the ledger will read it. */

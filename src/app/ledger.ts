@@ -5,6 +5,7 @@ import type { Subscription } from '../billing/definitions.js';
 import { Exact } from '../billing/exact.js';
 import { messageId } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
+import { alarmBackfills } from '../storage/backfills.js';
 import { alarmGaps, lostGaps } from '../storage/gaps.js';
 import { type Book, Ledger } from '../storage/ledger.js';
 import { knownNotices, noteNotice } from '../storage/notices.js';
@@ -18,11 +19,13 @@ import {
   unsentStatements,
 } from '../storage/statements.js';
 import { liveBook, seriesOf, usage } from '../storage/usage.js';
+import type { BackfillChores } from './backfills.js';
 import type { Say } from './ledger-messages.js';
 
 export interface LedgerDeps {
   readonly pool: Pool;
   readonly say: Say;
+  readonly backfills: Pick<BackfillChores, 'finish'>;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -40,7 +43,7 @@ const SUBSCRIBED = 500;
 export interface LedgerChores {
   /** Takes what plans say until nothing is left. */
   take(): Promise<void>;
-  /** Asks again for what was lost, and says what has been open for long. */
+  /** Asks again for what was lost, goes on with what was cut off, and says what has been open for long. */
   heal(): Promise<void>;
   /** Makes statements final whose time has come, and sends those that have a target. */
   close(): Promise<void>;
@@ -65,6 +68,9 @@ export function createLedger(deps: LedgerDeps): LedgerChores {
           { tenant, channel, gaps: count },
           'the ledger has gaps that do not heal: see waybill ledger gaps',
         );
+      await deps.backfills.finish();
+      for (const { tenant, backfill } of await alarmBackfills(deps.pool))
+        deps.log.error({ tenant, backfill }, 'a backfill has been open for a week: close or revert it');
     },
     async close() {
       await eachSubscribed(deps.pool, (tenant, account, subscription) => closeDue(deps, tenant, account, subscription));

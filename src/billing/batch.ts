@@ -1,6 +1,7 @@
 import type { Kind } from '../message/arrival.js';
-import { type Correction, LEDGER_SOURCE, LEDGER_TYPES, readCorrection } from './correction.js';
-import type { UsageMessage } from './event.js';
+import { type BackfillSays, readBackfillSays } from './backfill.js';
+import { type Correction, type Instead, LEDGER_SOURCE, LEDGER_TYPES, readCorrection } from './correction.js';
+import { identityIn, type UsageMessage } from './event.js';
 import type { GapReason, Seen } from './mark.js';
 import type { Measured, Meters, ProblemCode } from './meter.js';
 
@@ -60,6 +61,19 @@ export interface Reckoned {
   readonly problems: readonly { readonly message: LedgerMessage; readonly meter: number; readonly code: ProblemCode }[];
   /** By type and day of arrival. */
   readonly unmetered: readonly Unmetered[];
+  /** Of events that are counted and came by themselves: what tells them apart. */
+  readonly identities: readonly Identified[];
+  readonly backfills: readonly (Identified & { readonly backfill: number })[];
+  readonly words: readonly { readonly message: LedgerMessage; readonly word: BackfillWord }[];
+}
+
+export type BackfillWord = Exclude<BackfillSays, { what: 'event' }>;
+
+export interface Identified {
+  readonly sequence: number;
+  /** The name of its feed. */
+  readonly source: string;
+  readonly identity: Uint8Array;
 }
 
 export interface Unmetered {
@@ -75,13 +89,33 @@ export function reckon(messages: readonly LedgerMessage[], meters: Meters, chann
   const corrections: { message: LedgerMessage; correction: Correction }[] = [];
   const problems: { message: LedgerMessage; meter: number; code: ProblemCode }[] = [];
   const unmetered = new Map<string, { type: string; day: string; events: number; sequence: number }>();
+  const identities: Identified[] = [];
+  const backfills: (Identified & { backfill: number })[] = [];
+  const words: { message: LedgerMessage; word: BackfillWord }[] = [];
   for (const message of messages) {
     const place = { channel, sequence: message.sequence };
     const own = message.source === LEDGER_SOURCE;
     const correction = own ? readCorrection(message.type, message.raw) : undefined;
+    // Sequences of other channels mean nothing here.
+    if (correction && correction.target.channel !== channel) continue;
     if (correction) corrections.push({ message, correction });
-    const measurement = own ? correctedUsage(correction, message, meters, place) : meters.measure(message, place);
+    const says = own ? readBackfillSays(message.type, message.raw) : undefined;
+    if (says && says.what !== 'event') {
+      if (says.what !== 'accept' || says.target.channel === channel) words.push({ message, word: says });
+      continue;
+    }
+    const instead = correction?.instead ?? says?.instead ?? null;
+    const measurement = own ? usageInstead(instead, message, meters, place) : meters.measure(message, place);
     if (!measurement) continue;
+    if (says) {
+      const { source, document } = says.instead;
+      const identity = identityIn(document);
+      if (!identity) continue;
+      backfills.push({ sequence: message.sequence, source, identity, backfill: says.backfill });
+    } else if (!own && message.kind === 'event' && measurement.measured.length > 0) {
+      const identity = identityIn(measurement.document());
+      if (identity) identities.push({ sequence: message.sequence, source: message.source, identity });
+    }
     for (const measured of measurement.measured) entries.push({ ...measured, message, correction: own });
     for (const { meter, code } of measurement.problems) problems.push({ message, meter: meter.id, code });
     if (measurement.unmetered) {
@@ -95,17 +129,17 @@ export function reckon(messages: readonly LedgerMessage[], meters: Meters, chann
       }
     }
   }
-  return { entries, corrections, problems, unmetered: [...unmetered.values()] };
+  const rest = { identities, backfills, words };
+  return { entries, corrections, problems, unmetered: [...unmetered.values()], ...rest };
 }
 
-/** An amendment is measured as the event it stands for. */
-function correctedUsage(
-  correction: Correction | undefined,
+/** An amendment is measured as the event it stands for, and so is an event of a backfill. */
+function usageInstead(
+  instead: Instead | null,
   message: LedgerMessage,
   meters: Meters,
   place: { readonly channel: number; readonly sequence: number },
 ) {
-  const instead = correction?.instead;
   if (!instead) return undefined;
   const amended: UsageMessage = { ...message, kind: 'event', type: instead.type, source: instead.source };
   return { ...meters.measure(amended, place, instead.document), unmetered: false };

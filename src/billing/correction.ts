@@ -24,6 +24,10 @@ export const LEDGER_TYPES = {
   amend: 'waybill.correction.amend',
   statement: 'waybill.statement.final',
   threshold: 'waybill.usage.threshold',
+  backfillEvent: 'waybill.backfill.event',
+  backfillClose: 'waybill.backfill.close',
+  backfillRevert: 'waybill.backfill.revert',
+  accept: 'waybill.held.accept',
 } as const;
 
 export interface Correction {
@@ -109,7 +113,7 @@ function withValue(at: unknown, steps: readonly string[], text: string): unknown
 
 /** Whether a message may be corrected: usage, or what stands for some. */
 export function isCorrectable(source: string, type: string | null): boolean {
-  return source !== LEDGER_SOURCE || type === LEDGER_TYPES.amend;
+  return source !== LEDGER_SOURCE || type === LEDGER_TYPES.amend || type === LEDGER_TYPES.backfillEvent;
 }
 
 export interface CorrectionWish {

@@ -58,7 +58,10 @@ export const meterSchema = z
 export type MeterDefinition = z.output<typeof meterSchema>;
 
 const tier = z.strictObject({
-  upTo: amount.nullable().describe('The last quantity that belongs to it; null for the last tier.'),
+  upTo: amount
+    .nullable()
+    .default(null)
+    .describe('The last quantity that belongs to it; null, or nothing, for the last tier.'),
   price: amount.describe('Of each unit in it.'),
   flat: amount.optional().describe('Once, where anything falls into it.'),
 });
@@ -66,6 +69,7 @@ const tiers = z
   .array(tier)
   .min(1)
   .max(50)
+  .describe('What is below the first bound, between it and the next one, and so on.')
   .superRefine((all, context) => {
     all.forEach(({ upTo }, i) => {
       const before = i === 0 ? '0' : (all[i - 1]?.upTo ?? null);
@@ -103,7 +107,13 @@ export const priceSchema = z.discriminatedUnion('model', [
   z
     .strictObject({ model: z.literal('volume'), ...metered, tiers })
     .describe('All units at the price of the tier the last one falls into.'),
-  z.strictObject({ model: z.literal('flat'), name: label, amount: decimal }).describe('A fee for the period.'),
+  z
+    .strictObject({
+      model: z.literal('flat'),
+      name: label.describe('What statements call it.'),
+      amount: decimal.describe('Of a whole period.'),
+    })
+    .describe('A fee for the period.'),
 ]);
 export type Price = z.output<typeof priceSchema>;
 export type MeteredPrice = Exclude<Price, { model: 'flat' }>;
@@ -122,7 +132,10 @@ const ROUNDINGS = ['half_even', 'half_up', 'up', 'down'] as const;
 
 export const rateCardSchema = z
   .strictObject({
-    currency: z.string().regex(/^[A-Z]{3}$/, 'three capitals, such as EUR'),
+    currency: z
+      .string()
+      .regex(/^[A-Z]{3}$/, 'three capitals, such as EUR')
+      .describe('Of all its prices: three capitals.'),
     rounding: z
       .strictObject({
         digits: z.int().min(0).max(12).default(2).describe('Places after the point.'),
@@ -131,7 +144,12 @@ export const rateCardSchema = z
       .prefault({})
       .describe('How each line is rounded, once; the total is the sum of the lines.'),
     versions: z
-      .array(z.strictObject({ from: date, prices: z.array(priceSchema).max(500) }))
+      .array(
+        z.strictObject({
+          from: date.describe('A date, in the zone of the subscription.'),
+          prices: z.array(priceSchema).max(500).describe('Usage goes to the first that fits it.'),
+        }),
+      )
       .min(1)
       .max(200)
       .describe('Prices by the day they hold from, the first day first.'),
@@ -147,11 +165,18 @@ export type RateCard = z.output<typeof rateCardSchema>;
 
 export const subscriptionSchema = z
   .strictObject({
-    account: z.string().min(1).max(512),
-    rateCard: nameSchema,
-    currency: z.string().regex(/^[A-Z]{3}$/, 'three capitals, such as EUR'),
-    zone: z.string().refine(isZone, 'a time zone such as Europe/Berlin').default('UTC'),
-    period: z.enum(['month', 'day']).default('month'),
+    account: z.string().min(1).max(512).describe('Whose it is. Two of one account may not overlap.'),
+    rateCard: nameSchema.describe('What its usage costs.'),
+    currency: z
+      .string()
+      .regex(/^[A-Z]{3}$/, 'three capitals, such as EUR')
+      .describe('That of its rate card, and of all its subscriptions.'),
+    zone: z
+      .string()
+      .refine(isZone, 'a time zone such as Europe/Berlin')
+      .default('UTC')
+      .describe('The time zone that its days and months are of.'),
+    period: z.enum(['month', 'day']).default('month').describe('What a statement is of.'),
     from: date.describe('First day, in its zone.'),
     until: date.optional().describe('The first day that is not part of it any more.'),
     graceHours: z
@@ -164,11 +189,11 @@ export const subscriptionSchema = z
     thresholds: z
       .array(
         z.strictObject({
-          meter: nameSchema,
+          meter: nameSchema.describe('Whose usage is looked at.'),
           of: amount
             .refine((text) => !/^[0.]+$/.test(text), 'must be more than 0')
             .describe('The quantity that is 100 %.'),
-          percent: z.array(z.int().min(1).max(1000)).min(1).max(10),
+          percent: z.array(z.int().min(1).max(1000)).min(1).max(10).describe('At how much of it to say so.'),
         }),
       )
       .max(50)

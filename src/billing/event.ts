@@ -1,3 +1,4 @@
+import { eventIdentity } from '../channel/identity.js';
 import { follow } from '../content/json/pointer.js';
 import { readJson } from '../content/json/read.js';
 import type { Kind } from '../message/arrival.js';
@@ -44,4 +45,10 @@ export function namesNoAccount(message: UsageMessage, document: () => unknown): 
   if (message.kind !== 'event' || message.account !== message.source) return false;
   const subject = follow(document(), ['subject']);
   return subject === undefined || subject === null;
+}
+
+/** What makes an event the same as another one of its feed, by its document; undefined for what is no event. */
+export function identityIn(document: unknown): Uint8Array | undefined {
+  const [source, id] = [follow(document, ['source']), follow(document, ['id'])];
+  return typeof source === 'string' && typeof id === 'string' ? eventIdentity(source, id) : undefined;
 }

@@ -38,6 +38,8 @@ export interface Measurement {
   readonly problems: readonly { readonly meter: Meter; readonly code: ProblemCode }[];
   /** No meter is for this type: it is kept, and counted as unmetered. */
   readonly unmetered: boolean;
+  /** The event's JSON, read when it is asked for. */
+  readonly document: () => unknown;
 }
 
 interface Compiled {
@@ -101,7 +103,7 @@ export class Meters {
       else if (typeof result === 'string') problems.push({ meter: compiled.meter, code: result });
       else measured.push(result);
     }
-    return { measured, problems, unmetered: false };
+    return { measured, problems, unmetered: false, document };
   }
 
   #of(type: string | null, source: string): readonly Compiled[] {
@@ -118,8 +120,8 @@ export class Meters {
 }
 
 const NONE: readonly never[] = [];
-const NOTHING: Measurement = { measured: NONE, problems: NONE, unmetered: false };
-const UNMETERED: Measurement = { measured: NONE, problems: NONE, unmetered: true };
+const NOTHING: Measurement = { measured: NONE, problems: NONE, unmetered: false, document: () => undefined };
+const UNMETERED: Measurement = { ...NOTHING, unmetered: true };
 
 function compile(meter: Meter): Compiled {
   const { type, value, unitFrom, dimensions, filter } = meter.definition;

@@ -142,12 +142,13 @@ export async function sendBatches(
   context: Context,
   batches: AsyncIterable<Buffer[]>,
   total: number | undefined,
+  path = '/v1/events',
 ): Promise<Tally> {
   const tally = new Tally();
   const progress = context.out.progress('events sent', total);
   try {
     for await (const batch of batches) {
-      tally.add(await sendPatiently(context, batch));
+      tally.add(await sendPatiently(context, batch, path));
       tally.sent += batch.length;
       progress.update(tally.sent);
     }
@@ -169,12 +170,12 @@ function afterSome(error: unknown, sent: number): unknown {
 const MOST_TRIES = 30;
 const LONGEST_WAIT_SECONDS = 60;
 
-async function sendPatiently(context: Context, batch: readonly Buffer[]): Promise<readonly Result[]> {
+async function sendPatiently(context: Context, batch: readonly Buffer[], path: string): Promise<readonly Result[]> {
   const line = Buffer.from('\n');
   const bytes = Buffer.concat(batch.flatMap((event) => [event, line]));
   for (let attempt = 1; ; attempt++) {
     try {
-      return await sendBatch(context, bytes);
+      return await sendBatch(context, bytes, path);
     } catch (error) {
       if (!(error instanceof Refused) || error.retryAfter === null || attempt >= MOST_TRIES) throw error;
       const seconds = Math.min(error.retryAfter, LONGEST_WAIT_SECONDS);
@@ -185,10 +186,10 @@ async function sendPatiently(context: Context, batch: readonly Buffer[]): Promis
   }
 }
 
-async function sendBatch(context: Context, bytes: Buffer): Promise<readonly Result[]> {
+async function sendBatch(context: Context, bytes: Buffer, path: string): Promise<readonly Result[]> {
   const { status, body } = await context
     .client()
-    .call<{ results?: readonly Result[]; detail?: string; code?: string }>('/v1/events', {
+    .call<{ results?: readonly Result[]; detail?: string; code?: string }>(path, {
       method: 'POST',
       body: { bytes, type: 'application/x-ndjson' },
       accept: [409, 422],

@@ -4,6 +4,7 @@ import { type ClientFile, clientFilePath, clientFileSchema } from '../config/cli
 import { loadClientSettings } from '../config/load.js';
 import { Client } from './client.js';
 import { addApply } from './commands/apply.js';
+import { addBackfill } from './commands/backfill.js';
 import { addBackup } from './commands/backup.js';
 import { addDeliveries } from './commands/deliveries.js';
 import { addErase } from './commands/erase.js';
@@ -90,6 +91,7 @@ function addCommands(program: Command, context: Context): void {
   addVerify(program, context);
   addErase(program, context);
   addLedger(program, context);
+  addBackfill(program, context);
   addBackup(program, context);
   addRestore(program, context);
 }

@@ -1,9 +1,10 @@
 import { dirname, isAbsolute, join } from 'node:path';
 import type { z } from 'zod';
+import { type BillingDefinition, meterSchema, rateCardSchema, subscriptionSchema } from '../billing/definitions.js';
 import { type Clash, clashes } from '../channel/claims.js';
 import { nameSchema, type SourceDefinition, sourceDefinitionSchema } from '../channel/source.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
-import type { NamedDefinition, TenantDefinitions } from '../routing/definitions.js';
+import type { NamedBilling, NamedDefinition, TenantDefinitions } from '../routing/definitions.js';
 import { parseRuleSet, type RuleProblem, unknownTargets } from '../routing/parse.js';
 import { LIMITS } from '../routing/rule.js';
 import { valueAt } from './complaint.js';
@@ -49,8 +50,17 @@ export function readDefinitions(
       channels: typeof count === 'number' ? { count, at: where.place(channelsPath) } : null,
       sources: readNamed([...path, 'sources'], sourceDefinitionSchema),
       targets: readNamed([...path, 'targets'], targetDefinitionSchema),
+      billing: [
+        ...readBilling('meter', [...path, 'meters'], meterSchema),
+        ...readBilling('rate-card', [...path, 'rateCards'], rateCardSchema),
+        ...readBilling('subscription', [...path, 'subscriptions'], subscriptionSchema),
+      ],
       rules: readRules(path),
     };
+  }
+
+  function readBilling(kind: NamedBilling['kind'], path: Path, schema: z.ZodType<BillingDefinition>): NamedBilling[] {
+    return readNamed(path, schema).map((named) => ({ kind, ...named }));
   }
 
   function readNamed<S extends z.ZodType>(path: Path, schema: S): NamedDefinition<z.output<S>>[] {

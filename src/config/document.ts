@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
+import { meterSchema, rateCardSchema, subscriptionSchema } from '../billing/definitions.js';
 import { sourceDefinitionSchema } from '../channel/source.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
 import { overridesOf } from './environment.js';
@@ -26,13 +27,13 @@ export function configurationReference(): string {
 
 const HOW_IT_IS_READ = `# Configuration
 
-<!-- Made by \`npm run docs\` from src/config/schema.ts, src/channel/source.ts and src/delivery/target.ts. Edit those. -->
+<!-- Made by \`npm run docs\` from src/config/schema.ts, src/channel/source.ts, src/delivery/target.ts and src/billing/definitions.ts. Edit those. -->
 
 Waybill reads one YAML file, \`${CONFIG_VARIABLE.default}\`, or the one that \`${CONFIG_VARIABLE.name}\` names. Nothing in it is
 required: a file with \`sources\` and \`targets\` alone is complete. Environment variables overrule the file.
 
 * **Settings** are read when a process starts.
-* **Sources, targets and rules** are put into the database at the start and by \`waybill apply\`: all of them, or none when
+* **Sources, targets, meters, rate cards, subscriptions and rules** are put into the database at the start and by \`waybill apply\`: all of them, or none when
   something doesn't hold. What the file names can be changed in the file alone; the API answers 409 \`managed_by_file\`.
   What the file names no more is removed. What was made over the API is left alone.
 * **Problems** are reported all at once, each with file, line and column.
@@ -56,23 +57,29 @@ function settingsPart(): string {
 }
 
 function definitionsPart(): string {
-  const { sources, targets, rulesFile, tenants } = fileSchema.shape;
+  const { sources, targets, meters, rateCards, subscriptions, rulesFile, tenants } = fileSchema.shape;
   const [source, target] = [kindsOf(sourceDefinitionSchema, 'source'), kindsOf(targetDefinitionSchema, 'target')];
   const { channels } = tenantSchema.shape;
   return [
-    '## Sources, targets, rules, tenants',
+    '## Sources, targets, billing, rules, tenants',
     'What stands at the top of the file belongs to tenant `default`. Names are lower-case letters, digits and hyphens.',
     table(
       ['key', 'text'],
-      Object.entries({ sources, targets, rulesFile, tenants }).map(([name, schema]) => [
-        `\`${name}\``,
-        declared(schema).text,
-      ]),
+      Object.entries({ sources, targets, meters, rateCards, subscriptions, rulesFile, tenants }).map(
+        ([name, schema]) => [`\`${name}\``, declared(schema).text],
+      ),
     ),
     source,
     target,
-    `### A tenant\n\nUnder \`tenants\`, by name: \`sources\`, \`targets\` and \`rulesFile\` as above, and\n\n${definitionTable(entries({ channels }, ''))}`,
+    `### A meter\n\nSee [billing.md](billing.md). It is not changed once it counts: name another one beside it.\n\n${tableOf(meterSchema)}`,
+    `### A rate card\n\n${tableOf(rateCardSchema)}`,
+    `### A subscription\n\n${tableOf(subscriptionSchema)}`,
+    `### A tenant\n\nUnder \`tenants\`, by name: all of these as above, and\n\n${definitionTable(entries({ channels }, ''))}`,
   ].join('\n\n');
+}
+
+function tableOf(schema: z.ZodType): string {
+  return definitionTable(entries(shapeOf(schema) ?? {}, ''));
 }
 
 function kindsOf(schema: z.ZodType, what: string): string {
@@ -103,10 +110,14 @@ function variablesPart(): string {
 function entries(shape: Shape, prefix: string): Entry[] {
   return Object.entries(shape).flatMap(([key, schema]) => {
     const name = `${prefix}${key}`;
+    const element = elementOf(schema);
     const below = shapeOf(schema);
+    const listed = element && shapeOf(element);
     return [
       entryOf(name, schema),
-      ...(below ? entries(below, `${name}.`) : alternativeEntries(name, elementOf(schema) ?? schema)),
+      ...(below ? entries(below, `${name}.`) : []),
+      ...(listed ? entries(listed, `${name}[].`) : []),
+      ...(below || listed ? [] : alternativeEntries(name, element ?? schema)),
     ];
   });
 }

@@ -60,7 +60,7 @@ export function loadSettings({ env, readFile = readFileWithin }: LoadFrom): Load
     // When all else holds the database decides the doubts; until then they are told along with the rest.
     return { ok: false, problems: inOrder([...found, ...definitions.doubts]) };
   }
-  const { sources, targets, rulesFile, tenants, ...settings } = checked.data;
+  const { sources, targets, meters, rateCards, subscriptions, rulesFile, tenants, ...settings } = checked.data;
   return {
     ok: true,
     settings: withAbsolutePaths(settings, file, where),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { meterSchema, rateCardSchema, subscriptionSchema } from '../billing/definitions.js';
 import { nameSchema, sourceDefinitionSchema } from '../channel/source.js';
 import { DEFAULT_LADDER, RUNGS, type RungName } from '../content/index.js';
 import { targetDefinitionSchema } from '../delivery/target.js';
@@ -16,7 +17,7 @@ export const settingShape = {
       .array(z.enum(ROLES))
       .min(1)
       .default([...ROLES]),
-    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` keeps the books: checkpoints, what has outlived its time, and what is learnt from decisions.',
+    'What this process does: `ingress` takes messages in, `owner` reads channels onward, `web` serves the pages and the API, `ledger` counts usage and makes statements, and keeps the books: checkpoints, what has outlived its time, and what is learnt from decisions.',
     { env: 'WAYBILL_ROLES' },
   ),
   data: setting(path().default('./data'), 'Folder of the embedded database and of what can be made again.', {
@@ -350,6 +351,12 @@ const definitionShape = {
     .record(z.string(), targetDefinitionSchema)
     .prefault({})
     .describe('Target applications and how each is reached, by name.'),
+  meters: z.record(z.string(), meterSchema).prefault({}).describe('What usage is counted, by name.'),
+  rateCards: z.record(z.string(), rateCardSchema).prefault({}).describe('What usage costs, by name.'),
+  subscriptions: z
+    .record(z.string(), subscriptionSchema)
+    .prefault({})
+    .describe('Which account has which rate card, by name.'),
   rulesFile: path()
     .optional()
     .describe('File with the rules, beside this one; without it the rules are those set over the API.'),
@@ -373,7 +380,7 @@ export const fileSchema = z
     tenants: z
       .record(z.string(), tenantSchema.prefault({}))
       .prefault({})
-      .describe('Further tenants, each with sources, targets and rules of its own.'),
+      .describe('Further tenants, each with sources, targets, meters and rules of its own.'),
   })
   .superRefine(({ channel, retention }, context) => {
     // A message outlives its key: while a duplicate is told by it, the original can be looked at.

@@ -42,7 +42,12 @@ export type RejectCode =
   | 'specversion_unsupported'
   | 'value_invalid'
   | 'too_large'
-  | 'unstorable';
+  | 'unstorable'
+  // Of events of a backfill.
+  | 'account_missing'
+  | 'account_differs'
+  | 'time_missing'
+  | 'outside_range';
 
 /** The channel can't take more just now; the sender should try again after `retryAfterSeconds`. */
 export class Busy extends Error {

@@ -1,3 +1,4 @@
+import type { BillingDefinition, BillingKind } from '../billing/definitions.js';
 import type { SourceDefinition } from '../channel/source.js';
 import type { TargetDefinition } from '../delivery/target.js';
 import type { TargetMention } from './parse.js';
@@ -15,6 +16,11 @@ export interface NamedDefinition<D> {
   readonly at: FilePlace;
 }
 
+/** A meter, rate card or subscription of the file. */
+export interface NamedBilling extends NamedDefinition<BillingDefinition> {
+  readonly kind: BillingKind;
+}
+
 /** Everything the configuration names for one tenant. */
 export interface TenantDefinitions {
   readonly tenant: string;
@@ -22,6 +28,7 @@ export interface TenantDefinitions {
   readonly channels: { readonly count: number; readonly at: FilePlace } | null;
   readonly sources: readonly NamedDefinition<SourceDefinition>[];
   readonly targets: readonly NamedDefinition<TargetDefinition>[];
+  readonly billing: readonly NamedBilling[];
   /** Null where the file names no rules: those set over the API stay. */
   readonly rules: { readonly text: string; readonly mentions: readonly TargetMention[]; readonly file: string } | null;
 }

@@ -5,6 +5,7 @@ import type { TargetDefinition } from '../delivery/target.js';
 import type { Tenant } from '../message/tenant.js';
 import type { FilePlace, NamedDefinition, TenantDefinitions } from '../routing/definitions.js';
 import { type RuleProblem, unknownTargets } from '../routing/parse.js';
+import { applyBilling, type BillingProblem } from './billing.js';
 import { changeConfiguration } from './configuration.js';
 import { allSources, type DefinitionTable, MOST_DEFINITIONS, remove, write } from './definitions.js';
 import { activeRuleSet, hashOf, insertRuleSet, type StoredRuleSet, switchRules, targetNames } from './rule-sets.js';
@@ -12,7 +13,7 @@ import { findTenant, insertTenant } from './tenants.js';
 
 /** What became of one thing of the file. */
 export interface Change {
-  readonly kind: 'tenant' | 'source' | 'target' | 'rules';
+  readonly kind: 'tenant' | 'source' | 'target' | 'meter' | 'rate-card' | 'subscription' | 'rules';
   /** Of rules, their version. */
   readonly name: string;
   /** `released`: the file names it no more, and it stays. */
@@ -29,8 +30,9 @@ export interface ApplyProblem {
     | 'feed_taken'
     | 'queue_taken'
     | 'too_many'
-    /** The rules name a target that there isn't. */
-    | 'target_unknown';
+    /** The rules, or a subscription, name a target that there isn't. */
+    | 'target_unknown'
+    | BillingProblem;
   readonly tenant: string;
   /** Null where what stands against it is not in the file. */
   readonly at: FilePlace | null;
@@ -111,6 +113,9 @@ async function apply(client: PoolClient, wanted: readonly TenantDefinitions[], b
     const { tenant, changes } = await ensureTenant(scope, definitions, by.channels);
     changes.push(...(await applyTable(scope, tenant, 'source', definitions.sources)));
     changes.push(...(await applyTable(scope, tenant, 'target', definitions.targets)));
+    const billing = await applyBilling(client, tenant, definitions.billing, by.who);
+    changes.push(...billing.changes);
+    scope.problems.push(...billing.problems);
     changes.push(...(await applyRules(scope, tenant, definitions.rules)));
     tenants.push({ tenant: tenant.name, changes });
   }
@@ -125,11 +130,12 @@ async function formerTenants(client: PoolClient, wanted: readonly TenantDefiniti
     `select name from tenant t where name <> all($1::text[]) and (
        exists (select from source where tenant = t.id and managed_by = 'file' and removed_at is null) or
        exists (select from target where tenant = t.id and managed_by = 'file' and removed_at is null) or
+       exists (select from billing_definition where tenant = t.id and managed_by = 'file' and removed_at is null) or
        exists (select from rule_set where tenant = t.id and managed_by = 'file' and active))
      order by name`,
     [wanted.map(({ tenant }) => tenant)],
   );
-  return rows.map(({ name }) => ({ tenant: name, channels: null, sources: [], targets: [], rules: null }));
+  return rows.map(({ name }) => ({ tenant: name, channels: null, sources: [], targets: [], billing: [], rules: null }));
 }
 
 async function ensureTenant(

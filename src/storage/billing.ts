@@ -12,6 +12,7 @@ import {
   subscriptionSchema,
 } from '../billing/definitions.js';
 import type { Tenant } from '../message/tenant.js';
+import type { FilePlace, NamedBilling } from '../routing/definitions.js';
 import { writeAudit } from './audit.js';
 import { changeConfiguration, isStorable } from './configuration.js';
 
@@ -148,20 +149,35 @@ async function writeBilling(
   client: PoolClient,
   tenant: Tenant,
   kind: BillingKind,
-  { name, definition, managedBy, who }: BillingWrite,
+  wanted: BillingWrite,
 ): Promise<Written> {
+  const { name, definition, managedBy } = wanted;
   const there = await getBilling(client, tenant.id, kind, name);
   const same = there !== undefined && isDeepStrictEqual(there.definition, definition);
   if (same && there.managedBy === managedBy) return { result: 'ok', created: false, changed: false };
-  if (!there) {
-    const { rows } = await client.query<{ count: number }>(
-      'select count(*) as count from billing_definition where tenant = $1 and kind = $2 and removed_at is null',
-      [tenant.id, kind],
-    );
-    if ((rows[0]?.count ?? 0) >= MOST[kind]) return { result: 'too_many', most: MOST[kind] };
-  }
-  const problem = same ? undefined : await problemOf(client, tenant, kind, name, definition, there !== undefined);
+  if (!there && (await countOf(client, tenant.id, kind)) >= MOST[kind]) return { result: 'too_many', most: MOST[kind] };
+  const fixed = there && !same && kind === 'meter' ? meterFixed(name) : undefined;
+  const problem = fixed ?? (same ? undefined : await problemOf(client, tenant, kind, name, definition));
   if (problem) return problem;
+  await store(client, tenant, kind, wanted, there);
+  return { result: 'ok', created: !there, changed: true };
+}
+
+async function countOf(client: PoolClient, tenant: number, kind: BillingKind): Promise<number> {
+  const { rows } = await client.query<{ count: number }>(
+    'select count(*) as count from billing_definition where tenant = $1 and kind = $2 and removed_at is null',
+    [tenant, kind],
+  );
+  return rows[0]?.count ?? 0;
+}
+
+async function store(
+  client: PoolClient,
+  tenant: Tenant,
+  kind: BillingKind,
+  { name, definition, managedBy, who }: BillingWrite,
+  there: StoredBilling | undefined,
+): Promise<void> {
   const json = JSON.stringify(definition);
   if (there) {
     await client.query(
@@ -178,7 +194,101 @@ async function writeBilling(
   }
   const action = `${kind}.${there ? 'change' : 'create'}`;
   await writeAudit(client, { tenant: tenant.id, who, action, object: name });
-  return { result: 'ok', created: !there, changed: true };
+}
+
+export interface BillingApplied {
+  readonly changes: readonly {
+    readonly kind: BillingKind;
+    readonly name: string;
+    readonly what: 'added' | 'changed' | 'removed' | 'unchanged';
+  }[];
+  readonly problems: readonly {
+    readonly code: BillingProblem | 'managed_by_api' | 'too_many';
+    readonly tenant: string;
+    readonly at: FilePlace | null;
+    readonly message: string;
+  }[];
+}
+
+/**
+ * Makes a tenant's meters, rate cards and subscriptions what the file names. All are written, and then held against one
+ * another: it does not matter in which order they stand. Within a transaction of `changeConfiguration`, which the caller
+ * undoes where there is a problem.
+ */
+export async function applyBilling(
+  client: PoolClient,
+  tenant: Tenant,
+  wanted: readonly NamedBilling[],
+  who: string,
+): Promise<BillingApplied> {
+  const changes: BillingApplied['changes'][number][] = [];
+  const problems: BillingApplied['problems'][number][] = [];
+  const complain = (at: FilePlace | null, { code, detail }: { code: BillingProblem; detail: string }) =>
+    problems.push({ code, tenant: tenant.name, at, message: sentence(detail) });
+  const written: NamedBilling[] = [];
+  for (const named of wanted) {
+    const { kind, name, definition, at } = named;
+    const there = await getBilling(client, tenant.id, kind, name);
+    const same = there !== undefined && isDeepStrictEqual(there.definition, definition);
+    if (there?.managedBy === 'api') {
+      const message = `the ${words(kind)} "${name}" was made over the API; remove it there first, or choose another name`;
+      problems.push({ code: 'managed_by_api', tenant: tenant.name, at, message });
+    } else if (there && !same && kind === 'meter') {
+      complain(at, meterFixed(name));
+    } else {
+      if (!same) await store(client, tenant, kind, { name, definition, managedBy: 'file', who }, there);
+      if (!same) written.push(named);
+      changes.push({ kind, name, what: same ? 'unchanged' : there ? 'changed' : 'added' });
+    }
+  }
+  // Those that name others first.
+  for (const kind of ['subscription', 'rate-card', 'meter'] as const) {
+    const names = wanted.flatMap((named) => (named.kind === kind ? [named.name] : []));
+    for (const gone of await namedByFile(client, tenant.id, kind, names)) {
+      const user = await userOf(client, tenant.id, kind, gone.name);
+      if (user) complain(null, refused('in_use', `The ${words(kind)} "${gone.name}" is gone, but ${user} names it.`));
+      await dropBilling(client, tenant, kind, gone, who);
+      changes.push({ kind, name: gone.name, what: 'removed' });
+    }
+    if ((await countOf(client, tenant.id, kind)) > MOST[kind]) {
+      const message = `a tenant can have ${MOST[kind]} ${words(kind)}s, and these are more`;
+      const at = wanted.findLast((named) => named.kind === kind)?.at ?? null;
+      problems.push({ code: 'too_many', tenant: tenant.name, at, message });
+    }
+  }
+  for (const { kind, name, definition, at } of written) {
+    const problem = await problemOf(client, tenant, kind, name, definition);
+    if (problem) complain(at, problem);
+  }
+  return { changes, problems };
+}
+
+/** Those of a kind that a file named, without these. */
+async function namedByFile(
+  client: PoolClient,
+  tenant: number,
+  kind: BillingKind,
+  without: readonly string[],
+): Promise<Pick<StoredBilling, 'id' | 'name'>[]> {
+  const { rows } = await client.query<{ id: number; name: string }>(
+    `select id, name from billing_definition where tenant = $1 and kind = $2 and managed_by = 'file'
+       and removed_at is null and name <> all ($3::text[]) order by name`,
+    [tenant, kind, without],
+  );
+  return rows;
+}
+
+function words(kind: BillingKind): string {
+  return kind.replace('-', ' ');
+}
+
+/** As problems of a file are told: after a colon, without a full stop. */
+function sentence(detail: string): string {
+  return `${detail.charAt(0).toLowerCase()}${detail.slice(1)}`.replace(/\.$/, '');
+}
+
+function meterFixed(name: string): Extract<Written, { result: 'refused' }> {
+  return refused('meter_fixed', `A meter is not changed: remove "${name}", or make another one beside it.`);
 }
 
 export function removeBilling(
@@ -195,7 +305,7 @@ export function removeBilling(
       return { result: 'version_mismatch', version: there.version };
     if (there.managedBy === 'file') return { result: 'managed_by_file' };
     const user = await userOf(client, tenant.id, kind, name);
-    if (user) return refused('in_use', `${user} names it; change that first.`);
+    if (user) return refused('in_use', `It is named by ${user}; change that first.`);
     await dropBilling(client, tenant, kind, there, by.who);
     return { result: 'ok' };
   });
@@ -246,13 +356,10 @@ async function problemOf(
   kind: BillingKind,
   name: string,
   definition: BillingDefinition,
-  there: boolean,
 ): Promise<Extract<Written, { result: 'refused' }> | undefined> {
   switch (kind) {
     case 'meter':
-      return there
-        ? refused('meter_fixed', `A meter is not changed: remove "${name}", or make another one beside it.`)
-        : undefined;
+      return undefined;
     case 'rate-card':
       return rateCardProblem(client, tenant, name, definition as RateCard);
     case 'subscription':
@@ -353,5 +460,5 @@ async function userOf(
     [tenant, name],
   );
   const [user] = rows;
-  return user && `The ${user.kind.replace('-', ' ')} "${user.name}"`;
+  return user && `the ${words(user.kind)} "${user.name}"`;
 }

@@ -369,10 +369,19 @@ function eraseUsage({ pool, tenant, channel, account, pseudonym }: Job): Promise
       [tenant, account],
     );
     await client.query(
+      `update ledger_acceptance a set who = '${ERASED}', why = '${ERASED}' from usage_entry e join usage_series s
+         on s.tenant = e.tenant and s.id = e.series
+       where s.tenant = $1 and s.account = $2 and a.tenant = e.tenant and a.book = e.book and a.channel = e.channel
+         and a.target = e.sequence`,
+      [tenant, account],
+    );
+    await client.query(
       'update usage_series set account = $3, erased_at = coalesce(erased_at, now()) where tenant = $1 and account = $2',
       of,
     );
     await client.query('update usage_problem set account = $3 where tenant = $1 and account = $2', of);
+    await client.query('update backfill_account set account = $3 where tenant = $1 and account = $2', of);
+    await client.query('update backfill set account = $3 where tenant = $1 and account = $2', of);
     await client.query('update usage_notice set account = $3 where tenant = $1 and account = $2', of);
     // They will never be counted.
     await client.query('delete from ledger_gap where tenant = $1 and account = $2', [tenant, account]);

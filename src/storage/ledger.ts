@@ -9,6 +9,7 @@ import { type Marks, Meters } from '../billing/meter.js';
 import type { Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import { arrayOf, textArray } from './array.js';
+import { fingerprintSecret, takeBackfills } from './ledger-backfills.js';
 import { inTransaction } from './pool.js';
 
 /** One channel of one ledger of a tenant. */
@@ -133,7 +134,7 @@ export class Ledger {
       place,
       said.map(({ sequence }) => sequence).filter((s) => s <= mark.through),
     );
-    const { meters, sources, version } = await this.#known.of(client, place.tenant);
+    const { meters, sources, version, secret } = await this.#known.of(client, place.tenant);
     fresh.version = version;
     const wanted = said.filter(({ sequence }) => sequence > mark.through || gaps.has(sequence));
     const repeated = said.length - wanted.length;
@@ -154,6 +155,7 @@ export class Ledger {
       text: TAKE_USAGE,
       values: parameters(place, admitted, bySequence, reckoned, cells, plan, repeated),
     });
+    await takeBackfills(client, place, reckoned, secret);
     return {
       messages: wanted.length,
       entries: reckoned.entries.length,
@@ -377,6 +379,8 @@ interface KnownTenant {
   readonly meters: Meters;
   readonly sources: ReadonlyMap<number, string>;
   readonly version: number;
+  /** Keys identities, as it does fingerprints. */
+  readonly secret: Buffer;
 }
 
 /** What is known of tenants' meters and series, as of one version of the configuration. */
@@ -396,7 +400,12 @@ class Known {
     }
     const known = this.#tenants.get(tenant);
     if (known) return known;
-    const read = { meters: await metersOf(client, tenant), sources: await sourcesOf(client, tenant), version };
+    const read = {
+      meters: await metersOf(client, tenant),
+      sources: await sourcesOf(client, tenant),
+      version,
+      secret: await fingerprintSecret(client),
+    };
     if (version === this.#version) this.#tenants.set(tenant, read);
     return read;
   }

@@ -160,6 +160,35 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
       [tenant, live, book],
     );
     await client.query(
+      `insert into backfill_event (tenant, book, channel, sequence, backfill, identity)
+       select b.tenant, $3, b.channel, b.sequence, b.backfill, b.identity
+       from gone join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
+         and b.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into backfill_word (tenant, book, channel, sequence, backfill, action, who, why, arrived_at)
+       select b.tenant, $3, b.channel, b.sequence, b.backfill, b.action, b.who, b.why, b.arrived_at
+       from gone join backfill_word b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
+         and b.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into ledger_acceptance (tenant, book, channel, sequence, target, who, why, arrived_at)
+       select a.tenant, $3, a.channel, a.sequence, a.target, a.who, a.why, a.arrived_at
+       from gone join ledger_acceptance a on a.tenant = $1 and a.book = $2 and a.channel = gone.channel
+         and a.sequence = gone.sequence`,
+      [tenant, live, book],
+    );
+    await client.query(
+      `insert into ledger_identity (tenant, book, channel, first_sequence, sequences, identities)
+       select $1, $3, l.channel, min(i.sequence), array_agg(i.sequence), array_agg(i.identity)
+       from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
+       join gone on gone.channel = l.channel and gone.sequence = i.sequence
+       where l.tenant = $1 and l.book = $2 group by l.channel`,
+      [tenant, live, book],
+    );
+    await client.query(
       `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
        select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
        from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
@@ -183,6 +212,14 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
        from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
          and (c.sequence = gone.sequence or c.target = gone.sequence)
        group by gone.channel`,
+      [tenant, book],
+    );
+    await client.query(
+      `select settle_backfills($1, $2::smallint, g.channel,
+         array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel),
+         array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel
+           union select target from ledger_acceptance where tenant = $1 and book = $2 and channel = g.channel))
+       from (select distinct channel from gone) g`,
       [tenant, book],
     );
   });
@@ -276,6 +313,11 @@ const TABLES = [
   'usage_unmetered',
   'usage_problem',
   'ledger_correction',
+  'backfill_event',
+  'backfill_known',
+  'backfill_word',
+  'ledger_acceptance',
+  'ledger_identity',
   'ledger_gap',
   'ledger_mark',
 ] as const;

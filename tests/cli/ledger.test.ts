@@ -67,3 +67,73 @@ describe('waybill statement', () => {
     expect(server.seen[0]?.path).toBe('/v1/accounts/acme%2F1/statements/2026-03');
   });
 });
+
+describe('waybill ledger held', () => {
+  const held = { message: '3-7', account: 'acme', meters: ['gb'], time: '2026-03-01T00:00:00Z', period: '2026-02' };
+
+  it('lists what is held, and says what becomes of it', async () => {
+    server.answer = (request, response) =>
+      void response.json(request.method === 'POST' ? { id: '3-9', again: false } : { items: [held], next: null });
+    expect((await cli(server, ['ledger', 'held', '--account', 'acme'])).stdout).toContain('2026-02');
+    expect(server.seen[0]?.path).toBe('/v1/ledger/held?limit=50&account=acme');
+    expect((await cli(server, ['ledger', 'held', 'accept', '3-7', '--why', 'it is right'])).stdout).toBe(
+      'said as 3-9\n',
+    );
+    expect(server.seen[1]).toMatchObject({ path: '/v1/ledger/held/3-7/accept' });
+    expect(String(server.seen[1]?.body)).toBe('{"why":"it is right"}');
+    server.answer = (_, response) => void response.json({ id: '3-9', again: true });
+    const { stdout } = await cli(server, ['ledger', 'held', 'discard', '3-7', '--why', 'x']);
+    expect(stdout).toBe('said before, by 3-9\n');
+    server.answer = (_, response) => void response.json({ items: [], next: null });
+    expect((await cli(server, ['ledger', 'held'])).stdout).toBe('nothing is held\n');
+    expect((await cli(server, ['ledger', 'held', 'accept', '3-7'])).code).toBe(2);
+  });
+});
+
+describe('waybill backfill', () => {
+  const backfill = {
+    ...{ id: 4, state: 'open', from: '2021-01-01T00:00:00.000Z', to: '2022-01-01T00:00:00.000Z', account: null },
+    ...{ openedBy: 'anna', why: 'moved', openedAt: '2026-03-01T00:00:00.000Z', sent: 1200, overdue: true },
+    ...{ read: 1100, counted: 1000, known: 90, uncountable: 10, unmetered: 0 },
+  };
+
+  it('is opened, listed, shown, closed and reverted', async () => {
+    server.answer = (_, response) => void response.json(backfill);
+    const range = ['--from', '2021-01-01T00:00:00Z', '--to', '2022-01-01T00:00:00Z'];
+    const { stdout } = await cli(server, ['backfill', 'open', ...range, '--why', 'moved']);
+    expect(stdout).toBe(
+      "backfill 4 is open; 1,200 events sent, 1,100 read by the ledger: 1,000 counted, 90 known already, 10 can't be counted, 0 of no meter\n",
+    );
+    expect(JSON.parse(String(server.seen[0]?.body))).toEqual({
+      ...{ from: '2021-01-01T00:00:00Z', to: '2022-01-01T00:00:00Z', why: 'moved' },
+    });
+    await cli(server, ['backfill', 'show', '4']);
+    await cli(server, ['backfill', 'close', '4', '--adjust']);
+    await cli(server, ['backfill', 'revert', '4', '--why', 'wrong']);
+    expect(server.seen.slice(1).map(({ method, path, body }) => `${method} ${path} ${String(body)}`)).toEqual([
+      'GET /v1/backfills/4 ',
+      'POST /v1/backfills/4/close {"adjust":true}',
+      'POST /v1/backfills/4/revert {"why":"wrong"}',
+    ]);
+    server.answer = (_, response) => void response.json({ items: [backfill], next: null });
+    expect((await cli(server, ['backfill'])).stdout).toContain('open, overdue');
+    server.answer = (_, response) => void response.json({ items: [], next: null });
+    expect((await cli(server, ['backfill', '--account', 'acme'])).stdout).toBe('there is no backfill\n');
+    expect((await cli(server, ['backfill', 'revert', '4'])).code).toBe(2);
+  });
+
+  it('is sent events of a file, and says which are not in', async () => {
+    const results = [
+      { index: 0, id: 'a', verdict: 'sequenced', message: '3-1' },
+      { index: 1, id: 'b', verdict: 'rejected', message: null, code: 'outside_range', reason: 'The time is outside.' },
+    ];
+    server.answer = (_, response) => void response.status(422).json({ results });
+    const input = '{"id":"a"}\n{"id":"b"}\n';
+    const { code, stdout } = await cli(server, ['backfill', 'send', '4', '-'], { stdin: input });
+    expect([code, stdout]).toEqual([
+      1,
+      '2 events: 1 sequenced, 1 rejected\n  event 2: rejected (outside_range): The time is outside.\n',
+    ]);
+    expect(server.seen[0]?.path).toBe('/v1/backfills/4/events');
+  });
+});

@@ -75,7 +75,9 @@ describe('settings', () => {
     expect(settings.smtp.maxMessage).toBe(25_000_000);
     expect(settings.roles).toEqual(['ingress', 'owner', 'web', 'ledger']);
     expect(settings.database.url).toBeUndefined();
-    expect(definitions).toEqual([{ tenant: 'default', channels: null, sources: [], targets: [], rules: null }]);
+    expect(definitions).toEqual([
+      { tenant: 'default', channels: null, sources: [], targets: [], billing: [], rules: null },
+    ]);
   });
 
   test('of a group that stands there empty are the defaults', () => {
@@ -330,6 +332,7 @@ describe('definitions', () => {
         channels: null,
         sources: [],
         targets: [expect.objectContaining({ name: 'archive', at: { file: FILE, line: 2, column: 3 } })],
+        billing: [],
         rules: {
           file: 'conf/r.yaml',
           text: rules,
@@ -341,9 +344,40 @@ describe('definitions', () => {
         channels: { count: 4, at: { file: FILE, line: 6, column: 15 } },
         sources: [{ name: 'feed', definition: { kind: 'events' }, at: { file: FILE, line: 8, column: 7 } }],
         targets: [],
+        billing: [],
         rules: null,
       },
-      { tenant: 'empty', channels: null, sources: [], targets: [], rules: null },
+      { tenant: 'empty', channels: null, sources: [], targets: [], billing: [], rules: null },
+    ]);
+  });
+
+  test('of billing are read with their places; numbers that are money are texts', () => {
+    const yaml = [
+      'meters:',
+      '  calls: {type: call, aggregation: count}',
+      'rateCards:',
+      '  basic:',
+      '    currency: EUR',
+      '    versions:',
+      '      - from: 2026-01-01',
+      '        prices:',
+      '          - {model: graduated, meter: calls, tiers: [{upTo: "10", price: "1"}, {price: "0.50"}]}',
+      'subscriptions:',
+      '  acme: {account: acme, rateCard: basic, currency: EUR, from: 2026-01-01}',
+    ].join('\n');
+    const [tenant] = loaded(load(yaml)).definitions;
+    expect(tenant?.billing.map(({ kind, name, at }) => [kind, name, at.line])).toEqual([
+      ['meter', 'calls', 2],
+      ['rate-card', 'basic', 4],
+      ['subscription', 'acme', 11],
+    ]);
+    expect(tenant?.billing[1]?.definition).toMatchObject({
+      versions: [{ prices: [{ tiers: [{ upTo: '10' }, { upTo: null, price: '0.50' }] }] }],
+    });
+    const wrong = yaml.replace('price: "1"', 'price: 1').replace('aggregation: count', 'aggregation: counts');
+    expect(said(load(wrong))).toEqual([
+      expect.stringMatching(/:2:\d+: meters\.calls\.aggregation: .*did you mean "count"/),
+      expect.stringMatching(/:9:\d+: rateCards\.basic.*price: must be text; put it in quotes/),
     ]);
   });
 

@@ -15,7 +15,9 @@ import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
 import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
+import { createBackfills } from '../../src/app/backfills.js';
 import { createCorrect } from '../../src/app/corrections.js';
+import { createDecideHeld } from '../../src/app/held.js';
 import { createRulesApart } from '../../src/app/rules-apart.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import { eventView } from '../../src/content/event.js';
@@ -29,8 +31,9 @@ import { type MailTools, readHtml, readMail, readPart } from '../../src/content/
 import { messageId, type Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { createPerson, createSignIn } from '../../src/storage/access.js';
+import { loadInstallation } from '../../src/storage/installation.js';
 import { createTenant } from '../../src/storage/tenants.js';
-import { addMessage, addSource, addTarget, plan, saying } from '../routes/seed.js';
+import { addMessage, addSource, addTarget, filling, plan, saying } from '../routes/seed.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -75,17 +78,22 @@ export async function startSite(): Promise<TestSite> {
   const { pool } = db;
   const created = await createTenant(pool, 'default', 4, 'test');
   if (created.result !== 'ok') throw new Error('the tenant could not be made');
+  await loadInstallation(pool);
   const { tenant } = created;
   const authentication = new Authentication({ pool, clock: realClock, random: randomBytes, admin: null });
   const notices = new Notices();
   const stopping = new AbortController();
   const looked = new Map<number, readonly Extractor[]>();
+  const say = saying(pool);
+  const correct = createCorrect({ pool, say });
   const deps: ApiDeps & PageDeps = {
     pool,
     rules: RULES,
     authentication,
     notices,
-    correct: createCorrect({ pool, say: saying(pool) }),
+    correct,
+    backfills: createBackfills({ pool, accept: filling(pool), say }),
+    decideHeld: createDecideHeld({ pool, say, correct }),
     random: randomBytes,
     now: realClock.now,
     publicUrl: null,

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll } from 'vitest';
 import { type Api, startApi } from './harness.js';
 import { access } from './sections/access.js';
+import { backfills } from './sections/backfills.js';
 import { backtests } from './sections/backtests.js';
+import { badUsage } from './sections/bad-usage.js';
 import { billing } from './sections/billing.js';
 import { books } from './sections/books.js';
 import { configuration } from './sections/configuration.js';
@@ -47,5 +49,7 @@ live(get);
 books(get);
 billing(get);
 ledgerViews(get);
+backfills(get);
+badUsage(get);
 threads(get);
 table(get);

@@ -10,7 +10,9 @@ import { createServer, type WaybillServer } from '../../routes/server.js';
 import { type ApiDeps, allRoutes, auditRefusals } from '../../routes/table.js';
 import type { Permission } from '../../src/access/permission.js';
 import { PERMISSIONS } from '../../src/access/permission.js';
+import { type BackfillChores, createBackfills } from '../../src/app/backfills.js';
 import { createCorrect } from '../../src/app/corrections.js';
+import { createDecideHeld } from '../../src/app/held.js';
 import { createRulesApart, type RulesApart } from '../../src/app/rules-apart.js';
 import { createRungViews } from '../../src/app/rung-views.js';
 import type { ParseResult } from '../../src/content/content.js';
@@ -19,11 +21,12 @@ import { DEFAULT_LADDER } from '../../src/content/index.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
+import { loadInstallation } from '../../src/storage/installation.js';
 import { createTenant } from '../../src/storage/tenants.js';
 import { type SettableClock, settableClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
-import { saying } from './seed.js';
+import { filling, saying } from './seed.js';
 
 export interface Answer {
   readonly status: number;
@@ -56,6 +59,7 @@ export interface Api {
   readonly woken: string[];
   readonly notices: Notices;
   readonly metrics: Registry;
+  readonly backfills: BackfillChores;
   readonly stopping: AbortController;
   health: Health;
   /** What the release port is to answer. */
@@ -76,6 +80,7 @@ export interface Api {
 export async function startApi(extra: readonly Route[] = [], settings: Partial<ApiDeps> = {}): Promise<Api> {
   const db = await freshDatabase();
   const { pool } = db;
+  await loadInstallation(pool);
   const clock = settableClock(Date.now());
   const tenant = await made(pool, 'default', 4);
   const other = await made(pool, 'other', 4);
@@ -97,6 +102,9 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
   const metrics = new Registry();
   const stopping = new AbortController();
   const rules = createRulesApart();
+  const say = saying(pool);
+  const correct = createCorrect({ pool, say });
+  const backfills = createBackfills({ pool, accept: filling(pool), say });
   const deps: ApiDeps = {
     pool,
     rules,
@@ -124,7 +132,9 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     filters: async () => [],
     surroundings: () => ({ disk: null, broker: null, clocks: [], backlogged: false }),
     release: async () => state.released,
-    correct: createCorrect({ pool, say: saying(pool) }),
+    correct,
+    backfills,
+    decideHeld: createDecideHeld({ pool, say, correct }),
     rungs: createRungViews({ parse: ({ rung }) => state.parsed(rung) }, DEFAULT_LADDER, () => null),
     health: async () => state.health,
     ...settings,
@@ -190,6 +200,7 @@ export async function startApi(extra: readonly Route[] = [], settings: Partial<A
     woken,
     notices,
     metrics,
+    backfills,
     stopping,
     extractors,
     seen,

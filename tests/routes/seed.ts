@@ -5,6 +5,7 @@ import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Decider, Mode, Run } from '../../src/delivery/plan.js';
 import type { Place } from '../../src/message/id.js';
 import type { Tenant } from '../../src/message/tenant.js';
+import type { Accept, Verdict } from '../../src/message/verdict.js';
 import type { View } from '../../src/message/view.js';
 import type { ThreadContent } from '../../src/routing/thread/content.js';
 import { ledgerSource } from '../../src/storage/ledger-source.js';
@@ -245,6 +246,32 @@ export async function placeIn(
     thread,
     number,
   ]);
+}
+
+/** Takes what a backfill is sent, as a channel would. */
+export function filling(pool: Pool): Accept {
+  const said = new Map<string, Place>();
+  return async (arrivals) => {
+    const verdicts: Verdict[] = [];
+    for (const { tenant, source, account, type, raw, identity, eventTime } of arrivals) {
+      const key = `${tenant.id} ${Buffer.from(identity).toString('base64')}`;
+      const known = said.get(key);
+      if (known) {
+        verdicts.push({ verdict: 'duplicate', of: known, basis: 'store', differs: false });
+        continue;
+      }
+      const channel = channelOf(accountHash(account), tenant.channels);
+      const arrivedAt = new Date(eventTime ?? 0);
+      const text = Buffer.from(raw).toString();
+      const place = await addMessage(pool, tenant, {
+        ...{ source: source.id, channel, account, type: type ?? '', raw: text, meta: null, arrivedAt },
+      });
+      await plan(pool, tenant, place, { mode: 'close' });
+      said.set(key, place);
+      verdicts.push({ verdict: 'sequenced', ...place });
+    }
+    return verdicts;
+  };
 }
 
 /** What the ledger says, sequenced and planned as accepter and owner would do it. */

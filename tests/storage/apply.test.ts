@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { BillingKind } from '../../src/billing/definitions.js';
 import { sourceDefinitionSchema } from '../../src/channel/source.js';
 import { targetDefinitionSchema } from '../../src/delivery/target.js';
 import type { TenantDefinitions } from '../../src/routing/definitions.js';
 import { parseRuleSet } from '../../src/routing/parse.js';
 import { type Applied, applyDefinitions, formatApplyProblem } from '../../src/storage/apply.js';
+import { BILLING_SCHEMAS, getBilling, putBilling } from '../../src/storage/billing.js';
 import {
   getTarget,
   listSources,
@@ -29,11 +31,22 @@ interface File {
   readonly sources?: Readonly<Record<string, unknown>>;
   readonly targets?: Readonly<Record<string, unknown>>;
   readonly rules?: string;
+  readonly meters?: Readonly<Record<string, unknown>>;
+  readonly rateCards?: Readonly<Record<string, unknown>>;
+  readonly subscriptions?: Readonly<Record<string, unknown>>;
   readonly channels?: number;
 }
 
 /** What a file with this in it comes to. Each definition stands on a line of its own. */
-function tenant(name: string, { sources = {}, targets = {}, rules, channels }: File): TenantDefinitions {
+function tenant(name: string, file: File): TenantDefinitions {
+  const { sources = {}, targets = {}, rules, channels, meters = {}, rateCards = {}, subscriptions = {} } = file;
+  const billing = (kind: BillingKind, named: Readonly<Record<string, unknown>>, line: number) =>
+    Object.entries(named).map(([key, value], n) => ({
+      kind,
+      name: key,
+      definition: BILLING_SCHEMAS[kind].parse(value),
+      at: at(line + n),
+    }));
   const at = (line: number) => ({ file: 'w.yaml', line, column: 3 });
   const parsed = rules === undefined ? null : parseRuleSet(rules);
   if (parsed && !parsed.ok) throw new Error(JSON.stringify(parsed.problems));
@@ -50,6 +63,11 @@ function tenant(name: string, { sources = {}, targets = {}, rules, channels }: F
       definition: targetDefinitionSchema.parse(value),
       at: at(20 + n),
     })),
+    billing: [
+      ...billing('meter', meters, 30),
+      ...billing('rate-card', rateCards, 40),
+      ...billing('subscription', subscriptions, 50),
+    ],
     rules: parsed && { text: rules ?? '', mentions: parsed.mentions, file: 'r.yaml' },
   };
 }
@@ -317,4 +335,108 @@ describe('when something does not hold, nothing changes', () => {
       ),
     ).toHaveLength(4);
   });
+});
+
+describe('meters, rate cards and subscriptions of the file', () => {
+  const METERS = { calls: { type: 'call', aggregation: 'count' } };
+  const card = (currency: string, price = '0.10') => ({
+    currency,
+    versions: [{ from: '2026-01-01', prices: [{ model: 'per_unit', meter: 'calls', price }] }],
+  });
+  const sub = (from: string, until?: string, currency = 'EUR') => ({
+    account: 'acme',
+    rateCard: 'basic',
+    currency,
+    from,
+    ...(until !== undefined && { until }),
+  });
+  const all = { meters: METERS, rateCards: { basic: card('EUR') }, subscriptions: { acme: sub('2026-01-01') } };
+  const whats = (applied: Applied) =>
+    applied.ok
+      ? applied.tenants.flatMap(({ changes }) => changes.map(({ kind, name, what }) => `${kind} ${name} ${what}`))
+      : applied.problems.map(formatApplyProblem);
+
+  test('are made, kept, changed and removed, whatever the order of what depends on what', async () => {
+    expect(whats(await apply(tenant('default', all)))).toEqual([
+      'tenant default added',
+      'meter calls added',
+      'rate-card basic added',
+      'subscription acme added',
+    ]);
+    expect(whats(await apply(tenant('default', all)))).toEqual([
+      'meter calls unchanged',
+      'rate-card basic unchanged',
+      'subscription acme unchanged',
+    ]);
+    // Card and subscription change their currency together; two subscriptions share out the time of one.
+    const changed = {
+      meters: METERS,
+      rateCards: { basic: card('USD') },
+      subscriptions: { next: sub('2026-06-01', undefined, 'USD'), acme: sub('2026-01-01', '2026-06-01', 'USD') },
+    };
+    const dry = await applyDefinitions(db.pool, [tenant('default', changed)], { ...by, dryRun: true });
+    expect(whats(dry)).toEqual([
+      'meter calls unchanged',
+      'rate-card basic changed',
+      'subscription next added',
+      'subscription acme changed',
+    ]);
+    const found = await findTenant(db.pool, 'default');
+    expect((await getBilling(db.pool, found?.id ?? 0, 'rate-card', 'basic'))?.version).toBe(1);
+    expect(whats(await apply(tenant('default', changed)))).toEqual(whats(dry));
+    expect(whats(await apply(tenant('default', {})))).toEqual([
+      'subscription acme removed',
+      'subscription next removed',
+      'rate-card basic removed',
+      'meter calls removed',
+    ]);
+    const { rows } = await db.pool.query(
+      "select action, object from audit where action like 'subscription%' order by id",
+    );
+    expect(rows).toHaveLength(5);
+  });
+
+  test('are refused where they do not fit, each at its place, and nothing changes', async () => {
+    await apply(tenant('default', all));
+    const found = await findTenant(db.pool, 'default');
+    if (!found) throw new Error('there is no tenant');
+    const wrong = {
+      meters: { calls: { type: 'other', aggregation: 'count' } },
+      rateCards: {
+        basic: card('EUR'),
+        other: {
+          ...card('EUR'),
+          versions: [{ from: '2026-01-01', prices: [{ model: 'per_unit', meter: 'nothing', price: '1' }] }],
+        },
+      },
+      subscriptions: {
+        acme: sub('2026-01-01'),
+        again: sub('2026-02-01'),
+        lost: { ...sub('2026-02-01'), account: 'b', rateCard: 'none' },
+        usd: { ...sub('2026-02-01', undefined, 'USD'), account: 'c' },
+        sent: { ...sub('2026-02-01'), account: 'd', target: 'none' },
+      },
+    };
+    expect(whats(await apply(tenant('default', wrong)))).toEqual([
+      'w.yaml:30:3: a meter is not changed: remove "calls", or make another one beside it',
+      'w.yaml:41:3: there is no meter "nothing"',
+      'w.yaml:51:3: the account has the subscription "acme" from 2026-01-01 on',
+      'w.yaml:52:3: there is no rate card "none"',
+      'w.yaml:53:3: the rate card "basic" is in EUR',
+      'w.yaml:54:3: there is no target "none"',
+    ]);
+    expect((await getBilling(db.pool, found.id, 'meter', 'calls'))?.definition).toMatchObject({ type: 'call' });
+    const own = subscriptionOf({ ...sub('2026-01-01'), account: 'own' });
+    const any = { expected: 'any', who: 'anna' } as const;
+    expect(await putBilling(db.pool, found, 'subscription', 'mine', own, any)).toMatchObject({ result: 'ok' });
+    expect(await putBilling(db.pool, found, 'subscription', 'acme', own, any)).toEqual({ result: 'managed_by_file' });
+    expect(whats(await apply(tenant('default', { ...all, subscriptions: { mine: sub('2026-01-01') } })))).toEqual([
+      'w.yaml:50:3: the subscription "mine" was made over the API; remove it there first, or choose another name',
+    ]);
+    expect(whats(await apply(tenant('default', {})))).toEqual([
+      'tenant "default": the rate card "basic" is gone, but the subscription "mine" names it',
+    ]);
+  });
+
+  const subscriptionOf = (value: unknown) => BILLING_SCHEMAS.subscription.parse(value);
 });

@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto';
 import type { Pool } from 'pg';
-import { correctionBody } from '../../src/billing/correction.js';
+import { backfillEventText, backfillWordText } from '../../src/billing/backfill.js';
+import { correctionBody, LEDGER_TYPES } from '../../src/billing/correction.js';
 import { type MeterDefinition, meterSchema } from '../../src/billing/definitions.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Run } from '../../src/delivery/plan.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { putBilling } from '../../src/storage/billing.js';
+import { loadInstallation } from '../../src/storage/installation.js';
 import { ledgerSource } from '../../src/storage/ledger-source.js';
 import { insertTenant } from './arrivals.js';
 
@@ -48,6 +50,12 @@ export interface UsageBooks {
     target: Place,
     instead: { data: string; time: string; type?: string } | null,
   ): Promise<Place>;
+  /** An event of a backfill; its id is what tells it apart. */
+  fill(account: string, backfill: number, event: { id: string; data: string; time: string }): Promise<Place>;
+  /** Tells the channel of an account that a backfill counts, or counts no more. */
+  word(account: string, backfill: number, action: 'close' | 'revert'): Promise<Place>;
+  /** Any other message of the ledger's own. */
+  say(account: string, told: { type: string; text: string }): Promise<Place>;
   /** A plan of the stream for the next sequences of a channel. */
   plan(channel: number, modes: readonly Mode[]): Promise<void>;
   /** A plan beside the stream about one message. */
@@ -57,6 +65,7 @@ export interface UsageBooks {
 }
 
 export async function usageBooks(pool: Pool, name: string, channels = 2): Promise<UsageBooks> {
+  await loadInstallation(pool);
   const tenant = await insertTenant(pool, name, channels);
   const { rows } = await pool.query<{ id: number }>(
     `insert into source (tenant, name, kind, definition, managed_by) values ($1, 'feed', 'events', '{"kind":"events"}', 'api')
@@ -164,6 +173,25 @@ export async function usageBooks(pool: Pool, name: string, channels = 2): Promis
       });
       const time = instead?.time ?? '2026-03-01T00:00:00Z';
       const [place] = await write([{ account, type, raw: text, time, source: own.id }]);
+      return place as Place;
+    },
+    async fill(account, backfill, { id, data, time }) {
+      const raw = `{"specversion":"1.0","id":"${id}","source":"/s","type":"usage","subject":${JSON.stringify(account)},"data":${data}}`;
+      const text = backfillEventText(backfill, {
+        ...{ tenant, kind: 'event', account, type: 'usage', externalId: id, value: null, eventTime: time },
+        ...{ arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id), digest: Buffer.alloc(16) },
+        ...{ onOtherContent: 'conflict', raw: Buffer.from(raw), source: { id: source, name: 'feed' } },
+      });
+      const [place] = await write([{ account, type: LEDGER_TYPES.backfillEvent, raw: text, time, source: own.id }]);
+      return place as Place;
+    },
+    word: (account, backfill, action) =>
+      books.say(
+        account,
+        backfillWordText({ id: `${action}-${backfill}`, account, action, backfill, who: 'anna', why: 'x' }),
+      ),
+    async say(account, { type, text }) {
+      const [place] = await write([{ account, type, raw: text, time: '2026-03-01T00:00:00Z', source: own.id }]);
       return place as Place;
     },
     plan: (channel, modes) => {

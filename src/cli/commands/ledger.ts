@@ -45,6 +45,27 @@ export function addLedger(program: Command, context: Context): void {
     .description('make the ledger anew from the first message, compare it, and put it in place if nothing differs')
     .option('--accept-differences', 'put it in place whatever differs')
     .action((options: { acceptDifferences?: true }) => rebuild(context, options.acceptDifferences ?? false));
+  const held = ledger
+    .command('held')
+    .description('messages that meters hold, because their period was final when they came');
+  held
+    .command('list', { isDefault: true })
+    .description('what is held, by channel and sequence')
+    .option('--account <account>', 'of this account')
+    .option('--limit <n>', 'how many', wholeNumber(1, 200), 50)
+    .action((query: { account?: string; limit: number }) => listHeld(context, query));
+  held
+    .command('accept')
+    .description('charge one: in the next statement, as an adjustment')
+    .argument('<message>')
+    .requiredOption('--why <text>', 'why')
+    .action((message: string, { why }: { why: string }) => decideHeld(context, message, 'accept', why));
+  held
+    .command('discard')
+    .description('do not charge one: it is void')
+    .argument('<message>')
+    .requiredOption('--why <text>', 'why')
+    .action((message: string, { why }: { why: string }) => decideHeld(context, message, 'discard', why));
   program
     .command('statement')
     .description('the statement of an account: final, or as things stand')
@@ -63,6 +84,31 @@ async function gaps({ client, out }: Context, { limit, ask }: { limit: number; a
   const json = { messages: body.items.map(({ message }) => message) };
   const asked = await client().call<{ healed: number }>('/v1/ledger/gaps/ask', { method: 'POST', json });
   await out.show(asked.text, () => [`${count(asked.body.healed)} of ${count(body.items.length)} are counted now`]);
+}
+
+interface Held {
+  readonly message: string;
+  readonly account: string;
+  readonly meters: readonly string[];
+  readonly time: string;
+  readonly period: string | null;
+}
+
+async function listHeld({ client, out }: Context, query: { account?: string; limit: number }): Promise<void> {
+  const { text, body } = await client().call<{ items: readonly Held[] }>('/v1/ledger/held', { query });
+  await out.show(text, () => {
+    if (body.items.length === 0) return ['nothing is held'];
+    const rows = body.items.map(({ message, account, meters, time, period }) => [
+      ...[message, account, meters.join(', '), time, period],
+    ]);
+    return table(['message', 'account', 'meters', 'time', 'period'], rows);
+  });
+}
+
+async function decideHeld({ client, out }: Context, message: string, what: string, why: string): Promise<void> {
+  const path = `/v1/ledger/held/${encodeURIComponent(message)}/${what}`;
+  const { text, body } = await client().call<{ id: string; again: boolean }>(path, { method: 'POST', json: { why } });
+  await out.show(text, () => [body.again ? `said before, by ${body.id}` : `said as ${body.id}`]);
 }
 
 function gapLines(items: readonly Gap[]): string[] {

@@ -41,7 +41,7 @@ async function sendEvents(context: Context, file: string | undefined, options: O
   const events =
     file === undefined ? samples(context, options) : eventsIn(readInput(context.io, file), options.ndjson && 'ndjson');
   const tally = await sendBatches(context, batchesOf(events, options.batch), total);
-  await context.out.show(asJson(tally), () => summary(tally));
+  await context.out.show(tallyJson(tally), () => sentLines(tally));
   if (tally.inTrouble > 0) {
     throw new Failed('events_refused', `${count(tally.inTrouble)} of ${count(tally.sent)} events are not in.`);
   }
@@ -55,11 +55,11 @@ function* samples({ io }: Context, options: Options): Generator<Buffer> {
   }
 }
 
-function asJson({ sent, verdicts, results, troubles }: Tally): string {
+export function tallyJson({ sent, verdicts, results, troubles }: Tally): string {
   return JSON.stringify({ sent, verdicts, results, troubles });
 }
 
-function summary({ sent, verdicts, results, troubles }: Tally): string[] {
+export function sentLines({ sent, verdicts, results, troubles }: Tally): string[] {
   const [only] = results;
   if (sent === 1 && only) return [verdictLine(only)];
   const counts = Object.entries(verdicts)

@@ -215,7 +215,16 @@ function readable(attributes: HeaderAttributes): Record<string, string> {
 const NO_FEED = 'None of your event feeds takes this source; add it to a feed, or a feed without accepts.';
 
 /** What can be wrong with an event before a channel sees it. */
-type ReadCode = Exclude<RejectCode, 'value_invalid' | 'too_large' | 'unstorable'>;
+type ReadCode = Exclude<
+  RejectCode,
+  | 'value_invalid'
+  | 'too_large'
+  | 'unstorable'
+  | 'account_missing'
+  | 'account_differs'
+  | 'time_missing'
+  | 'outside_range'
+>;
 
 const REASONS: Readonly<Record<ReadCode, string>> = {
   json_malformed: 'This is not JSON; send it again corrected.',

@@ -35,6 +35,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'put /v1/subscriptions/:name': { account: 'own', rateCard: 'shared', currency: 'EUR', from: '2026-01-01' },
   'post /v1/accounts/:account/corrections': { void: '3-1', why: 'x' },
   'post /v1/accounts/:account/statements/:period/close': {},
+  'post /v1/backfills/:id/close': {},
+  'post /v1/backfills/:id/revert': { why: 'x' },
+  'post /v1/ledger/held/:id/accept': { why: 'x' },
+  'post /v1/ledger/held/:id/discard': { why: 'x' },
 };
 
 /** A PUT under another tenant's name makes an object of one's own. */
@@ -184,6 +188,7 @@ interface Filled {
   readonly delivery: string;
   readonly quarantine: string;
   readonly thread: string;
+  readonly backfill: string;
 }
 
 let once: Promise<Filled> | undefined;
@@ -214,17 +219,28 @@ async function fill(api: Api): Promise<Filled> {
     const body = what === 'subscriptions' ? { ...made, account: 'shared' } : made;
     await api.call('PUT', `/v1/${what}/shared`, { body });
   }
-  return { message: messageId(place), delivery: '1.shared.3-1', quarantine: `q-${held}`, thread: String(thread) };
+  const range = { from: '2026-01-01T00:00:00Z', to: '2026-02-01T00:00:00Z' };
+  const opened = await api.call('POST', '/v1/backfills', { body: { ...range, why: 'shared' } });
+  const backfill = String(opened.body.id);
+  return {
+    backfill,
+    message: messageId(place),
+    delivery: '1.shared.3-1',
+    quarantine: `q-${held}`,
+    thread: String(thread),
+  };
 }
 
-function pathTo(route: Route, { message, delivery, quarantine, thread }: Filled): string {
+function pathTo(route: Route, { message, delivery, quarantine, thread, backfill }: Filled): string {
   const id = route.path.startsWith('/v1/deliveries')
     ? delivery
     : route.path.startsWith('/v1/quarantine')
       ? quarantine
       : route.path.startsWith('/v1/threads')
         ? thread
-        : message;
+        : route.path.startsWith('/v1/backfills')
+          ? backfill
+          : message;
   return route.path
     .replace(':id', id)
     .replace(':name', 'shared')
@@ -249,6 +265,7 @@ async function everythingOf({ pool, tenant }: Api): Promise<string> {
     'message',
     'billing_definition',
     'statement',
+    'backfill',
   ];
   const rows = await Promise.all(
     tables.map((table) =>
