@@ -17,8 +17,11 @@ afterAll(() => apart.close());
 const TENANT = 1;
 const TARGETS = new Map([['crm', null]]);
 
+/** WAYBILL_LONG=1 reads texts as large as they may be; without it an eighth of that. */
+const TEXT_BYTES = process.env.WAYBILL_LONG === '1' ? LIMITS.text : LIMITS.text / 8;
+
 /** As many rules as fit. */
-function filled(rule: (n: number) => string, most: number = LIMITS.rules, bytes: number = LIMITS.text): string {
+function filled(rule: (n: number) => string, most: number = LIMITS.rules, bytes: number = TEXT_BYTES): string {
   const parts = ['rules:\n'];
   let left = bytes - (parts[0] as string).length;
   for (let n = 0; n < most; n++) {
@@ -36,17 +39,18 @@ const hundredFields = Array.from({ length: 100 }, (_, n) => `data.${n}: 1`).join
 const thousandLiterals = Array.from({ length: 1000 }, (_, n) => n % 2).join(',');
 const slowExpression = (n: number) => `(?i)${'(\\pL|'.repeat(40)}a${n}${')'.repeat(40)}`;
 
+const literals = (n: number) => `- {name: r${n}, when: {data.a: [${thousandLiterals}]}, then: {close: x}}\n`;
+
 /** What each text is made to be slow at. */
 const TEXTS = {
   'usual rules': filled(usual),
   'twice as many rules as there may be': filled(
     (n) => `- { name: r${n}, when: { data.a: ${n} }, then: { close: x } }\n`,
     10_000,
+    LIMITS.text,
   ),
   'a hundred fields each': filled((n) => `- { name: r${n}, when: {${hundredFields}}, then: {close: x} }\n`),
-  'a thousand literals each': filled(
-    (n) => `- {name: r${n}, when: {data.a: [${thousandLiterals}]}, then: {close: x}}\n`,
-  ),
+  'a thousand literals each': filled(literals),
   'as large as a rule may be': filled((n) => {
     const lists = Array.from({ length: 60 }, (_, i) => `data.a${i}: [${thousandLiterals}]`);
     return `- {name: r${n}, when: {${lists.join(', ')}}, then: {close: x}}\n`;
@@ -114,7 +118,7 @@ describe('what comes of them', () => {
 describe('a text that takes too long', () => {
   it('is given up, as one that is wrong, and the next one is read', async () => {
     const impatient = createRulesApart({ limitMs: 1500 });
-    const slow = TEXTS['a thousand literals each'];
+    const slow = filled(literals, LIMITS.rules, LIMITS.text);
     const next = impatient.parse(TENANT + 1, NO_RULES);
     const [parsed, linted] = await Promise.all([impatient.parse(TENANT, slow), impatient.lint(TENANT, slow, TARGETS)]);
     expect(parsed).toMatchObject({ ok: false, problems: [{ message: expect.stringContaining('too long to read') }] });

@@ -241,7 +241,7 @@ describe('with usage', () => {
     await open('/billing/meters');
     await page.locator('summary').filter({ hasText: 'gb' }).press('Enter');
     await page.getByRole('button', { name: 'Take gb out of use' }).press('Enter');
-    await page.getByRole('alert').filter({ hasText: '“gb” stays: The rate card "basic" names it' }).waitFor();
+    await page.getByRole('alert').filter({ hasText: '“gb” stays: It is named by the rate card "basic"' }).waitFor();
     await page.goto('/billing/meters/gb/remove');
     expect(new URL(page.url()).pathname).toBe('/billing/meters');
     await page.getByRole('link', { name: 'Rate cards' }).click();
