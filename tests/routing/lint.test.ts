@@ -108,9 +108,10 @@ rules:
   it('of thousands of rules takes no longer than people wait, and says where it stopped', () => {
     const rule = (n: number, when: string) => `  - { name: r-${n}, when: ${when}, then: { targets: t } }`;
     const alike = Array.from({ length: 5000 }, (_, n) => rule(n, `{ subject: { prefix: "Project ${n}:" } }`));
-    const from = performance.now();
+    const before = process.cpuUsage();
     const found = lint(['rules:', ...alike, ''].join('\n'), targets);
-    expect(performance.now() - from).toBeLessThan(5_000);
+    // Microseconds of the processor, which other tests share.
+    expect(process.cpuUsage(before).user).toBeLessThan(5_000_000);
     expect(found.map(({ code }) => code)).toEqual(['not_compared']);
     const different = Array.from({ length: 5000 }, (_, n) => rule(n, `{ type: order.${n}, subject: { prefix: a } }`));
     expect(lint(['rules:', ...different, ''].join('\n'), targets)).toEqual([]);
