@@ -63,7 +63,16 @@ async function startInMemory(directory: string): Promise<Started> {
   const remove = () => rm(inMemory, { recursive: true, force: true });
   try {
     const { about, stop } = await startTemplateServer(inMemory);
-    return { about, stop: () => stop().finally(remove) };
+    return {
+      about,
+      async stop() {
+        try {
+          await stop();
+        } finally {
+          await remove();
+        }
+      },
+    };
   } catch (error) {
     await remove();
     throw error;
