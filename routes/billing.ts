@@ -13,6 +13,7 @@ import {
 } from '../src/storage/billing.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { EDIT_REPLIES, etag, expected, expectedVersion } from './definitions.js';
+import { editRefused } from './edit-problem.js';
 import { cursorSchema, limitSchema, nameParams, pageOf, timeOut } from './fields.js';
 import { caller, invalid, notFound } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
@@ -139,33 +140,5 @@ function routesOf({ pool, configurationChanged }: BillingDeps, { kind, path, wor
 type NotDone = Exclude<BillingPut | BillingRemoved, { readonly result: 'ok' }>;
 
 export function editProblem(words: string, name: string, not: NotDone): Problem {
-  switch (not.result) {
-    case 'ok':
-      throw new Error('a success is no problem');
-    case 'not_found':
-      return notFound(words);
-    case 'managed_by_file':
-      return new Problem(
-        409,
-        'managed_by_file',
-        `The configuration file names the ${words} "${name}": change it there, then \`waybill apply\`.`,
-      );
-    case 'version_mismatch':
-      return new Problem(
-        412,
-        'version_mismatch',
-        `The ${words} "${name}" is not at the version that If-Match names: read it again.`,
-        { version: not.version },
-      );
-    case 'unstorable':
-      return new Problem(422, 'unstorable', 'A text in it holds NUL or half of a surrogate pair.');
-    case 'too_many':
-      return new Problem(409, 'too_many', `A tenant can have ${not.most} of these.`);
-    case 'refused':
-      return new Problem(409, not.code, not.detail);
-    default: {
-      const never: never = not;
-      return never;
-    }
-  }
+  return not.result === 'refused' ? new Problem(409, not.code, not.detail) : editRefused(words, name, not);
 }

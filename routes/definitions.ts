@@ -14,8 +14,9 @@ import type {
   TargetRemoved,
 } from '../src/storage/definitions.js';
 import { redact } from '../src/storage/redact.js';
+import { editRefused } from './edit-problem.js';
 import { nameParams, timeOut } from './fields.js';
-import { caller, invalid, notFound } from './problem.js';
+import { caller, invalid } from './problem.js';
 import { type ApiRequest, Problem, type Reply, type Route } from './route.js';
 
 /* What sources and targets have in common over HTTP. */
@@ -181,27 +182,6 @@ type NotDone = Exclude<SourcePut | TargetPut | SourceRemoved | TargetRemoved, { 
 /** Why an edit was not made, as a problem. */
 function editProblem(what: 'source' | 'target', name: string, not: NotDone): Problem {
   switch (not.result) {
-    case 'not_found':
-      return notFound(what);
-    case 'managed_by_file':
-      return new Problem(
-        409,
-        'managed_by_file',
-        `The configuration file names the ${what} "${name}": change it there, then \`waybill apply\`.`,
-      );
-    case 'version_mismatch':
-      return new Problem(
-        412,
-        'version_mismatch',
-        `The ${what} "${name}" is not at the version that If-Match names: read it again.`,
-        {
-          version: not.version,
-        },
-      );
-    case 'unstorable':
-      return new Problem(422, 'unstorable', 'A text in it holds NUL or half of a surrogate pair.');
-    case 'too_many':
-      return new Problem(409, 'too_many', `A tenant can have ${not.most} of these.`);
     case 'address_taken':
       return new Problem(409, 'address_taken', `The address ${not.address} belongs to another source already.`);
     case 'feed_taken':
@@ -220,9 +200,7 @@ function editProblem(what: 'source' | 'target', name: string, not: NotDone): Pro
       );
     case 'in_use':
       return new Problem(409, 'in_use', `Rule set ${not.rules}, which is in force, names the target "${name}".`);
-    default: {
-      const never: never = not;
-      return never;
-    }
+    default:
+      return editRefused(what, name, not);
   }
 }

@@ -56,7 +56,6 @@ function parameters(process: string, batch: Batch): unknown[] {
   const { rows } = batch;
   const channels = channelsOf(rows);
   const arrivals = rows.map((row) => row.arrival);
-  const raw = joined(arrivals.map((arrival) => arrival.raw));
   return [
     process,
     // Arrays are numbered from 1 in the database.
@@ -72,20 +71,7 @@ function parameters(process: string, batch: Batch): unknown[] {
     arrayOf(rows.map((row) => row.expired)),
     packed(rows, (row) => row.fingerprint),
     packed(rows, (row) => row.digest),
-    arrayOf(arrivals.map((arrival) => arrival.source.id)),
-    textArray(arrivals.map((arrival) => arrival.kind)),
-    textArray(arrivals.map((arrival) => arrival.account)),
-    textArray(arrivals.map((arrival) => arrival.type)),
-    textArray(arrivals.map((arrival) => arrival.externalId)),
-    textArray(arrivals.map((arrival) => arrival.value)),
-    textArray(arrivals.map((arrival) => arrival.eventTime)),
-    textArray(arrivals.map((arrival) => isoTime(arrival.arrivedAt))),
-    textArray(arrivals.map((arrival) => arrival.peer)),
-    textArray(arrivals.map((arrival) => arrival.meta)),
-    packed(rows, (row) => row.sha256),
-    raw.bytes,
-    arrayOf(raw.offsets),
-    arrayOf(raw.lengths),
+    ...messageColumns(rows),
     // Rows are numbered from 1 in the database.
     arrayOf(batch.lookUps.map(([row]) => row + 1)),
     arrayOf(batch.lookUps.map(([, generation]) => generation)),
@@ -95,7 +81,6 @@ function parameters(process: string, batch: Batch): unknown[] {
 function keptParameters(rows: readonly Candidate[]): unknown[] {
   const arrivals = rows.map((row) => row.arrival);
   const identity = joined(arrivals.map((arrival) => arrival.identity));
-  const raw = joined(arrivals.map((arrival) => arrival.raw));
   return [
     arrayOf(arrivals.map((arrival) => arrival.tenant.id)),
     arrayOf(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
@@ -104,6 +89,15 @@ function keptParameters(rows: readonly Candidate[]): unknown[] {
     identity.bytes,
     arrayOf(identity.offsets),
     arrayOf(identity.lengths),
+    ...messageColumns(rows),
+  ];
+}
+
+/** What is stored of each as it came. */
+function messageColumns(rows: readonly Candidate[]): unknown[] {
+  const arrivals = rows.map((row) => row.arrival);
+  const raw = joined(arrivals.map((arrival) => arrival.raw));
+  return [
     arrayOf(arrivals.map((arrival) => arrival.source.id)),
     textArray(arrivals.map((arrival) => arrival.kind)),
     textArray(arrivals.map((arrival) => arrival.account)),

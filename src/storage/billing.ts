@@ -49,7 +49,8 @@ export type BillingPut =
   | { readonly result: 'too_many'; readonly most: number };
 
 export type BillingRemoved =
-  | { readonly result: 'ok' | 'not_found' | 'managed_by_file' }
+  | { readonly result: 'ok' }
+  | { readonly result: 'not_found' | 'managed_by_file' }
   | { readonly result: 'refused'; readonly code: BillingProblem; readonly detail: string }
   | { readonly result: 'version_mismatch'; readonly version: number };
 

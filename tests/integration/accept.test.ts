@@ -13,6 +13,7 @@ import { createCommit } from '../../src/storage/accept.js';
 import { openGenerations } from '../../src/storage/generations.js';
 import { eventArrival, insertProcess, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
+import { failing } from '../support/failing.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -396,16 +397,7 @@ describe('accept', () => {
         fc.array(fc.constantFrom('ok', 'ok', 'ok', 'lost', 'refused'), { minLength: 1 }),
         async (steps, faults) => {
           const t = await insertTenant(database.pool, `run-${run++}`, 3);
-          let turn = 0;
-          const around =
-            (commit: CommitBatch): CommitBatch =>
-            async (batch) => {
-              const fault = faults[turn++ % faults.length];
-              if (fault === 'refused' && !batch.repeated) throw new StoreError('unavailable', 'refused');
-              const answer = await commit(batch);
-              if (fault === 'lost' && !batch.repeated) throw new StoreError('unavailable', 'lost');
-              return answer;
-            };
+          const around = failing(faults);
           const processes = [await startProcess(around, { maxBatchRows: 5 }), await startProcess(around)];
           const sent: { given: { id: number; account: string; content: string }; verdict: Verdict }[] = [];
           const under: Promise<void>[] = [];

@@ -17,6 +17,7 @@ import { lookUpUnseen, type SeenNow } from '../../src/storage/unseen.js';
 import { maybeEntries, unseenByTenant } from '../../src/storage/unseen-read.js';
 import { eventArrival, insertProcess, insertTenant, testSecret } from '../support/arrivals.js';
 import { realClock } from '../support/clock.js';
+import { failing } from '../support/failing.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 
@@ -517,16 +518,7 @@ it('counts each event once, under any order of events, processes, look-ups, lost
       async (steps, faults) => {
         const of = await insertTenant(database.pool, `run-${run++}`, 3);
         const its = await insertFeed(of);
-        let turn = 0;
-        const around =
-          (commit: CommitBatch): CommitBatch =>
-          async (batch) => {
-            const fault = faults[turn++ % faults.length];
-            if (fault === 'refused' && !batch.repeated) throw new StoreError('unavailable', 'refused');
-            const answer = await commit(batch);
-            if (fault === 'lost' && !batch.repeated) throw new StoreError('unavailable', 'lost');
-            return answer;
-          };
+        const around = failing(faults);
         const processes = [await startProcess(around), await startProcess(around)] as const;
         // One filter is right, the other takes everything for seen.
         processes[1].filters.seal(1, new FingerprintFilter(filterShape(1000)));

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { acceptanceText } from '../../src/billing/backfill.js';
-import type { PlanSays } from '../../src/billing/batch.js';
 import { AGGREGATIONS } from '../../src/billing/definitions.js';
 import { backfillFigures, beginSend, knownEvents, openBackfill } from '../../src/storage/backfills.js';
 import { eraseAccount } from '../../src/storage/erase.js';
 import { listHeld } from '../../src/storage/held.js';
-import { Ledger, readMessages } from '../../src/storage/ledger.js';
+import { Ledger } from '../../src/storage/ledger.js';
 import { type RebuildEvent, rebuild } from '../../src/storage/rebuild.js';
 import { liveBook, seriesOf, usage, usageFromJournal } from '../../src/storage/usage.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { tellBadly } from '../support/told-badly.js';
 import { type Place, type UsageBooks, usageBooks } from '../support/usage.js';
 
 let database: TestDatabase;
@@ -394,26 +394,8 @@ describe('any order, repetition, split into batches and placement of crashes', (
           }
         }
         await books.planAll();
-        let crash = false;
-        const ledger = new Ledger({
-          pool: database.pool,
-          read: async (...at) => {
-            const rows = await readMessages(...at);
-            if (crash) throw new Error('killed');
-            return rows.filter(({ sequence }) => (sequence * (order[0] ?? 1)) % 5 !== 1);
-          },
-        });
         const place = { tenant: books.tenant.id, book: 1, channel: 0 };
-        const said: PlanSays[] = order.map((pick) => ({
-          sequence: (pick % all.length) + 1,
-          gap: pick % 7 === 0 ? 'parked' : null,
-        }));
-        for (let at = 0, turn = 0; at < said.length; turn++) {
-          crash = crashes[turn % crashes.length] ?? false;
-          const size = batches[turn % batches.length] as number;
-          const fed = await ledger.feed(place, said.slice(at, at + size)).catch(() => null);
-          if (fed || crash) at += size;
-        }
+        await tellBadly(database.pool, place, all.length, { order, batches, crashes });
         const honest = new Ledger({ pool: database.pool });
         const everything = all.map(({ place: sequence }) => ({ sequence, gap: null }));
         await honest.feed(place, everything.reverse());

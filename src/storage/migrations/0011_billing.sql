@@ -245,36 +245,6 @@ begin
     where e.member is not null;
 end $$;
 
--- Which entries count, of those that corrections name or that are amendments themselves: see billing/correction.ts. Answers
--- the hours this touches by counting them anew.
-create function apply_corrections(p_tenant int, p_book smallint, p_channel smallint, p_sequences bigint[]) returns void
-language plpgsql as $$
-declare
-  v_series bigint[];
-  v_hour timestamptz[];
-begin
-  with judged as (
-    select e.sequence, e.series, case
-        when exists (select from ledger_correction c where c.tenant = p_tenant and c.book = p_book
-          and c.channel = p_channel and c.target = e.sequence) then 'v'
-        when exists (select from ledger_correction o join ledger_correction c on c.tenant = o.tenant and c.book = o.book
-            and c.channel = o.channel and c.target = o.target and c.sequence < o.sequence
-          where o.tenant = p_tenant and o.book = p_book and o.channel = p_channel and o.sequence = e.sequence) then 'n'
-        else 'c' end::"char" as state
-    from usage_entry e where e.tenant = p_tenant and e.book = p_book and e.channel = p_channel
-      and e.sequence = any (p_sequences) and (e.state <> 'h' or exists (select from ledger_correction c
-        where c.tenant = p_tenant and c.book = p_book and c.channel = p_channel and c.target = e.sequence))
-  ), changed as (
-    update usage_entry e set state = j.state from judged j where e.tenant = p_tenant and e.book = p_book
-      and e.channel = p_channel and e.sequence = j.sequence and e.series = j.series and e.state <> j.state
-    returning e.series, date_trunc('hour', e.at, 'UTC') as hour
-  )
-  select array_agg(series), array_agg(hour) into v_series, v_hour from (select distinct series, hour from changed) c;
-  if v_series is not null then
-    perform recount_cells(p_tenant, p_book, v_series, v_hour);
-  end if;
-end $$;
-
 -- Writes what a batch of one channel comes to, beside its journal, and moves its mark. The caller holds the mark's row.
 -- p_sequence: what the journal was given. p_series to p_to: cells; p_member*: their members.
 create function take_usage(

@@ -123,7 +123,7 @@ $$;
 
 -- Which of the entries of these messages count: see billing/correction.ts and billing/backfill.ts. The hours this touches
 -- are counted anew.
-create or replace function apply_corrections(p_tenant int, p_book smallint, p_channel smallint, p_sequences bigint[])
+create function apply_corrections(p_tenant int, p_book smallint, p_channel smallint, p_sequences bigint[])
 returns void language plpgsql as $$
 declare
   v_series bigint[];
