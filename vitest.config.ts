@@ -5,6 +5,7 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     // Servers that tests share are started by the first test that asks for one, and stopped at the end of the run.
     globalSetup: ['tests/support/servers.ts'],
+    setupFiles: ['tests/support/properties.ts'],
     // Processes, not threads: tests send signals, change directories and are measured by what they leave open.
     pool: 'forks',
     // One more than the processors that are usual: many tests wait for servers, most of the time.

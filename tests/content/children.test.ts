@@ -149,7 +149,7 @@ describe('a message that harms nobody', () => {
   });
 
   it('does not pay for what the one before it left in memory: a child that has grown is replaced', async () => {
-    const content = await poolOf({ entry: HOSTILE, limits: { memoryBytes: 300 * MEGABYTE } });
+    const content = await poolOf({ entry: HOSTILE, limits: { memoryBytes: 360 * MEGABYTE } });
     const [before] = pidsOf(content);
     expect(await tell(content, 'grow')).toMatchObject({ ok: true });
     expect(await tell(content, 'nothing')).toMatchObject({ ok: true });

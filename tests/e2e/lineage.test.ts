@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { messageId, type Place } from '../../src/message/id.js';
 import { EMPTY_VIEW } from '../../src/message/view.js';
 import { addDelivery, addMessage, plan, quarantined } from '../routes/seed.js';
+import { until } from '../support/until.js';
 import { expectAccessible } from './harness.js';
 import { open, page, site, type Visitor, visit } from './visit.js';
 
@@ -95,8 +96,11 @@ test.each([400, 1280])('a message’s way is a picture whose stations lead to th
   await page.keyboard.press('Enter');
   const told = page.locator('.timeline li:target');
   expect(await told.textContent()).toContain('erp: not taken yet');
-  const { y = -1 } = (await told.boundingBox()) ?? {};
-  expect(y >= 0 && y < 900).toBe(true);
+  const inView = async () => {
+    const { y = -1 } = (await told.boundingBox()) ?? {};
+    return y >= 0 && y < 900;
+  };
+  await until(inView, 'the station in the list');
   for (const link of await way.getByRole('link').all()) {
     const href = await link.getAttribute('href');
     expect(await page.locator(`[id="${href?.slice(1)}"]`).count(), String(href)).toBe(1);

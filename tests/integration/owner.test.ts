@@ -683,7 +683,11 @@ describe('the owner', () => {
     const numbers = (of: Outgoing['what']) =>
       process.sent.filter(({ what }) => what === of).map(({ number }) => number);
     expect([numbers('message'), numbers('void')]).toEqual([[1, 3, 4, 5], [2]]);
-    const { rows } = await database.pool.query('select number, state, code, portion from delivery order by number');
+    const deliveries = 'select number, state, code, portion from delivery order by number';
+    const { rows } = await until(async () => {
+      const found = await database.pool.query(deliveries);
+      return found.rows.slice(0, 4).every(({ state }) => state !== 'pending') && found;
+    }, 'what came of them');
     expect(rows).toEqual([
       { number: 1, state: 'delivered', code: null, portion: { part: 1 } },
       { number: 2, state: 'failed', code: 'portion_gone', portion: { part: 2 } },

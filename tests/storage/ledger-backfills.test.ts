@@ -122,6 +122,17 @@ describe('a backfill', () => {
     await replayed(books);
   });
 
+  it('holds back what amends an amendment, in whatever order they are read', async () => {
+    const books = await withSum();
+    const filled = await books.fill('acme', 1, event('a', '1'));
+    const amendment = await books.correct('acme', filled, { data: '{"n":2}', time: event('a', '1').time });
+    const last = await books.correct('acme', amendment, { data: '{"n":4}', time: event('a', '1').time });
+    const place = { tenant: books.tenant.id, book: 1, channel: filled.channel };
+    const ledger = new Ledger({ pool: database.pool });
+    for (const { sequence } of [last, filled, amendment]) await ledger.feed(place, [{ sequence, gap: null }]);
+    expect(await totals(books, 'acme')).toEqual({});
+  });
+
   it('may be sent again to another one after it was reverted, and counts once however many hold it', async () => {
     const books = await withSum();
     await books.fill('acme', 1, event('a', '1'));

@@ -329,16 +329,19 @@ begin
   end if;
 
   -- What this batch names, what it amends with, and what of it was named before it came.
-  select array_agg(distinct t.sequence) into v_touched from (
-    select unnest(p_correction_sequence) as sequence
-    union all select unnest(p_correction_target)
-    -- Another amendment of the same message may have come first, and count no more.
-    union all select c.sequence from ledger_correction c
-      join unnest(p_correction_target) as w(target) on c.target = w.target
-      where c.tenant = p_tenant and c.book = p_book and c.channel = p_channel
-    union all select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
-      and c.channel = p_channel and c.target = any (p_sequence)
-  ) t;
+  with recursive touched as (
+    select t.sequence from (
+      select unnest(p_correction_sequence) as sequence
+      union all select unnest(p_correction_target)
+      union all select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
+        and c.channel = p_channel and c.target = any (p_sequence)
+    ) t
+    -- Another amendment of the same message may have come first, and count no more; and one of an amendment may have come
+    -- before that, and learn only now what it goes back to.
+    union select c.sequence from touched t join ledger_correction c on c.tenant = p_tenant and c.book = p_book
+      and c.channel = p_channel and c.target = t.sequence
+  )
+  select array_agg(sequence) into v_touched from touched;
   if v_touched is not null then
     perform apply_corrections(p_tenant, p_book, p_channel, v_touched);
   end if;
