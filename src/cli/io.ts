@@ -37,6 +37,7 @@ export class Output {
 
   /** Says why a command ends without having done its work, and gives its exit code. */
   failure(error: unknown): ExitCode {
+    if (error instanceof SeenEnough) return EXIT.failed;
     const code = error instanceof UsageError ? EXIT.usage : EXIT.failed;
     const details = error instanceof Failed ? error.details : [];
     const message = error instanceof Error ? error.message : String(error);
@@ -51,10 +52,18 @@ export class Output {
   }
 }
 
-/** Resolves when the text has gone out, so that a slow reader slows us down. */
+/** Whoever reads our output has closed it (`waybill pull erp | head`), and wants to hear nothing more. */
+class SeenEnough extends Error {
+  override readonly name = 'SeenEnough';
+}
+
+/** Resolves when the text has gone out, so that a slow reader slows us down. Throws SeenEnough. */
 function write(stream: Writable, text: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    stream.write(text, (error) => (error ? reject(error) : resolve()));
+    stream.write(text, (error) => {
+      if (!error) resolve();
+      else reject((error as NodeJS.ErrnoException).code === 'EPIPE' ? new SeenEnough() : error);
+    });
   });
 }
 

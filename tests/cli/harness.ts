@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough, Readable, Writable } from 'node:stream';
 import express from 'express';
 import type { Start } from '../../src/cli/commands/start.js';
 import { run } from '../../src/cli/run.js';
@@ -72,6 +72,8 @@ export interface Given {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Buffer;
   readonly terminal?: boolean;
+  /** Nobody reads what goes to stdout any more. */
+  readonly seenEnough?: boolean;
   readonly clock?: SettableClock;
   readonly interrupted?: AbortSignal;
   readonly start?: Start;
@@ -97,7 +99,7 @@ export function running(server: Recorder | null, argv: readonly string[], given:
   const io = {
     env: { WAYBILL_TOKEN: 'secret', ...(server && { WAYBILL_URL: server.url }), ...given.env },
     stdin: Readable.from(given.stdin === undefined ? [] : [Buffer.from(given.stdin)]),
-    stdout: stream('stdout'),
+    stdout: given.seenEnough ? closedPipe() : stream('stdout'),
     stderr: stream('stderr'),
     clock: given.clock ?? settableClock(),
     interrupted: given.interrupted ?? new AbortController().signal,
@@ -108,6 +110,12 @@ export function running(server: Recorder | null, argv: readonly string[], given:
     stdout: () => written.stdout,
     stderr: () => written.stderr,
   };
+}
+
+function closedPipe(): Writable {
+  const error = Object.assign(new Error('write EPIPE'), { code: 'EPIPE' });
+  // As in the program, where a listener ends what goes on.
+  return new Writable({ write: (_chunk, _encoding, done) => done(error) }).on('error', () => undefined);
 }
 
 export function cli(server: Recorder | null, argv: readonly string[], given: Given = {}): Promise<Ran> {

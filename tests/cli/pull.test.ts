@@ -74,6 +74,13 @@ describe('pull', () => {
     expect(calls()[1]).toEqual(['/v1/targets/archive/nack', { ids: ['1.a.7-1'], lease: '00ff' }]);
   });
 
+  it('ends quietly when nobody reads on, and settles nothing that was not shown', async () => {
+    batches = [batch(delivery('1.a.7-1', '"body":1'))];
+    const ran = await cli(server, ['pull', 'archive'], { seenEnough: true });
+    expect(ran).toEqual({ code: 1, stdout: '', stderr: '' });
+    expect(calls().map(([path]) => path)).toEqual(['/v1/targets/archive/pull']);
+  });
+
   it('says when nothing waits, and settles nothing', async () => {
     expect(await cli(server, ['pull', 'archive', '--wait', '5'])).toEqual({
       code: 0,
