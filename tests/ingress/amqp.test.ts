@@ -348,24 +348,26 @@ describe('trouble with a queue', () => {
     const through = new URL(vhost.url);
     through.port = String(relay.port);
     const queues = consumeAll(through.href, () => [sourceOf({ queue })]);
+    // What was stored and whose ack was lost with its channel comes again: the key tells, later.
+    const came = () => [...new Set(queues.bodies())];
     await until(() => queues.standing().state === 'consuming', 'it to be consumed');
     await user.channel.deleteQueue(queue);
     await until(() => queues.standing().state === 'down', 'the loss to be seen');
     await user.channel.assertQueue(queue, { durable: true });
     await user.send(queue, ['one']);
-    await until(() => queues.arrivals.length === 1, 'it to be consumed again');
+    await until(() => came().length === 1, 'it to be consumed again');
 
     await relay.cut();
     await until(() => queues.standing().state === 'down', 'the loss to be seen');
     await user.send(queue, ['two']);
     await relay.open();
-    await until(() => queues.arrivals.length === 2, 'it to be consumed again');
+    await until(() => came().length === 2, 'it to be consumed again');
     // As RabbitMQ does to whoever holds a message for longer than its consumer timeout.
     relay.inject(channelClose(1, 406, 'PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out'));
     await until(() => queues.standing().state === 'down', 'the loss to be seen');
     await user.send(queue, ['three']);
-    await until(() => queues.arrivals.length === 3, 'it to be consumed again');
-    expect(queues.bodies()).toEqual(['one', 'two', 'three']);
+    await until(() => came().length === 3, 'it to be consumed again');
+    expect(came()).toEqual(['one', 'two', 'three']);
     await queues.close();
     await relay.close();
   });
