@@ -46,12 +46,21 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   return replaced ? 1 : 0;
 }
 
-/** The first signal asks to stop; a second one ends the process at once, as it would without us. */
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+/** npm hands on the Ctrl-C that a terminal has told every process already: what comes so soon is the same one. */
+const SAME_SIGNAL_MS = 1_000;
+
+/** The first signal asks to stop; another one ends the process at once, as it would without us. */
 function signal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(name, () => resolve());
-    }
+    const told = () => {
+      resolve();
+      setTimeout(() => {
+        for (const name of SIGNALS) process.off(name, told);
+      }, SAME_SIGNAL_MS).unref();
+    };
+    for (const name of SIGNALS) process.on(name, told);
   });
 }
 

@@ -208,10 +208,11 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
       [tenant, book],
     );
     await client.query(
-      `select apply_corrections($1, $2::smallint, gone.channel, array_agg(distinct c.target))
-       from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
-         and (c.sequence = gone.sequence or c.target = gone.sequence)
-       group by gone.channel`,
+      `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
+       from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
+           and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)
+         union select channel, sequence from gone) named
+       group by channel`,
       [tenant, book],
     );
     await client.query(

@@ -164,8 +164,7 @@ test('people assign, the program learns, and sends what strictly exceeds a targe
 
   // 1.7: a suggestion is a rule from when a person says so, and not for what came before.
   const { field, word } = suggested.items[0].evidence.find((one: { field: string }) => one.field === 'type');
-  const rule = { name: 'orders', when: { [field]: word }, then: { targets: 'archive' } };
-  await site.write(CONFIG, JSON.stringify({ rules: [rule] }));
+  await site.write(CONFIG, `rules: [{ name: orders, when: { ${field}: ${word} }, then: { targets: archive } }]\n`);
   const applied = await site.run(['apply'], { WAYBILL_URL: again.http, WAYBILL_TOKEN: site.adminToken });
   expect(applied).toMatchObject({ code: 0 });
   const [ruled = ''] = await send(again, [event('ruled', word)]);
