@@ -108,7 +108,7 @@ function happenings({ read, story, key, explained, names, now }: LineageOf): Hap
     ...wasRead(read, story, now),
     ...story.plans.map((one, i) => planned(one, i, read.message.sequence, { explained, names, now })),
     ...story.decisions.map((one) => decided(one, names, now)),
-    ...story.deliveries.map((one) => delivery(one, now)),
+    ...story.deliveries.map((one) => afterItsPlan(delivery(one, now), one, story.plans, read.message.sequence, names)),
   ];
   return all.sort((a, b) => a.time - b.time).map(({ happening }) => happening);
 }
@@ -320,6 +320,22 @@ function tryLine({ attempt, what, started, tookMs, result, code, reason, answer 
   const of = what === 'void' ? ' of the notice that the number carries nothing' : '';
   const time = `${started.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
   return `Try ${attempt}${of}, ${time}, ${tookMs} ms: ${result}${why === '' ? '' : `, ${why}`}${said}`;
+}
+
+/** The plan that sends it, or takes it back, is written in the same transaction, by another clock. */
+function afterItsPlan(
+  told: Dated,
+  { target, number, state }: DeliveryEntry,
+  plans: readonly PlannedRun[],
+  sequence: number,
+  names: ReadonlyMap<number, string>,
+): Dated {
+  const sends = ({ run }: PlannedRun) =>
+    run.t.some(([id, first]) => names.get(id) === target && first + sequence - run.s === number);
+  const takesBack = ({ run, plannedAt }: PlannedRun) =>
+    state === 'cancelled' && run.m === 'cancel' && plannedAt.getTime() >= told.time;
+  const causes = [plans.find(sends), plans.find(takesBack)];
+  return { ...told, time: Math.max(told.time, ...causes.map((plan) => plan?.plannedAt.getTime() ?? 0)) };
 }
 
 function wayOf(one: DeliveryEntry): string {

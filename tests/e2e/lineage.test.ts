@@ -58,6 +58,14 @@ async function travelled(): Promise<Place> {
     plan: number,
     state: 'pending',
   });
+  // As written in one transaction: the plan's clock is the later one.
+  await pool.query("update plan set planned_at = now() + interval '5 ms' where tenant = $1 and number = $2", [
+    tenant.id,
+    number,
+  ]);
+  await pool.query("update delivery set created_at = now() where tenant = $1 and channel = 1 and state = 'pending'", [
+    tenant.id,
+  ]);
   await pool.query('update delivery set attempts = 1 where channel = 1');
   await pool.query(
     `insert into delivery_attempt (tenant, target, channel, epoch, number, attempt, what, started_at, took_ms, result, code, reason, answer)
@@ -81,6 +89,10 @@ test.each([400, 1280])('a message’s way is a picture whose stations lead to th
     'erp pending, 1 try',
   ]);
   const list = page.locator('.timeline');
+  const titles = (await list.getByRole('listitem').allTextContents()).map((text) => text.trim());
+  const cause = titles.findIndex((text) => text.startsWith('Routed by orders'));
+  expect(cause).toBeGreaterThan(0);
+  expect(titles.findIndex((text) => text.startsWith('erp: not taken yet'))).toBeGreaterThan(cause);
   for (const said of [
     /over TLSv1\.3 \(TLS_AES_256_GCM_SHA384\)/,
     /its recipients \(a@example\.com\) and its bytes without trace fields/,
