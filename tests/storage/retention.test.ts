@@ -346,7 +346,7 @@ describe('dropping content', () => {
     expect((await decideAbout('replay', 1, 1, [books.erp])).result).toBe('decided');
     const keeping = keep();
     const cutting =
-      "select from pg_stat_activity where wait_event = 'PgSleep' and query like '%insert into checkpoint%'";
+      "select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep' and query like '%insert into checkpoint%'";
     await until(async () => (await database.pool.query(cutting)).rows.length > 0, 'the cut');
     // Asked while the cut goes on.
     const during = await Promise.all([2, 3].map((sequence) => decideAbout('replay', sequence, 1, [books.erp])));
