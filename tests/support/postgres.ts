@@ -36,19 +36,13 @@ export async function emptyDatabase(): Promise<Pick<TestDatabase, 'url' | 'drop'
   return { url: withDatabase(server, name), drop: () => drop(server, name, undefined) };
 }
 
-/** The server looks once a second whether the client of a running statement is gone. */
-const CLOSING_MS = 5_000;
-
 async function drop(server: string, name: string, pool: pg.Pool | undefined): Promise<void> {
   const held = pool ? pool.totalCount - pool.idleCount : 0;
   if (held === 0) await pool?.end();
   try {
     if (held > 0) throw new Error(`${held} database clients were taken from the test's pool and not released`);
-    await until(
-      async () => (await sessions(server, name)).length === 0,
-      'all database connections to be closed',
-      CLOSING_MS,
-    );
+    // The server looks once a second whether the client of a running statement is gone.
+    await until(async () => (await sessions(server, name)).length === 0, 'all database connections to be closed');
   } catch (error) {
     throw new Error(`left connected: ${(await sessions(server, name)).join(', ')}`, { cause: error });
   } finally {
