@@ -79,7 +79,7 @@ test('of a batch of broken events each is rejected with its code and its index, 
   expect((await single(waybill, json({ id: 'old', time: '1999-01-01T00:00:00Z' }))).status).toBe(422);
 
   const wanted = ['first', 'second', 'nul', 'lone', 'digits', 'last'];
-  await until(() => erp.receipts.length >= wanted.length, 'the good ones to be delivered');
+  await until(() => erp.once.length >= wanted.length, 'the good ones to be delivered');
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
@@ -205,7 +205,7 @@ test('mail that is too large or for nobody is refused by its code, and odd mail 
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
-  await until(() => erp.receipts.length >= odd.length + 1, 'all of them to be delivered');
+  await until(() => erp.once.length >= odd.length + 1, 'all of them to be delivered');
   expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, erp.receipts)).toMatchObject({
     violations: [],
     distinct: odd.length + 1,
