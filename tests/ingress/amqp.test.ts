@@ -276,7 +276,7 @@ describe('several processes', () => {
       await until(async () => (await user.ready(queue)) === 35, 'the first to have five acked and five in hand');
       expect(second.arrivals).toEqual([]);
       await relay.cut();
-      await until(() => second.arrivals.length === 40, 'the second to take over', 5_000);
+      await until(() => second.arrivals.length === 40, 'the second to take over');
       expect(second.bodies()).toEqual(numbers(5, 40));
       expect(second.standing()).toEqual({ state: 'consuming' });
       await relay.close();
