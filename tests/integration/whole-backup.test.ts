@@ -270,7 +270,9 @@ test('a backup under load is of one moment: nothing acknowledged before is missi
 }, 300_000);
 
 async function killRestore(site: Installation, file: string): Promise<void> {
-  const env = { ...process.env, WAYBILL_CONFIG: join(site.directory, 'waybill.yaml'), DATABASE_URL: site.databaseUrl };
+  // A part of the messages, and no more.
+  const proxy = await proxied(site.databaseUrl, { freezesAfter: 500_000 });
+  const env = { ...process.env, WAYBILL_CONFIG: join(site.directory, 'waybill.yaml'), DATABASE_URL: proxy.url };
   const child = spawn(process.execPath, [await builtProgram(), 'restore', file], { env, stdio: 'ignore' });
   const gone = once(child, 'exit');
   const copying = `select from pg_stat_activity where application_name = 'waybill restore' and query like 'copy %'
@@ -278,6 +280,7 @@ async function killRestore(site: Installation, file: string): Promise<void> {
   await until(async () => (await query(site.databaseUrl, copying)).length > 0, 'the restore to load');
   child.kill('SIGKILL');
   expect(await gone).toEqual([null, 'SIGKILL']);
+  await proxy.close();
   const there = `select from pg_stat_activity where application_name = 'waybill restore' and datname = current_database()`;
   await until(async () => (await query(site.databaseUrl, there)).length === 0, 'the server to undo it');
 }
