@@ -81,7 +81,7 @@ test('what was stored and not acked when the process died comes again and is a d
   const ended = await second.stop();
   expect(ended.code).toBe(0);
   expect(await user.ready('orders')).toBe(0);
-}, 90_000);
+}, 180_000);
 
 test('of two processes one consumes, and the other one takes over when it is killed', async () => {
   const site = await install({ config: configOf({}), rules: RULES, broker: true });
@@ -109,7 +109,7 @@ test('of two processes one consumes, and the other one takes over when it is kil
   // All of one account, and so in one order.
   const { items } = (await two.call('GET', '/v1/messages?account=orders&limit=200')).json;
   expect(items.map(({ externalId }: { externalId: string }) => externalId)).toEqual(numbers(0, 60).reverse());
-}, 90_000);
+}, 180_000);
 
 test('what can not be decoded is in the quarantine with its reason, and can be let in', async () => {
   const site = await install({ config: configOf({}), rules: RULES, broker: true });
@@ -151,7 +151,7 @@ test('what can not be decoded is in the quarantine with its reason, and can be l
   expect(JSON.stringify(message)).toContain('"a":1');
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 90_000);
+}, 180_000);
 
 test('sources are made, changed and removed while it runs, and nobody takes what is not theirs', async () => {
   const site = await install({ config: { sources: {}, targets: ERP }, rules: RULES, broker: true });
@@ -185,4 +185,4 @@ test('sources are made, changed and removed while it runs, and nobody takes what
   await user.send('one', ['left']);
   expect(await user.ready('one')).toBe(1);
   expect((await waybill.stop()).code).toBe(0);
-}, 90_000);
+}, 180_000);

@@ -165,7 +165,7 @@ test("after restoring yesterday's backup every consumer takes what is new, also 
     expect(verified, verified.stdout).toMatchObject({ code: 0 });
     await waybill.stop();
   }
-}, 120_000);
+}, 180_000);
 
 /** What was got since the restore, and before it as far as the books go back. */
 function stillBooked(books: Books, receipts: readonly Receipt[], epoch: number): Receipt[] {
@@ -334,7 +334,7 @@ test('the embedded database is backed up while Waybill runs and while it does no
   ]);
   expect((await pullAll(copy, 'archive')).length).toBe(60);
   expect(await copy.stop()).toMatchObject({ code: 0 });
-}, 90_000);
+}, 180_000);
 
 test('a backup goes through a pipe, and nothing but the backup', async () => {
   const site = await install({ config: { ...CONFIG, targets: {} } });
@@ -354,7 +354,7 @@ test('a backup goes through a pipe, and nothing but the backup', async () => {
     stdio: ['ignore', 'inherit', 'pipe'],
   });
   await once(cut, 'exit');
-}, 60_000);
+}, 180_000);
 
 test('a process that was away while a backup was restored gives no old number to anything, and ends', async () => {
   const site = await install({
@@ -387,7 +387,7 @@ test('a process that was away while a backup was restored gives no old number to
   const epochs = [...books.deliveries.values()].map((one) => one.epoch);
   expect(epochs.filter((one) => one === epoch)).toHaveLength(20);
   expect(epochs.filter((one) => one === 1)).toHaveLength(20);
-}, 60_000);
+}, 180_000);
 
 function numbered(count: number, prefix: string): SentEvent[] {
   return Array.from({ length: count }, (_, i) => ({

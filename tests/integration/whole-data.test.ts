@@ -98,7 +98,7 @@ test('1.3: data in a mail and in an event reaches a target under its own names, 
   ]);
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 60_000);
+}, 180_000);
 
 test('1.1: one attachment, or some fields, of a message reach every kind of target, and again the same', async () => {
   const desk = await startMailbox();
@@ -217,7 +217,7 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   });
   const verified = await site.run(['verify'], { WAYBILL_URL: waybill.http, WAYBILL_TOKEN: site.adminToken });
   expect(verified, verified.stdout).toMatchObject({ code: 0 });
-}, 90_000);
+}, 180_000);
 
 test('what failed at a target is recovered portion by portion, after a kill as before', async () => {
   let refusing = true;
@@ -264,7 +264,7 @@ test('what failed at a target is recovered portion by portion, after a kill as b
   ).toMatchObject({ recovered: 0 });
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 60_000);
+}, 180_000);
 
 function hook(url: string, more: object) {
   return { kind: 'webhook', url, allowPrivateAddresses: true, ...more };

@@ -93,7 +93,7 @@ test('of a batch of broken events each is rejected with its code and its index, 
   expect(JSON.parse(bodies.get('nul') as string).data).toEqual({ text: `a${nul}b` });
   expect(JSON.parse(bodies.get('lone') as string).data).toEqual({ text: 'a\ud800b' });
   expect(bodies.get('digits')).toContain('12345678901234567890.1230');
-}, 60_000);
+}, 180_000);
 
 test('requests that are refused whole say why, and are counted', async () => {
   const site = await install({ config: CONFIG, rules: RULES });
@@ -165,7 +165,7 @@ test('requests that are refused whole say why, and are counted', async () => {
   const books = await check(site.databaseUrl, { mayWait: ['default/erp'] });
   expect(books.violations).toEqual([]);
   expect([...books.messages.values()].map(({ externalId }) => externalId)).toEqual(['h-1']);
-}, 60_000);
+}, 180_000);
 
 test('mail that is too large or for nobody is refused by its code, and odd mail is taken whole', async () => {
   const site = await install({ config: CONFIG, rules: RULES, broker: true });
@@ -225,7 +225,7 @@ test('mail that is too large or for nobody is refused by its code, and odd mail 
   expect(new Set(refusals.map(({ ingress }) => ingress))).toEqual(new Set(['smtp']));
   expect(await waybill.metric('waybill_refused_total', { ingress: 'smtp' })).toBe(3);
   wire.socket.end();
-}, 60_000);
+}, 180_000);
 
 function post(waybill: Waybill, path: string, body: string, type: string): Promise<Answer> {
   return waybill.call('POST', path, { body, headers: { 'content-type': type } });

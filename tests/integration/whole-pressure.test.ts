@@ -42,7 +42,7 @@ describe('a broker in alarm', () => {
     const directory = await temporaryDirectory();
     node = await startRabbitmq({ directory: join(directory, 'rabbitmq'), say: () => undefined });
     remove = () => node.kill();
-  }, 60_000);
+  }, 180_000);
   afterAll(() => remove());
 
   test('stops sending, not accepting, until a backlog is there; then each tenant that has its share is told to come back', async () => {
@@ -125,7 +125,7 @@ describe('a broker in alarm', () => {
       expect(compared).toMatchObject({ violations: [], distinct: acceptedOf(tenant) + mails });
       expect(ledgers[tenant].violations).toEqual([]);
     }
-  }, 90_000);
+  }, 180_000);
 });
 
 test('a tenant that sends all it can delays and refuses nobody else', async () => {
@@ -177,7 +177,7 @@ test('a tenant that sends all it can delays and refuses nobody else', async () =
   expect([...statuses.keys()].sort()).toEqual([202, 429]);
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'default', why: 'busy' })).toBeGreaterThan(0);
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'acme' })).toBe(0);
-}, 90_000);
+}, 180_000);
 
 /** However little of the machine is left to whoever sends: what they wait for is the database. */
 async function slowCommits(databaseUrl: string): Promise<void> {
@@ -252,4 +252,4 @@ test('a full queue and a webhook that hangs hold up nobody beside them', async (
   expect(books.violations).toEqual([]);
   // Lets the hanging requests go, so that the program need not wait for them.
   await silent.close();
-}, 60_000);
+}, 180_000);

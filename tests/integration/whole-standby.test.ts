@@ -70,7 +70,7 @@ test('a second process accepts and reads beside the first, and takes over its ch
   await until(() => erp.receipts.some(({ externalId }) => externalId === 'late'), 'the third to go on');
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 90_000);
+}, 180_000);
 
 test('an owner that was stopped in the middle and wakes up after it was replaced writes nothing over its successor', async () => {
   const hooks = await receiveHooks();
@@ -125,7 +125,7 @@ test('an owner that was stopped in the middle and wakes up after it was replaced
     expect(compared, target).toMatchObject({ violations: [], distinct: sent.length });
   }
   for (const each of processes) expect(await each.stop()).toMatchObject({ code: 0 });
-}, 90_000);
+}, 180_000);
 
 function numbered(count: number, prefix = 'e'): SentEvent[] {
   return Array.from({ length: count }, (_, i) => ({

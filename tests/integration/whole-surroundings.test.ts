@@ -33,7 +33,7 @@ test('a second installation on one virtual host does not start, and says why', a
   const refusal = await refusalOf(second, { AMQP_URL: first.vhost.url });
   expect(refusal).toMatch(/another Waybill installation: give this one a virtual host of its own/);
   expect(refusal).toContain(first.vhost.vhost);
-}, 60_000);
+}, 180_000);
 
 test('a broker that lets it in but not do its work keeps it from starting; one that is away does not', async () => {
   const site = await install({ config: CONFIG, rules: RULES, broker: true });
@@ -57,7 +57,7 @@ test('a broker that lets it in but not do its work keeps it from starting; one t
   await allow('.*');
   const there = await site.start({ AMQP_URL: url });
   await until(async () => (await degraded(there)) === '', 'it to have what it needs of the broker');
-}, 90_000);
+}, 180_000);
 
 /** Makes a process's wall clock run ahead, and jump by three days at SIGUSR2. Its monotonic clock goes on. */
 async function clockAhead(site: Installation, seconds: number): Promise<Record<string, string>> {
@@ -75,7 +75,7 @@ test('a clock that is more than a minute off keeps it from starting', async () =
   const refusal = await refusalOf(site, await clockAhead(site, 75));
   expect(refusal).toMatch(/This machine's clock is 7[4-6] s ahead of the database's/);
   expect(await refusalOf(site, await clockAhead(site, -3600))).toMatch(/(3599|360[01]) s behind the database's/);
-}, 60_000);
+}, 180_000);
 
 test('a process whose clock is more than a minute from that of another one names it', async () => {
   const site = await install({ config: CONFIG, rules: RULES });
@@ -86,7 +86,7 @@ test('a process whose clock is more than a minute from that of another one names
   expect(await degraded(late)).toMatch(
     new RegExp(`^this machine's clock is (79|80|81) s behind that of \\S+:${early.pid}$`),
   );
-}, 60_000);
+}, 180_000);
 
 test('a clock that jumps by days changes nothing but a warning', async () => {
   const site = await install({ config: CONFIG, rules: RULES, broker: true });
@@ -120,4 +120,4 @@ test('a clock that jumps by days changes nothing but a warning', async () => {
   const stored = await waybill.call('GET', '/v1/messages');
   for (const { received } of stored.json.items)
     expect(Math.abs(Date.parse(received) - Date.now())).toBeLessThan(60_000);
-}, 60_000);
+}, 180_000);

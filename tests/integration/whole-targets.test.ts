@@ -62,7 +62,7 @@ test('of a message to four targets, two of them down, two are delivered at once 
       distinct: 3,
     });
   }
-}, 60_000);
+}, 180_000);
 
 test.each(['channel', 'none'] as const)(
   'a webhook that refuses one message for good goes on with the next, and hears of its number (order %s)',
@@ -114,7 +114,7 @@ test.each(['channel', 'none'] as const)(
     await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
   },
-  60_000,
+  180_000,
 );
 
 test("what a queue's consumer refuses for good is failed with a notice, and the others go on", async () => {
@@ -148,7 +148,7 @@ test("what a queue's consumer refuses for good is failed with a notice, and the 
   // The line is clear again: what comes now goes at once.
   await sendEvents(waybill, [{ key: 'later', account: 'anna', type: 'usage' }]);
   await until(() => erp.receipts.some(({ externalId }) => externalId === 'later'), 'a later one to come');
-}, 60_000);
+}, 180_000);
 
 test('a queue target whose exchange leads nowhere is paused with an alarm, and goes on when it is resumed', async () => {
   const site = await install({
@@ -194,7 +194,7 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
       distinct: 4,
     });
   }
-}, 60_000);
+}, 180_000);
 
 test('RabbitMQ away at the start and in the middle: accepting goes on, and all comes in order when it is back', async () => {
   const site = await install({
@@ -271,7 +271,7 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
     const compared = compareReceipts(books, { tenant: 'default', target }, receipts);
     expect(compared, target).toMatchObject({ violations: [], distinct: 1_500 });
   }
-}, 120_000);
+}, 180_000);
 
 const WAITING = { mayWait: ['default/erp', 'default/wms'] };
 

@@ -120,7 +120,7 @@ test('two tenants with equal names and ids neither see, count nor block each oth
   // Tenants are the installation's affair.
   expect((await waybill.call('GET', '/v1/tenants', { token: acme })).status).toBe(403);
   expect((await waybill.call('POST', '/v1/apply', { token: acme })).status).toBe(403);
-}, 90_000);
+}, 180_000);
 
 function numbered(from: number, to: number): SentEvent[] {
   return Array.from({ length: to - from }, (_, i) => ({
