@@ -25,10 +25,28 @@ export async function longestTurnMs(work: () => Promise<unknown>): Promise<numbe
   return longest;
 }
 
+/** Milliseconds of the processor, to 10, that children of this process have spent so far: those that have ended, and these. */
+export function spentByChildrenMs(living: readonly number[]): number {
+  const ofLiving = living.map((pid) => {
+    try {
+      return timesOf(`/proc/${pid}/stat`).own;
+    } catch {
+      // It has ended meanwhile.
+      return 0;
+    }
+  });
+  return ofLiving.reduce((sum, each) => sum + each, timesOf('/proc/self/stat').ofChildren);
+}
+
 /** What the thread of the tests has spent so far, without the process's other threads. */
 function spentHereMs(): number {
-  // What comes before is the thread's name in parentheses; of the fields after it the 12th and the 13th are in hundredths of a second.
-  const stat = readFileSync(`/proc/self/task/${process.pid}/stat`, 'latin1');
+  return timesOf(`/proc/self/task/${process.pid}/stat`).own;
+}
+
+function timesOf(path: string): { readonly own: number; readonly ofChildren: number } {
+  const stat = readFileSync(path, 'latin1');
+  // What comes before is a name in parentheses; of the fields after it the 12th to the 15th are in hundredths of a second.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
+  const [user, system, childrensUser, childrensSystem] = fields.slice(11, 15).map((ticks) => Number(ticks) * 10);
+  return { own: (user ?? 0) + (system ?? 0), ofChildren: (childrensUser ?? 0) + (childrensSystem ?? 0) };
 }
