@@ -179,9 +179,11 @@ test('sources are made, changed and removed while it runs, and nobody takes what
   ]);
 
   expect((await waybill.call('DELETE', '/v1/sources/orders', { token: acme })).status).toBe(204);
+  await until(async () => (await user.consumers('two')) === 0, 'the queue to be let go');
   expect((await put('orders', { queue: 'two' })).status).toBe(200);
   await user.send('two', ['c']);
   await until(async () => (await messagesOf(waybill)).length === 2, 'the source to follow');
+  await until(async () => (await user.consumers('one')) === 0, 'the other queue to be let go');
   await user.send('one', ['left']);
   expect(await user.ready('one')).toBe(1);
   expect((await waybill.stop()).code).toBe(0);
