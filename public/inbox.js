@@ -123,7 +123,7 @@ function sayDone(done) {
   one('[data-done]')?.remove();
   const line = element('p', {}, `${DID[done.action]}: `, linkTo(done));
   if (done.action === 'assign')
-    line.append(' ', element('span', { class: 'hint' }, `It goes out in ${HOLD_SECONDS} seconds.`));
+    line.append(' ', element('span', { class: 'hint' }, `Held for ${HOLD_SECONDS} seconds before it goes out.`));
   if (done.action === 'close' && done.body.reason === 'spam') {
     line.append(' ', element('a', { href: `/rules/edit?like=${done.id}&close=spam` }, 'Make a rule of this'));
   }

@@ -622,7 +622,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   if (has('ingress')) startQueues();
   let firstLink: string | undefined;
   if (settings.access.adminToken === undefined) {
-    await writeClientFile(settings.data, { url: http, token: adminToken });
+    await writeClientFile(settings.data, { url: http, token: adminToken, smtp });
     firstLink = await firstOwnerLink(pool, defaultTenant.id, randomBytes, new Date(clock.now()));
   }
   return {

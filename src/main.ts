@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { ClockOff } from './app/clocks.js';
-import { ConfigurationInvalid, readConfiguration } from './app/configuration.js';
+import { type Configuration, ConfigurationInvalid, readConfiguration } from './app/configuration.js';
 import { logLines } from './app/log-lines.js';
 import { type App, startApp } from './app.js';
 import { BrokerUnfit } from './broker/fitness.js';
@@ -30,7 +30,7 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   try {
     app = await startApp({ from, configuration, clock, log });
   } catch (error) {
-    process.stderr.write(`waybill: ${explained(error)}\n`);
+    process.stderr.write(`waybill: ${explained(error, configuration.settings)}\n`);
     return 1;
   }
   process.stdout.write(`${JSON.stringify({ event: 'ready', http: app.http, smtp: app.smtp })}\n`);
@@ -46,17 +46,26 @@ export async function main(env: NodeJS.ProcessEnv): Promise<number> {
   return replaced ? 1 : 0;
 }
 
-/** The first signal asks to stop; a second one ends the process at once, as it would without us. */
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+/** npm hands on the Ctrl-C that a terminal has told every process already: what comes so soon is the same one. */
+const SAME_SIGNAL_MS = 1_000;
+
+/** The first signal asks to stop; another one ends the process at once, as it would without us. */
 function signal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(name, () => resolve());
-    }
+    const told = () => {
+      resolve();
+      setTimeout(() => {
+        for (const name of SIGNALS) process.off(name, told);
+      }, SAME_SIGNAL_MS).unref();
+    };
+    for (const name of SIGNALS) process.on(name, told);
   });
 }
 
 /** What a person can act on; the rest with its stack, for a report. */
-function explained(error: unknown): string {
+function explained(error: unknown, { http }: Configuration['settings']): string {
   const known = [
     BrokerUnfit,
     ClockOff,
@@ -70,7 +79,7 @@ function explained(error: unknown): string {
   if (known.some((kind) => error instanceof kind)) return (error as Error).message;
   if (error instanceof Error && 'code' in error && 'port' in error) {
     if (error.code === 'EADDRINUSE')
-      return `port ${error.port} is in use; choose another by WAYBILL_HTTP or WAYBILL_SMTP`;
+      return `port ${error.port} is in use; choose another by ${error.port === http.listen.port ? 'WAYBILL_HTTP' : 'WAYBILL_SMTP'}`;
     if (error.code === 'EACCES') return `port ${error.port} is not for us; choose one above 1023`;
   }
   return error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { type ClientFile, clientFilePath, clientFileSchema } from '../config/client-file.js';
 import { loadClientSettings } from '../config/load.js';
 import { Client } from './client.js';
+import { readClientFile } from './client-file.js';
 import { addApply } from './commands/apply.js';
 import { addBackfill } from './commands/backfill.js';
 import { addBackup } from './commands/backup.js';
@@ -68,7 +67,8 @@ Environment:
                  started here has left in its data directory, if that is
                  the one WAYBILL_URL names
   WAYBILL_DATA   that directory; ./data without it
-  WAYBILL_SMTP   where "send mail" goes; 127.0.0.1:2525 without it
+  WAYBILL_SMTP   where "send mail" goes; without it, where a Waybill
+                 started here takes mail, or 127.0.0.1:2525
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`;
 
@@ -123,14 +123,4 @@ function isSameServer(one: string, other: string): boolean {
     return `${protocol}//${hostname === 'localhost' ? '127.0.0.1' : hostname}:${port}`;
   });
   return first === second;
-}
-
-/** What a Waybill on this machine has left for its own user; undefined where there is none. */
-function readClientFile(io: Io): ClientFile | undefined {
-  try {
-    return clientFileSchema.parse(JSON.parse(readFileSync(clientFilePath(io.env.WAYBILL_DATA ?? './data'), 'utf8')));
-  } catch {
-    // No Waybill was started here without a token of its own: then the environment has to say how to reach one.
-    return undefined;
-  }
 }

@@ -23,16 +23,34 @@ export function sampleHook(id: string): string {
   });
 }
 
-/** A mail with an attachment. */
+/** To an address that begins with `invoices`, an invoice with an attachment; to any other, a question. */
 export function sampleMail(id: string, from: string, to: readonly string[], time: Date): string {
-  const boundary = `sample-${id}`;
+  const [recipient = ''] = to;
+  const subject = recipient.startsWith('invoices') ? 'Invoice 2026-0042' : `A question to ${recipient}`;
   return [
     `From: Sample Sender <${from}>`,
     `To: ${to.join(', ')}`,
-    `Subject: Invoice 2026-0042`,
+    `Subject: ${subject}`,
     `Date: ${time.toUTCString().replace('GMT', '+0000')}`,
     `Message-ID: <${id}@sample.example.net>`,
     'MIME-Version: 1.0',
+    ...(recipient.startsWith('invoices') ? invoice(id) : QUESTION),
+    '',
+  ].join('\r\n');
+}
+
+const QUESTION = [
+  'Content-Type: text/plain; charset=utf-8',
+  'Content-Transfer-Encoding: 8bit',
+  '',
+  'Hello,',
+  '',
+  'when will order 2026-0042 arrive? 49.90 € were paid last week.',
+];
+
+function invoice(id: string): string[] {
+  const boundary = `sample-${id}`;
+  return [
     `Content-Type: multipart/mixed; boundary="${boundary}"`,
     '',
     `--${boundary}`,
@@ -51,6 +69,5 @@ export function sampleMail(id: string, from: string, to: readonly string[], time
     'A-100,2,24.95',
     '',
     `--${boundary}--`,
-    '',
-  ].join('\r\n');
+  ];
 }

@@ -45,6 +45,8 @@ export function childSettings(): ChildSettings {
  */
 export async function serve(readers: Readers, settings: ChildSettings): Promise<void> {
   watchParent();
+  // A terminal's Ctrl-C is for the parent, which says when it is over.
+  process.on('SIGINT', () => undefined);
   const retireBytes = Math.max(settings.retireBytes, GROWN * process.memoryUsage.rss());
   send({ kind: 'ready', json: NO_BYTES, bytes: NO_BYTES }, false);
   for (let request = nextRequest(); request !== null; request = nextRequest()) {

@@ -1,18 +1,23 @@
-import { decimalKey } from './decimal.js';
+import { type Decimal, decimalKey } from './decimal.js';
 import type { FieldType } from './field.js';
-import type { Literal, Pattern, Term } from './rule.js';
+import type { Bound, Literal, Pattern, Term, Test } from './rule.js';
 import type { Steps } from './steps.js';
 import { asDecimal, expectedDecimal } from './test.js';
+import { type Threshold, Thresholds } from './thresholds.js';
+import { MOST_CHARACTERS, Trigrams, trigramsOf } from './trigrams.js';
 
 /*
- * Most rules of a large set ask that some field equals something. Such a rule can only hold for a message that has one of
- * those values, so it is found by the message's value and otherwise not asked at all. All other rules are asked as ever.
+ * Most rules of a large set ask that some field equals something, begins with it, contains it or exceeds it. Such a rule can
+ * only hold for a message that has such a value, so it is found by the message's value and otherwise not asked at all. All
+ * other rules are asked as ever.
  */
 
 /** Rules by what they need, as positions in the order they are asked. */
 export interface RuleIndex {
   /** Those that nothing rules out beforehand, in order. */
   readonly always: readonly number[];
+  /** `always`, and those that are found by something else than what they ask to be equal. */
+  readonly loose: readonly number[];
   /** By the position of the first rule that each leads to. */
   readonly byField: readonly FieldIndex[];
 }
@@ -23,36 +28,54 @@ interface FieldIndex {
   readonly first: number;
   /** By text, true, false and null. */
   readonly constants: ReadonlyMap<unknown, readonly number[]>;
-  /** By `decimalKey`; null where no rule asks for a number. */
+  /** By `decimalKey`; this and what follows are null where no rule asks for it. */
   readonly numbers: ReadonlyMap<string, readonly number[]> | null;
+  readonly trigrams: Trigrams | null;
+  readonly above: Thresholds | null;
+  readonly below: Thresholds | null;
 }
 
 /** Where a field stands among those that rules ask for, and what its literals are. */
 export type FieldOf = (path: string) => { readonly field: number; readonly type: FieldType };
 
-/** One value that a field may equal. */
-interface Key {
+/** Something that a field's value may be. */
+type Key = EqualKey | TrigramKey | ThresholdKey;
+
+interface EqualKey {
+  readonly is: 'text' | 'number';
   readonly field: number;
-  readonly number: boolean;
   readonly value: string | boolean | null;
 }
 
-/** Values of which a message must have one, or the pattern does not hold. */
+interface TrigramKey {
+  readonly is: 'trigram';
+  readonly field: number;
+  readonly value: string;
+}
+
+interface ThresholdKey {
+  readonly is: 'above' | 'below';
+  readonly field: number;
+  readonly than: Decimal;
+}
+
+/** Of these a message must be one, or the pattern does not hold. */
 type Guard = readonly Key[];
 
 /** Of each rule the guard is chosen that it shares with the fewest others. */
 export function* indexing(patterns: readonly Pattern[], fieldOf: FieldOf): Steps<RuleIndex> {
-  const commonness = new Map<string, number>();
+  const census = new Census(fieldOf);
   for (const pattern of patterns) {
-    for (const key of keysIn(pattern, fieldOf)) commonness.set(nameOf(key), (commonness.get(nameOf(key)) ?? 0) + 1);
+    census.count(pattern);
     yield;
   }
-  const shared = (guard: Guard) => guard.reduce((most, key) => Math.max(most, commonness.get(nameOf(key)) ?? 0), 0);
   const always: number[] = [];
+  const loose: number[] = [];
   const fields = new Map<number, FieldTable>();
   for (const [position, pattern] of patterns.entries()) {
-    const guard = guardOf(pattern, fieldOf, shared);
+    const guard = guardOf(pattern, census);
     if (guard === null) always.push(position);
+    if (guard === null || !guard.every(isEqual)) loose.push(position);
     for (const key of guard ?? []) {
       const table = fields.get(key.field) ?? new FieldTable(key.field, position);
       fields.set(key.field, table);
@@ -60,86 +83,218 @@ export function* indexing(patterns: readonly Pattern[], fieldOf: FieldOf): Steps
     }
     yield;
   }
-  return { always, byField: [...fields.values()].sort((a, b) => a.first - b.first) };
+  const byField = [...fields.values()].map((table) => table.finished()).sort((a, b) => a.first - b.first);
+  return { always, loose, byField };
 }
 
-class FieldTable implements FieldIndex {
-  readonly constants = new Map<unknown, number[]>();
-  numbers: Map<string, number[]> | null = null;
+function isEqual(key: Key): key is EqualKey {
+  return key.is === 'text' || key.is === 'number';
+}
 
-  constructor(
-    readonly field: number,
-    readonly first: number,
-  ) {}
+/** Fewer rules that ask a field for pieces of text, or for a number in a range, are asked in less time than they are found. */
+const WORTH_FINDING = 8;
 
-  add({ number, value }: Key, position: number): void {
-    if (number) this.numbers ??= new Map();
-    const table: Map<unknown, number[]> = (number ? this.numbers : null) ?? this.constants;
-    const positions = table.get(value);
-    if (positions === undefined) table.set(value, [position]);
-    else if (positions.at(-1) !== position) positions.push(position);
+/** How many rules a key would lead to. */
+class Census {
+  private readonly counts = new Map<string, number>();
+
+  constructor(readonly fieldOf: FieldOf) {}
+
+  count(pattern: Pattern): void {
+    const names = new Set<string>();
+    eachTest(pattern, (test, path) => {
+      const { field, type } = this.fieldOf(path);
+      for (const key of equalKeys(test, field, type)) names.add(nameOf(key));
+      for (const trigram of piecesOf(test, type).flat()) names.add(nameOf({ is: 'trigram', field, value: trigram }));
+      const kind = kindOf(test);
+      if (kind !== null) names.add(`${field} ${kind}`);
+    });
+    for (const name of names) this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
+  }
+
+  /** With how many rules at most one of the keys is shared. */
+  shared(guard: Guard): number {
+    return guard.reduce((most, key) => Math.max(most, this.of(key)), 0);
+  }
+
+  of(key: Key): number {
+    return this.counts.get(nameOf(key)) ?? 0;
+  }
+
+  isWorthFinding(field: number, kind: 'pieces' | 'ranges'): boolean {
+    return (this.counts.get(`${field} ${kind}`) ?? 0) >= WORTH_FINDING;
   }
 }
 
-function nameOf({ field, number, value }: Key): string {
-  return `${field} ${number ? 'number' : typeof value} ${value}`;
+function eachTest(pattern: Pattern, visit: (test: Test, path: string) => void): void {
+  for (const term of pattern) {
+    if ('anyOf' in term) for (const inner of term.anyOf) eachTest(inner, visit);
+    else for (const test of term.tests) visit(test, term.path);
+  }
+}
+
+/** Thresholds of a field are one key: by a value all of them may be found. */
+function nameOf(key: Key): string {
+  if ('than' in key) return `${key.field} ranges`;
+  return `${key.field} ${key.is} ${typeof key.value} ${key.value}`;
+}
+
+function kindOf(test: Test): 'pieces' | 'ranges' | null {
+  switch (test.op) {
+    case 'prefix':
+    case 'suffix':
+    case 'wildcard':
+      return 'pieces';
+    case 'numeric':
+      return 'ranges';
+    case 'equals':
+    case 'equals-ignore-case':
+    case 'matches':
+    case 'cidr':
+    case 'exists':
+    case 'anything-but':
+      return null;
+    default: {
+      const never: never = test;
+      return never;
+    }
+  }
+}
+
+/** What is being made into a FieldIndex. */
+class FieldTable {
+  private readonly constants = new Map<unknown, number[]>();
+  private readonly numbers = new Map<string, number[]>();
+  private readonly trigrams = new Trigrams();
+  private readonly above: Threshold[] = [];
+  private readonly below: Threshold[] = [];
+
+  constructor(
+    private readonly field: number,
+    private readonly first: number,
+  ) {}
+
+  add(key: Key, position: number): void {
+    switch (key.is) {
+      case 'text':
+        addTo(this.constants, key.value, position);
+        break;
+      case 'number':
+        addTo(this.numbers, key.value as string, position);
+        break;
+      case 'trigram':
+        this.trigrams.add(key.value, position);
+        break;
+      case 'above':
+        this.above.push({ than: key.than, position });
+        break;
+      case 'below':
+        this.below.push({ than: key.than, position });
+        break;
+      default:
+        key satisfies never;
+    }
+  }
+
+  finished(): FieldIndex {
+    return {
+      field: this.field,
+      first: this.first,
+      constants: this.constants,
+      numbers: this.numbers.size > 0 ? this.numbers : null,
+      trigrams: this.trigrams.every.length > 0 ? this.trigrams : null,
+      above: this.above.length > 0 ? new Thresholds('above', this.above) : null,
+      below: this.below.length > 0 ? new Thresholds('below', this.below) : null,
+    };
+  }
+}
+
+function addTo<K>(table: Map<K, number[]>, value: K, position: number): void {
+  const positions = table.get(value);
+  if (positions === undefined) table.set(value, [position]);
+  else if (positions.at(-1) !== position) positions.push(position);
 }
 
 /**
- * The positions, before one of them, of all rules that could hold for whatever a pattern holds for: those whose guard it
- * names a value of, and those without one. Ascending.
+ * The positions, before one of them, of all rules that could hold for whatever a pattern holds for: those that ask for one of the
+ * values it names to be equal, and all that ask for something else. Ascending.
  */
 export function rulesAlike(index: RuleIndex, pattern: Pattern, before: number, fieldOf: FieldOf): number[] {
-  const found = new Set(index.always);
+  const found = new Set(index.loose);
   const fields = new Map(index.byField.map((one) => [one.field, one]));
-  for (const { field, number, value } of keysIn(pattern, fieldOf)) {
+  eachTest(pattern, (test, path) => {
+    const { field, type } = fieldOf(path);
     const table = fields.get(field);
-    const positions = number ? table?.numbers?.get(value as string) : table?.constants.get(value);
-    for (const position of positions ?? []) found.add(position);
-  }
+    for (const { is, value } of equalKeys(test, field, type)) {
+      const positions = is === 'number' ? table?.numbers?.get(value as string) : table?.constants.get(value);
+      for (const position of positions ?? []) found.add(position);
+    }
+  });
   return [...found].filter((position) => position < before).sort((a, b) => a - b);
 }
 
-/** Every value that some guard of the pattern may name, each once. */
-function keysIn(pattern: Pattern, fieldOf: FieldOf): Key[] {
-  const keys = new Map<string, Key>();
-  const visit = (term: Term) => {
-    if ('anyOf' in term) for (const inner of term.anyOf) inner.forEach(visit);
-    else for (const key of equalityOf(term, fieldOf) ?? []) keys.set(nameOf(key), key);
-  };
-  pattern.forEach(visit);
-  return [...keys.values()];
-}
-
-function guardOf(pattern: Pattern, fieldOf: FieldOf, shared: (guard: Guard) => number): Guard | null {
+function guardOf(pattern: Pattern, census: Census): Guard | null {
   let best: Guard | null = null;
   for (const term of pattern) {
-    const guard = 'anyOf' in term ? guardOfAny(term.anyOf, fieldOf, shared) : equalityOf(term, fieldOf);
-    if (guard !== null && (best === null || shared(guard) < shared(best))) best = guard;
+    const guard = guardOfTerm(term, census);
+    if (guard !== null && (best === null || census.shared(guard) < census.shared(best))) best = guard;
   }
   return best;
 }
 
-/** One of several patterns holds only where the guard of one does. */
-function guardOfAny(patterns: readonly Pattern[], fieldOf: FieldOf, shared: (guard: Guard) => number): Guard | null {
-  const guards = patterns.map((pattern) => guardOf(pattern, fieldOf, shared));
+/** One of several patterns holds, or one of several tests, only where the guard of one does. */
+function guardOfTerm(term: Term, census: Census): Guard | null {
+  if ('anyOf' in term) return together(term.anyOf.map((pattern) => guardOf(pattern, census)));
+  const { field, type } = census.fieldOf(term.path);
+  return together(term.tests.map((test) => guardOfTest(test, field, type, census)));
+}
+
+function together(guards: readonly (Guard | null)[]): Guard | null {
   return guards.every((guard) => guard !== null) ? guards.flat() : null;
 }
 
-/** The values a field is asked to equal; null where another test of it may hold instead. */
-function equalityOf({ path, tests }: Extract<Term, { path: string }>, fieldOf: FieldOf): Guard | null {
-  const [only, another] = tests;
-  if (only?.op !== 'equals' || another) return null;
-  const { field, type } = fieldOf(path);
-  return only.any.map((literal) => keyOf(literal, field, type));
+function guardOfTest(test: Test, field: number, type: FieldType, census: Census): Guard | null {
+  if (test.op === 'equals') return equalKeys(test, field, type);
+  const kind = kindOf(test);
+  if (kind === null || !census.isWorthFinding(field, kind)) return null;
+  if (test.op === 'numeric') return thresholdOf(test.bounds, field);
+  return together(piecesOf(test, type).map((trigrams) => rarest(trigrams, field, census)));
 }
 
-function keyOf(literal: Literal, field: number, type: FieldType): Key {
+function rarest(trigrams: readonly string[], field: number, census: Census): Guard | null {
+  let best: Key | null = null;
+  for (const value of trigrams) {
+    const key: Key = { is: 'trigram', field, value };
+    if (best === null || census.of(key) < census.of(best)) best = key;
+  }
+  return best && [best];
+}
+
+/** By its lower bound where it has one. */
+function thresholdOf(bounds: readonly Bound[], field: number): Guard | null {
+  const above = bounds.find(({ is }) => is === '>' || is === '>=' || is === '=');
+  if (above) return [{ is: 'above', field, than: expectedDecimal(above.than) }];
+  const [below] = bounds;
+  return below ? [{ is: 'below', field, than: expectedDecimal(below.than) }] : null;
+}
+
+/** For each text a test names, what of it a value must contain. */
+function piecesOf(test: Test, type: FieldType): string[][] {
+  if (test.op !== 'prefix' && test.op !== 'suffix' && test.op !== 'wildcard') return [];
+  const { op, any } = test;
+  return any.map((text) => trigramsOf(op, type === 'address' ? text.toLowerCase() : text));
+}
+
+function equalKeys(test: Test, field: number, type: FieldType): EqualKey[] {
+  return test.op === 'equals' ? test.any.map((literal) => keyOf(literal, field, type)) : [];
+}
+
+function keyOf(literal: Literal, field: number, type: FieldType): EqualKey {
   if (typeof literal === 'object' && literal !== null) {
-    return { field, number: true, value: decimalKey(expectedDecimal(literal.digits)) };
+    return { is: 'number', field, value: decimalKey(expectedDecimal(literal.digits)) };
   }
   const folds = type === 'address' && typeof literal === 'string';
-  return { field, number: false, value: folds ? literal.toLowerCase() : literal };
+  return { is: 'text', field, value: folds ? literal.toLowerCase() : literal };
 }
 
 const NO_MORE = Number.POSITIVE_INFINITY;
@@ -178,21 +333,37 @@ export class Candidates {
     }
   }
 
-  private look({ field, constants, numbers }: FieldIndex): void {
-    const value = this.reading.value(field);
+  private look(index: FieldIndex): void {
+    const value = this.reading.value(index.field);
     if (value === undefined) return;
-    const lists: (readonly number[])[] = [];
-    for (const one of Array.isArray(value) ? new Set(value) : [value]) {
-      const same = constants.get(one);
-      if (same) lists.push(same);
-      const decimal = numbers && asDecimal(one);
-      const equal = decimal && numbers.get(decimalKey(decimal));
-      if (equal) lists.push(equal);
-    }
+    const lists = listsFor(index, value);
     const [only, another] = lists;
     if (!only) return;
     const rest = this.found.slice(this.foundAt);
     this.found = rest.length === 0 && !another ? only : [...rest, ...lists.flat()].sort((a, b) => a - b);
     this.foundAt = 0;
   }
+}
+
+/** The positions of the rules that a field's value leads to. */
+function listsFor({ constants, numbers, trigrams, above, below }: FieldIndex, value: unknown): (readonly number[])[] {
+  const lists: (readonly number[])[] = [];
+  const add = (positions: readonly number[] | undefined) => {
+    if (positions && positions.length > 0) lists.push(positions);
+  };
+  let characters = 0;
+  for (const one of Array.isArray(value) ? new Set(value) : [value]) {
+    add(constants.get(one));
+    if (trigrams && typeof one === 'string') {
+      characters += one.length;
+      if (characters <= MOST_CHARACTERS) trigrams.find(one, add);
+    }
+    const decimal = (numbers ?? above ?? below) && asDecimal(one);
+    if (!decimal) continue;
+    add(numbers?.get(decimalKey(decimal)));
+    add(above?.find(decimal));
+    add(below?.find(decimal));
+  }
+  if (characters > MOST_CHARACTERS) add(trigrams?.every);
+  return lists;
 }

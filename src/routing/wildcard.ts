@@ -3,7 +3,7 @@
  * Linear in the text: the pieces between the stars are each searched once, from where the one before was found.
  */
 export function compileWildcard(pattern: string): (text: string) => boolean {
-  const pieces = splitAtStars(pattern);
+  const pieces = literalsOf(pattern);
   const first = pieces[0] as string;
   const last = pieces.at(-1) as string;
   if (pieces.length === 1) return (text) => text === first;
@@ -21,7 +21,8 @@ export function compileWildcard(pattern: string): (text: string) => boolean {
   };
 }
 
-function splitAtStars(pattern: string): string[] {
+/** What stands between the stars: a text that fits contains each of these. */
+export function literalsOf(pattern: string): string[] {
   const pieces: string[] = [];
   let piece = '';
   for (const [token] of pattern.matchAll(/\\[\\*]|[\s\S]/g)) {

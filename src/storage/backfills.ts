@@ -3,7 +3,7 @@ import type { BackfillRange, BackfillState, Ending, NotEnded, NotSent } from '..
 import type { Tenant } from '../message/tenant.js';
 import { arrayOf, textArray } from './array.js';
 import { writeAudit } from './audit.js';
-import { inTransaction } from './pool.js';
+import { inTransaction, unhurried } from './pool.js';
 
 /** Backfills of a tenant that take events at the same time. */
 const MOST_OPEN = 10;
@@ -194,8 +194,6 @@ export async function endBackfill(pool: Pool, tenant: number, id: number, action
 }
 
 const MOST_CONFLICTS = 100;
-/** All identities of a tenant are read. */
-const LONG_MS = 3_600_000;
 
 const CONFLICTS = `with wanted as materialized (
     select b.channel, b.sequence, b.identity from backfill_event b where b.tenant = $1 and b.book = ${LIVE}
@@ -224,12 +222,12 @@ async function unfitToClose(
     [tenant, id],
   );
   if (rows.length > 0) return { result: 'behind' };
-  await client.query('set local statement_timeout = 0');
-  // The types know no timeout of a single statement.
-  const statement = { text: CONFLICTS, values: [tenant, id], query_timeout: LONG_MS };
-  const found = await client.query<{ channel: number; sequence: number; ofChannel: number; ofSequence: number }>(
-    statement,
-  );
+  // All identities of a tenant are read.
+  const ask = await unhurried(client);
+  const found = await ask<{ channel: number; sequence: number; ofChannel: number; ofSequence: number }>(CONFLICTS, [
+    tenant,
+    id,
+  ]);
   if (found.rows.length === 0) return undefined;
   const conflicts = found.rows.map(({ channel, sequence, ofChannel, ofSequence }) => ({
     message: { channel, sequence },

@@ -2,11 +2,9 @@ import { hash } from 'node:crypto';
 import type { PoolClient } from 'pg';
 import type { Identified, reckon } from '../billing/batch.js';
 import { arrayOf, textArray } from './array.js';
+import { unhurried } from './pool.js';
 
 const TAKE_BACKFILLS = `select take_backfills(${Array.from({ length: 20 }, (_, i) => `$${i + 1}`).join(', ')})`;
-
-/** To look through all that a channel has counted. */
-const LONG_MS = 3_600_000;
 
 /** Writes what a batch says of backfills and of what is held, and the identities of what it counts. */
 export async function takeBackfills(
@@ -19,35 +17,31 @@ export async function takeBackfills(
   if (identities.length + backfills.length + words.length + hold.length === 0) return;
   const told = words.flatMap(({ message, word }) => (word.what === 'accept' ? [] : [{ message, word }]));
   const accepted = words.flatMap(({ message, word }) => (word.what === 'accept' ? [{ message, word }] : []));
+  const values = [
+    tenant,
+    book,
+    channel,
+    arrayOf(identities.map(({ sequence }) => sequence)),
+    numbers(secret, tenant, identities),
+    arrayOf(backfills.map(({ sequence }) => sequence)),
+    arrayOf(backfills.map(({ backfill }) => backfill)),
+    numbers(secret, tenant, backfills),
+    arrayOf(told.map(({ message }) => message.sequence)),
+    arrayOf(told.map(({ word }) => word.backfill)),
+    textArray(told.map(({ word }) => word.what)),
+    textArray(told.map(({ word }) => word.who)),
+    textArray(told.map(({ word }) => word.why)),
+    textArray(told.map(({ message }) => message.arrivedAt)),
+    arrayOf(accepted.map(({ message }) => message.sequence)),
+    arrayOf(accepted.map(({ word }) => word.target.sequence)),
+    textArray(accepted.map(({ word }) => word.who)),
+    textArray(accepted.map(({ word }) => word.why)),
+    textArray(accepted.map(({ message }) => message.arrivedAt)),
+    arrayOf(hold.map(({ message }) => message.sequence)),
+  ];
   // Looks through all that the channel has counted, and counts anew what a backfill has.
-  if (told.length > 0) await client.query('set local statement_timeout = 0');
-  await client.query({
-    name: 'take_backfills',
-    text: TAKE_BACKFILLS,
-    ...(told.length > 0 && { query_timeout: LONG_MS }),
-    values: [
-      tenant,
-      book,
-      channel,
-      arrayOf(identities.map(({ sequence }) => sequence)),
-      numbers(secret, tenant, identities),
-      arrayOf(backfills.map(({ sequence }) => sequence)),
-      arrayOf(backfills.map(({ backfill }) => backfill)),
-      numbers(secret, tenant, backfills),
-      arrayOf(told.map(({ message }) => message.sequence)),
-      arrayOf(told.map(({ word }) => word.backfill)),
-      textArray(told.map(({ word }) => word.what)),
-      textArray(told.map(({ word }) => word.who)),
-      textArray(told.map(({ word }) => word.why)),
-      textArray(told.map(({ message }) => message.arrivedAt)),
-      arrayOf(accepted.map(({ message }) => message.sequence)),
-      arrayOf(accepted.map(({ word }) => word.target.sequence)),
-      textArray(accepted.map(({ word }) => word.who)),
-      textArray(accepted.map(({ word }) => word.why)),
-      textArray(accepted.map(({ message }) => message.arrivedAt)),
-      arrayOf(hold.map(({ message }) => message.sequence)),
-    ],
-  });
+  if (told.length > 0) await (await unhurried(client))(TAKE_BACKFILLS, values);
+  else await client.query({ name: 'take_backfills', text: TAKE_BACKFILLS, values });
 }
 
 /** 64 bits of a keyed hash for each, as the numbers of an array. */

@@ -65,6 +65,24 @@ function safeIntegers(text: string): (number | null)[] {
   return inner === '' ? [] : inner.split(',').map((item) => (item === 'NULL' ? null : safeInteger(item)));
 }
 
+/** Most that work on all of a tenant's data may take, a statement. */
+const UNHURRIED_MS = 12 * 3_600_000;
+
+/** Asks within a transaction, in which statements take as long as there is data from then on. */
+export type Unhurried = <Row extends pg.QueryResultRow>(
+  text: string,
+  values: readonly unknown[],
+) => Promise<pg.QueryResult<Row>>;
+
+export async function unhurried(client: pg.PoolClient): Promise<Unhurried> {
+  await client.query('set local statement_timeout = 0');
+  // Its own limit as well; the types know none of a single statement.
+  return (text, values) => {
+    const statement = { text, values: [...values], query_timeout: UNHURRIED_MS };
+    return client.query(statement);
+  };
+}
+
 /**
  * Runs `fn` between BEGIN and COMMIT on one connection. When `fn` or the commit fails, nothing of it stays, unless the
  * answer to the commit itself was lost: that is `unavailable`, and only the caller can tell what became of it.

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
 import { Ledger } from './ledger.js';
-import { inTransaction } from './pool.js';
+import { inTransaction, type Unhurried, unhurried } from './pool.js';
 import { liveBook } from './usage.js';
 
 export type RebuildEvent =
@@ -136,8 +136,8 @@ async function totalOf(pool: Pool, tenant: number): Promise<number> {
 /** What is not in the store any more, and the live ledger has counted, is taken from its journal. */
 async function takeOver(pool: Pool, tenant: number, live: number, book: number): Promise<void> {
   await inTransaction(pool, async (client) => {
-    await client.query('set local statement_timeout = 0');
-    await client.query(
+    const ask = await unhurried(client);
+    await ask(
       `create temp table gone on commit drop as
          select g.channel, g.sequence from ledger_gap g where g.tenant = $1 and g.book = $3 and g.reason = 'missing'
            and not exists (select from ledger_gap o where o.tenant = $1 and o.book = $2 and o.channel = g.channel
@@ -146,41 +146,41 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
              and m.through >= g.sequence)`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
        select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state
        from gone join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into ledger_correction (tenant, book, channel, sequence, action, target, who, why, arrived_at)
        select c.tenant, $3, c.channel, c.sequence, c.action, c.target, c.who, c.why, c.arrived_at
        from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
          and c.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into backfill_event (tenant, book, channel, sequence, backfill, identity)
        select b.tenant, $3, b.channel, b.sequence, b.backfill, b.identity
        from gone join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
          and b.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into backfill_word (tenant, book, channel, sequence, backfill, action, who, why, arrived_at)
        select b.tenant, $3, b.channel, b.sequence, b.backfill, b.action, b.who, b.why, b.arrived_at
        from gone join backfill_word b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
          and b.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into ledger_acceptance (tenant, book, channel, sequence, target, who, why, arrived_at)
        select a.tenant, $3, a.channel, a.sequence, a.target, a.who, a.why, a.arrived_at
        from gone join ledger_acceptance a on a.tenant = $1 and a.book = $2 and a.channel = gone.channel
          and a.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into ledger_identity (tenant, book, channel, first_sequence, sequences, identities)
        select $1, $3, l.channel, min(i.sequence), array_agg(i.sequence), array_agg(i.identity)
        from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
@@ -188,33 +188,34 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
        where l.tenant = $1 and l.book = $2 group by l.channel`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
        select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
        from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
          and p.sequence = gone.sequence`,
       [tenant, live, book],
     );
-    await client.query(
+    await ask(
       `delete from ledger_gap g using gone where g.tenant = $1 and g.book = $2 and g.channel = gone.channel
          and g.sequence = gone.sequence`,
       [tenant, book],
     );
-    await client.query(
+    await ask(
       `select recount_cells($1, $2::smallint, array_agg(series), array_agg(hour)) from (
          select distinct e.series, date_trunc('hour', e.at, 'UTC') as hour from gone
          join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence) h
        having count(*) > 0`,
       [tenant, book],
     );
-    await client.query(
-      `select apply_corrections($1, $2::smallint, gone.channel, array_agg(distinct c.target))
-       from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
-         and (c.sequence = gone.sequence or c.target = gone.sequence)
-       group by gone.channel`,
+    await ask(
+      `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
+       from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
+           and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)
+         union select channel, sequence from gone) named
+       group by channel`,
       [tenant, book],
     );
-    await client.query(
+    await ask(
       `select settle_backfills($1, $2::smallint, g.channel,
          array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel),
          array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel
@@ -241,9 +242,9 @@ async function compareAndSwap(
   wish: RebuildWish,
 ): Promise<'behind' | { readonly told: Difference[]; readonly count: number; readonly swapped: boolean }> {
   return inTransaction(pool, async (client) => {
-    await client.query('set local statement_timeout = 0');
+    const ask = await unhurried(client);
     // Both stand still from here on.
-    const marks = await client.query<{ channel: number; book: number; through: number; plan: number }>(
+    const marks = await ask<{ channel: number; book: number; through: number; plan: number }>(
       `select channel, book, through, plan from ledger_mark where tenant = $1 and book in ($2, $3)
        order by book, channel for update`,
       [tenant.id, live, book],
@@ -255,7 +256,7 @@ async function compareAndSwap(
     const ahead = [...after].some(([channel, plan]) => plan > (before.get(channel) ?? 0));
     // The live one may be behind as well: then it is waited for.
     if (!even || ahead) return 'behind';
-    const { told, count } = await differences(client, tenant.id, live, book);
+    const { told, count } = await differences(ask, tenant.id, live, book);
     const swapped = count === 0 || wish.acceptDifferences;
     await client.query(
       'update ledger set live = $2, rebuilding = null, rebuilding_since = null, rebuilding_by = null where tenant = $1',
@@ -275,12 +276,12 @@ async function compareAndSwap(
 
 /** Compared hour by hour, members with them. */
 async function differences(
-  client: PoolClient,
+  ask: Unhurried,
   tenant: number,
   live: number,
   book: number,
 ): Promise<{ told: Difference[]; count: number }> {
-  const { rows } = await client.query<Difference & { count: number }>(
+  const { rows } = await ask<Difference & { count: number }>(
     `with members as (
        select book, series, hour, count(*) as members, bit_xor(hashtextextended(encode(member, 'hex'), 0)) as told_apart
        from usage_member where tenant = $1 and book in ($2, $3) group by book, series, hour
@@ -322,11 +323,15 @@ const TABLES = [
   'ledger_mark',
 ] as const;
 
-/** Removes what is left of a book that nobody counts by. */
+/** Rows that one statement removes. */
+const A_PORTION = 200_000;
+
+/** Removes what is left of a book that nobody counts by. It may be half done: who makes the book anew begins with this. */
 async function clear(pool: Pool, tenant: number, book: number): Promise<void> {
-  await inTransaction(pool, async (client) => {
-    await client.query('set local statement_timeout = 0');
-    for (const table of TABLES)
-      await client.query(`delete from ${table} where tenant = $1 and book = $2`, [tenant, book]);
-  });
+  for (const table of TABLES) {
+    const remove = `delete from ${table} where ctid = any (array(
+      select ctid from ${table} where tenant = $1 and book = $2 limit ${A_PORTION}))`;
+    for (let removed = A_PORTION; removed === A_PORTION; )
+      removed = (await pool.query(remove, [tenant, book])).rowCount ?? 0;
+  }
 }

@@ -1,5 +1,8 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { SMTPServer } from 'smtp-server';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -68,6 +71,17 @@ describe('a mail goes to WAYBILL_SMTP', () => {
     await send(['-', '--from', '', '--to', 'a@example.com,b@example.com', '--to', 'c@example.com'], { stdin });
     expect(mails[0]?.raw.equals(stdin)).toBe(true);
     expect(mails[0]).toMatchObject({ from: '', to: ['a@example.com', 'b@example.com', 'c@example.com'] });
+  });
+
+  it('or, without one, to where a Waybill here takes mail', async () => {
+    const data = await mkdtemp(join(tmpdir(), 'waybill-login-'));
+    await writeFile(
+      join(data, 'client.json'),
+      JSON.stringify({ url: 'http://127.0.0.1:1', token: 'left', smtp: address }),
+    );
+    expect(await send([], { env: { WAYBILL_SMTP: '', WAYBILL_DATA: data } })).toMatchObject({ code: 0, stderr: '' });
+    expect(mails).toHaveLength(1);
+    await rm(data, { recursive: true });
   });
 
   it('or to the server that --smtp names, logged in with the token', async () => {

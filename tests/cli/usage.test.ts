@@ -148,7 +148,8 @@ describe('a call that fails ends with 1 and a sentence', () => {
       await cli(server, ['targets'], { env: { WAYBILL_TOKEN: '', WAYBILL_DATA: data, ...env } });
       return server.seen.splice(0)[0]?.headers.authorization;
     };
-    const leave = (url: string) => writeFile(join(data, 'client.json'), JSON.stringify({ url, token: 'left' }));
+    const leave = (url: string) =>
+      writeFile(join(data, 'client.json'), JSON.stringify({ url, token: 'left', smtp: null }));
     await leave(server.url);
     expect(await asked({})).toBe('Bearer left');
     expect(await asked({ WAYBILL_URL: server.url.replace('127.0.0.1', 'localhost') })).toBe('Bearer left');

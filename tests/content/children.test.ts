@@ -156,6 +156,14 @@ describe('a message that harms nobody', () => {
     expect(pidsOf(content)[0]).not.toBe(before);
   });
 
+  it('is not ended by what a terminal tells all of its processes', async () => {
+    const content = await poolOf({ entry: HOSTILE });
+    const before = pidsOf(content);
+    for (const pid of before) process.kill(pid, 'SIGINT');
+    expect(await tell(content, 'nothing')).toMatchObject({ ok: true });
+    expect(pidsOf(content)).toEqual(before);
+  });
+
   it('does not cost a warm child where children have little memory', async () => {
     const content = await poolOf({ limits: { memoryBytes: 140 * MEGABYTE } });
     const before = pidsOf(content);

@@ -82,7 +82,7 @@ test('an attachment alone is assigned, by keys', async () => {
   // Keys go on while a choice has the focus.
   await page.keyboard.press('3');
   await page.getByRole('button', { name: 'Assign' }).press('Enter');
-  await shown(page.getByText('It goes out in 10 seconds'));
+  await shown(page.getByText('Held for 10 seconds before it goes out'));
   expect(await decided(id)).toEqual([
     { action: 'assign', targets: [site.targets.archive, site.targets.erp], portion: { part: 1 } },
   ]);
@@ -115,7 +115,7 @@ test('fields alone are assigned to who can have them, and whoever can not is nam
   expect(await page.getByRole('checkbox', { name: /order-number/ }).isChecked()).toBe(true);
   await page.getByRole('checkbox', { name: /archive/ }).uncheck();
   await page.getByRole('button', { name: 'Assign' }).click();
-  await page.getByText('It goes out in 10 seconds').waitFor();
+  await page.getByText('Held for 10 seconds before it goes out').waitFor();
   expect(await decided(id)).toEqual([
     { action: 'assign', targets: [site.targets.erp], portion: { fields: ['order-number'] } },
   ]);

@@ -193,5 +193,10 @@ test('with its own database: a second start is refused, kill -9 loses nothing, a
     20_000,
   );
   expect(pulled.sort()).toEqual(events.map(({ key }) => key).sort());
-  expect(await waybill.stop()).toMatchObject({ code: 0 });
+
+  // A terminal's Ctrl-C, and the same again as npm hands it on.
+  process.kill(waybill.pid, 'SIGINT');
+  await until(() => waybill.log.some(({ msg }) => msg === 'stopping'), 'the stop to begin');
+  process.kill(waybill.pid, 'SIGINT');
+  expect(await waybill.ended).toMatchObject({ code: 0, signal: null });
 }, 180_000);

@@ -17,21 +17,28 @@ export function addApply(program: Command, context: Context): void {
     .action(async ({ dryRun }: { dryRun?: true }) => {
       const query = { dryRun: dryRun && 'true' };
       const { text, body } = await context.client().call<Applied>('/v1/apply', { method: 'POST', query });
-      await context.out.show(text, () => changeLines(body, dryRun ? 'nothing would change' : 'nothing has changed'));
+      await context.out.show(text, () => changeLines(body, dryRun === true));
     });
 }
 
-const WORDS: Readonly<Record<string, string>> = {
+const DONE: Readonly<Record<string, string>> = {
   released: 'no longer named by the file; in force as before, and free to be changed',
 };
+const WOULD_BE: Readonly<Record<string, string>> = {
+  added: 'would be added',
+  changed: 'would be changed',
+  removed: 'would be removed',
+  released: 'would no longer be named by the file; in force as before, and free to be changed',
+};
 
-function changeLines({ tenants }: Applied, nothing: string): string[] {
+function changeLines({ tenants }: Applied, dryRun: boolean): string[] {
+  const words = dryRun ? WOULD_BE : DONE;
   const changed = tenants.flatMap(({ tenant, changes }) =>
     changes
       .filter(({ what }) => what !== 'unchanged')
       .map(({ kind, name, what }) =>
-        plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${WORDS[what] ?? what}`),
+        plain(`${tenant}: ${kind} ${kind === 'rules' ? `version ${name}` : name} ${words[what] ?? what}`),
       ),
   );
-  return changed.length > 0 ? changed : [nothing];
+  return changed.length > 0 ? changed : [dryRun ? 'nothing would change' : 'nothing has changed'];
 }

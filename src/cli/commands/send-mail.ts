@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { createTransport } from 'nodemailer';
+import { readClientFile } from '../client-file.js';
 import type { Context } from '../context.js';
 import { Failed, UsageError } from '../failure.js';
 import { readInput, wholeOf } from '../input.js';
@@ -31,7 +32,11 @@ export function addSendMail(send: Command, context: Context): void {
     .argument('[file]', 'the mail with its header (RFC 5322); - is stdin')
     .option('--to <address>', `recipient, several times or with commas; ${DEFAULT_RECIPIENT} without it`, list)
     .option('--from <address>', 'sender of the envelope; "" is the null sender', 'sender@example.net')
-    .option('--smtp <host:port>', `where to; WAYBILL_SMTP or ${DEFAULT_SERVER} without it`, hostAndPort)
+    .option(
+      '--smtp <host:port>',
+      `where to; without it WAYBILL_SMTP, the Waybill started here, or ${DEFAULT_SERVER}`,
+      hostAndPort,
+    )
     .option('--user <name>', 'log in, with WAYBILL_TOKEN as the password')
     .option('--insecure', "don't check the server's certificate")
     .action((file: string | undefined, options: Options) => sendMail(context, file, options));
@@ -84,7 +89,7 @@ async function submit(context: Context, options: Options, to: readonly string[],
 
 function serverOf({ io }: Context): Server {
   try {
-    return hostAndPort(io.env.WAYBILL_SMTP || DEFAULT_SERVER);
+    return hostAndPort(io.env.WAYBILL_SMTP || readClientFile(io)?.smtp || DEFAULT_SERVER);
   } catch (error) {
     throw new UsageError(`WAYBILL_SMTP: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -245,6 +245,18 @@ begin
     where e.member is not null;
 end $$;
 
+-- These messages and all that corrects them, or corrects that: of two amendments of one message the first counts, and one of an
+-- amendment goes back to what that amends, in whatever order they are read. Null where there are none.
+create function with_corrections(p_tenant int, p_book smallint, p_channel smallint, p_sequences bigint[]) returns bigint[]
+language sql stable as $$
+  with recursive touched as (
+    select unnest(p_sequences) as sequence
+    union select c.sequence from touched t join ledger_correction c on c.tenant = p_tenant and c.book = p_book
+      and c.channel = p_channel and c.target = t.sequence
+  )
+  select array_agg(sequence) from touched
+$$;
+
 -- Writes what a batch of one channel comes to, beside its journal, and moves its mark. The caller holds the mark's row.
 -- p_sequence: what the journal was given. p_series to p_to: cells; p_member*: their members.
 create function take_usage(
@@ -329,19 +341,9 @@ begin
   end if;
 
   -- What this batch names, what it amends with, and what of it was named before it came.
-  with recursive touched as (
-    select t.sequence from (
-      select unnest(p_correction_sequence) as sequence
-      union all select unnest(p_correction_target)
-      union all select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
-        and c.channel = p_channel and c.target = any (p_sequence)
-    ) t
-    -- Another amendment of the same message may have come first, and count no more; and one of an amendment may have come
-    -- before that, and learn only now what it goes back to.
-    union select c.sequence from touched t join ledger_correction c on c.tenant = p_tenant and c.book = p_book
-      and c.channel = p_channel and c.target = t.sequence
-  )
-  select array_agg(sequence) into v_touched from touched;
+  v_touched := with_corrections(p_tenant, p_book, p_channel, p_correction_sequence || p_correction_target
+    || array(select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
+      and c.channel = p_channel and c.target = any (p_sequence)));
   if v_touched is not null then
     perform apply_corrections(p_tenant, p_book, p_channel, v_touched);
   end if;

@@ -200,16 +200,8 @@ begin
   -- Lists, not joins: a table that has just been filled is thought to be empty, and would be read once for each.
   v_identities := array(select distinct b.identity from backfill_event b where b.tenant = p_tenant and b.book = p_book
     and b.channel = p_channel and b.sequence = any (p_told));
-  with recursive same as (
-    select sequence from unnest(p_told) as t(sequence)
-    union select b.sequence from backfill_event b where b.tenant = p_tenant and b.book = p_book
-      and b.channel = p_channel and b.identity = any (v_identities)
-  ), touched as (
-    select sequence from same
-    union select c.sequence from touched t join ledger_correction c on c.tenant = p_tenant and c.book = p_book
-      and c.channel = p_channel and c.target = t.sequence
-  )
-  select array_agg(sequence) into v_touched from touched;
+  v_touched := with_corrections(p_tenant, p_book, p_channel, p_told || array(select b.sequence from backfill_event b
+    where b.tenant = p_tenant and b.book = p_book and b.channel = p_channel and b.identity = any (v_identities)));
   if v_touched is not null then
     perform apply_corrections(p_tenant, p_book, p_channel, v_touched);
   end if;
