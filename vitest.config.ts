@@ -13,7 +13,7 @@ export default defineConfig({
     // Modules are loaded once a worker, not once a file: a third of a small file's time. Files keep nothing in them.
     isolate: false,
     // Real servers, on a machine that may be busy.
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 120_000,
     teardownTimeout: 60_000,
     sequence: { shuffle: { files: true, tests: true } },

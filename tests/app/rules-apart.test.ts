@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as after } from 'node:timers/promises';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Turns } from '../../routes/turns.js';
@@ -10,6 +9,7 @@ import { lint } from '../../src/routing/lint.js';
 import { parseRuleSet } from '../../src/routing/parse.js';
 import { LIMITS } from '../../src/routing/rule.js';
 import { message } from '../routing/messages.js';
+import { longestTurnMs } from '../support/spent.js';
 
 const apart = createRulesApart();
 afterAll(() => apart.close());
@@ -66,15 +66,12 @@ describe('rules read in a thread of their own', () => {
     'hold nobody up who waits beside them: %s',
     { timeout: 120_000 },
     async (_name, text) => {
-      const delay = monitorEventLoopDelay({ resolution: 1 });
-      delay.enable();
-      const linted = await apart.lint(TENANT, text, TARGETS);
-      const read = await apart.compile(TENANT, text);
-      if (read.ok) await new Turns().run(explaining(read.compiled, message({ type: 'order' })));
-      delay.disable();
-      expect(linted).not.toBeUndefined();
-      const longest = delay.max / 1e6;
-      // In place each takes seconds, in one piece. What is left is the machine's other work, mostly: alone, a tenth of this.
+      const longest = await longestTurnMs(async () => {
+        expect(await apart.lint(TENANT, text, TARGETS)).not.toBeUndefined();
+        const read = await apart.compile(TENANT, text);
+        if (read.ok) await new Turns().run(explaining(read.compiled, message({ type: 'order' })));
+      });
+      // In place each takes seconds of this thread, in one piece.
       expect(longest).toBeLessThan(500);
     },
   );

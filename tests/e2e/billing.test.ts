@@ -3,7 +3,7 @@ import { messageId } from '../../src/message/id.js';
 import { plan } from '../routes/seed.js';
 import { addBilling, type Billed } from './billed.js';
 import { startSite } from './harness.js';
-import { open, page, site, tabTo, visit } from './visit.js';
+import { open, page, shown, site, tabTo, visit } from './visit.js';
 
 let billed: Billed;
 
@@ -29,7 +29,7 @@ test('an installation without a meter says how to make one; it is made by keyboa
   expect(await alert.textContent()).toContain('Line 3, column 8: value: a JSON pointer such as /data/amount');
   await text.fill('type: seat.*\naggregation: [unique\n');
   await page.getByRole('button', { name: 'Make it' }).click();
-  expect(await alert.textContent()).toMatch(/Line \d+, column \d+: .*\]/);
+  await alert.filter({ hasText: /Line \d+, column \d+: .*\]/ }).waitFor();
   expect(await page.getByLabel('Name').inputValue()).toBe('seats');
   await text.fill('{"type": "seat.*", "aggregation": "unique", "value": "/data/user"}');
   await page.getByRole('button', { name: 'Make it' }).click();
@@ -79,6 +79,7 @@ describe('with usage', () => {
     const rows = page.locator('tbody tr');
     expect(await rows.count()).toBe(20);
     await page.getByRole('link', { name: 'More →' }).click();
+    await shown(rows.filter({ hasText: 'many-34' }));
     expect(await rows.allTextContents()).toEqual([30, 31, 32, 33, 34].map((i) => expect.stringContaining(`many-${i}`)));
     await page.keyboard.press('/');
     await page.keyboard.press('ControlOrMeta+A');
@@ -119,6 +120,7 @@ describe('with usage', () => {
     await page.keyboard.press('Enter');
     await page.waitForURL(`**/messages/${messageId(today)}**`);
     await page.getByRole('link', { name: 'Raw' }).click();
+    await shown(page.getByLabel('Raw message'));
     expect(await page.getByLabel('Raw message').textContent()).toContain('"n":7,"region":"eu"');
     await page.keyboard.press('u');
     await page.waitForURL('**/events?**');
@@ -190,7 +192,7 @@ describe('with usage', () => {
     await page.getByRole('alert').filter({ hasText: 'Gaps are open.' }).waitFor();
     await page.getByLabel('Although what the gaps hold is not counted').press('Space');
     await page.getByRole('button', { name: 'Make it final' }).press('Enter');
-    await page.getByRole('status').filter({ hasText: 'Final.' }).waitFor();
+    await shown(page.getByRole('status').filter({ hasText: 'Final.' }));
     expect(await page.locator('.proof').textContent()).toMatch(/SHA-256\s*[0-9a-f]{64}/);
     expect(await page.getByRole('button', { name: 'Make it final' }).count()).toBe(0);
     const csv = await page.request.get(`${statement}/csv`);
@@ -268,11 +270,11 @@ describe('with usage', () => {
     const row = page.getByRole('row').filter({ hasText: id });
     expect(await row.textContent()).toContain('gapped/1');
     await page.getByRole('button', { name: `Ask again for ${id}` }).press('Enter');
-    await page.getByRole('status').filter({ hasText: 'none of them is whole yet' }).waitFor();
+    await shown(page.getByRole('status').filter({ hasText: 'none of them is whole yet' }));
     expect(await row.textContent()).toContain('1 time');
     await plan(site.pool, site.tenant, parked, { kind: 'extra' });
     await page.getByRole('button', { name: `Ask again for ${id}` }).press('Enter');
-    await page.getByRole('status').filter({ hasText: '1 message was counted now' }).waitFor();
+    await shown(page.getByRole('status').filter({ hasText: '1 message was counted now' }));
     expect(await row.count()).toBe(0);
   });
 

@@ -5,7 +5,7 @@ import { fillSearch } from '../../src/storage/search.js';
 import { quarantined } from '../routes/seed.js';
 import { until } from '../support/until.js';
 import { expectAccessible } from './harness.js';
-import { decidedBy, mail, open, site, visit } from './visit.js';
+import { decidedBy, mail, open, shown, site, visit } from './visit.js';
 
 visit('a site each');
 
@@ -15,7 +15,7 @@ const decisions = async (place: Place) => (await decidedBy(place)).map(({ who, w
 const decided = (place: Place, lines: readonly string[]) =>
   until(async () => (await decisions(place)).join() === lines.join(), `${messageId(place)} to be decided`);
 
-const title = (page: Page, name: string) => page.getByRole('heading', { name, level: 1, exact: true }).waitFor();
+const title = (page: Page, name: string) => shown(page.getByRole('heading', { name, level: 1, exact: true }));
 
 describe('from a message to the next', () => {
   test('two keys each, in the order of the list and its filter', async () => {
@@ -120,7 +120,7 @@ describe('what is held stands in the same list', () => {
     expect(await page.getByRole('dialog').count()).toBe(0);
     await page.keyboard.press('e');
     await page.keyboard.press('1');
-    await page.getByRole('status').filter({ hasText: 'Discarded' }).waitFor();
+    await shown(page.getByRole('status').filter({ hasText: 'Discarded' }));
     const { rows } = await site.pool.query('select state from quarantine where number = $1', [number]);
     expect(rows).toEqual([{ state: 'discarded' }]);
     await page.keyboard.press('j');
@@ -134,9 +134,10 @@ describe('what is held stands in the same list', () => {
     const number = await quarantined(site.pool, site.tenant, site.sources.billing, 'expired');
     const page = await open('/inbox');
     await page.getByRole('link', { name: '1 expired' }).click();
+    await page.waitForURL(/need=expired/);
     expect(await page.locator('.row').count()).toBe(1);
     await page.locator('[data-row]').click();
-    await page.getByRole('button', { name: 'Discard' }).waitFor();
+    await shown(page.getByRole('button', { name: 'Discard' }));
     expect(new URL(page.url()).pathname).toBe(`/quarantine/q-${number}`);
     await page.keyboard.press('u');
     await page.getByRole('heading', { name: 'Inbox' }).waitFor();
@@ -150,7 +151,7 @@ describe('many at once', () => {
     for (const name of ['d', 'c', 'b', 'a']) places.push(await site.addMail(mail(name)));
     const page = await open('/inbox', { name: 'bea' });
     for (const key of ['j', 'x', 'j', 'j', 'Shift+X', 'e', '1']) await page.keyboard.press(key);
-    await page.getByRole('status').filter({ hasText: 'Closed' }).waitFor();
+    await shown(page.getByRole('status').filter({ hasText: 'Closed' }));
     expect(await Promise.all(places.map(decisions))).toEqual([[], ...Array(3).fill(['bea close nothing to do'])]);
     await page.getByLabel('Select all on this page').check();
     expect(await page.locator('.row input:checked').count()).toBe(1);
@@ -162,6 +163,7 @@ describe('many at once', () => {
     const event = await site.addEvent('{"n":1}');
     const page = await open('/inbox?source=mail', { name: 'bea' });
     await page.getByRole('link', { name: 'All that match' }).click();
+    await shown(page.getByLabel('Because'));
     await expectAccessible(page);
     await page.getByLabel('Because').fill('old offers');
     const late = await site.addMail(mail('has come since'));
@@ -180,7 +182,7 @@ test('words are found and marked, whatever a sender writes', async () => {
   await page.keyboard.press('/');
   await page.keyboard.type('groß');
   await page.keyboard.press('Enter');
-  await page.locator('.row mark').first().waitFor();
+  await shown(page.locator('.row mark'));
   expect(await page.locator('.row').count()).toBe(1);
   expect(await page.locator('.title').textContent()).toBe('<b>Größe</b> bestellt');
   expect(await page.locator('.title mark').textContent()).toBe('Größe');
@@ -219,8 +221,9 @@ test('narrow and wide, light and dark, nothing is out of reach', async () => {
     await page.getByRole('dialog').waitFor();
     if (shots) await page.screenshot({ path: `${shots}/menu-${colorScheme}-${width}.png` });
     await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
     await page.keyboard.press('Enter');
-    await page.locator('[data-reading]').waitFor();
+    await shown(page.locator('[data-reading]'));
     await expectAccessible(page);
     if (shots) await page.screenshot({ path: `${shots}/message-${colorScheme}-${width}.png`, fullPage: true });
     await page.goto('/inbox/all');

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { decisionsOf } from '../../src/storage/decisions.js';
 import { expectAccessible } from './harness.js';
-import { open, page, site, somebody, type Visitor, visit } from './visit.js';
+import { open, page, shown, site, somebody, type Visitor, visit } from './visit.js';
 
 visit('one site', async () => {
   site.lookFor(site.sources.mail, [{ from: 'lines', labels: {} }]);
@@ -82,7 +82,7 @@ test('an attachment alone is assigned, by keys', async () => {
   // Keys go on while a choice has the focus.
   await page.keyboard.press('3');
   await page.getByRole('button', { name: 'Assign' }).press('Enter');
-  await page.getByText('Held for 10 seconds before it goes out').waitFor();
+  await shown(page.getByText('Held for 10 seconds before it goes out'));
   expect(await decided(id)).toEqual([
     { action: 'assign', targets: [site.targets.archive, site.targets.erp], portion: { part: 1 } },
   ]);

@@ -153,6 +153,7 @@ test('what a person assigned is a branch before it is sent', async () => {
   await openMessage(place);
   await page.getByRole('checkbox', { name: 'crm' }).check();
   await page.getByRole('button', { name: 'Assign' }).click();
+  await page.getByRole('status').filter({ hasText: 'Assigned' }).waitFor();
   await page.goto(`/messages/${messageId(place)}`);
   const way = page.getByRole('navigation', { name: 'Its way' });
   await way.getByRole('link', { name: 'crm goes out soon' }).waitFor();

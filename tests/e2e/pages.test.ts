@@ -4,7 +4,7 @@ import { addDelivery, addMessage, plan, quarantined, stand } from '../routes/see
 import { addBilling, addUsage } from './billed.js';
 import { addHistory, addOwner } from './figures.js';
 import { expectAccessible } from './harness.js';
-import { open, page, site, stranger, visit } from './visit.js';
+import { open, page, shown, site, stranger, visit } from './visit.js';
 
 /** WAYBILL_LONG=1 has axe look at every page in both themes and both layouts; else each theme and each layout once. */
 const LONG = process.env.WAYBILL_LONG === '1';
@@ -51,7 +51,7 @@ test('a target is paused with a reason, says so, and is resumed', async () => {
   );
   await page.goto('/targets/archive');
   await page.getByRole('button', { name: 'Resume' }).click();
-  await page.getByRole('status').filter({ hasText: 'Resumed.' }).waitFor();
+  await shown(page.getByRole('status').filter({ hasText: 'Resumed.' }));
   expect(await page.getByRole('button', { name: 'Resume' }).count()).toBe(0);
 });
 
@@ -78,6 +78,7 @@ test('a target shows its deliveries, narrowed by state, and what failed is sent 
   await open('/targets/erp');
   expect(await page.locator('tbody tr').count()).toBe(3);
   await page.getByRole('navigation', { name: 'Deliveries by state' }).getByRole('link', { name: 'failed' }).click();
+  await page.waitForURL(/state=failed/);
   expect(await page.locator('tbody tr').count()).toBe(1);
   await page.getByRole('button', { name: 'Recover' }).click();
   await page.getByRole('status').filter({ hasText: '1 message goes to it again' }).waitFor();
@@ -156,7 +157,7 @@ test('a poison mail is looked at rung by rung, and read again on one of them', a
   await page.keyboard.press('Enter');
   const view = page.getByRole('region', { name: 'On rung 6, files' });
   await view.getByText('<script>document.title="taken"</script>').waitFor();
-  await view.getByText('The text of it, <i>as written</i>.').waitFor();
+  await shown(view.getByText('The text of it, <i>as written</i>.'));
   const diff = page.getByRole('region', { name: 'Different from rung 5, nested' });
   expect(await diff.locator('del').allTextContents()).toContainEqual(expect.stringMatching(/^- 2 bill\.pdf/));
   expect(await diff.locator('ins').allTextContents()).toContainEqual(expect.stringMatching(/^\+ 2 \(bill\.pdf/));
@@ -187,7 +188,7 @@ test('all that fail as one another are decided about together', async () => {
   const [first, second, other] = [await poison(crash), await poison(crash), await poison('ae'.repeat(32))];
   await open(`/quarantine/${first?.id}`);
   await page.getByRole('link', { name: 'All like it' }).click();
-  await page.getByText('Only those that fail as one another').waitFor();
+  await shown(page.getByText('Only those that fail as one another'));
   expect(await page.locator('.row').count()).toBe(2);
   await page.getByRole('button', { name: 'Discard all' }).click();
   await page.getByRole('status').filter({ hasText: 'Discarded: 2 entries.' }).waitFor();
@@ -219,7 +220,7 @@ test('a token is shown once, used and revoked', async () => {
   const call = () => fetch(`${site.origin}/v1/messages`, { headers: { authorization: `Bearer ${token}` } });
   expect((await call()).status).toBe(200);
   await page.getByRole('button', { name: 'Revoke feeder' }).click();
-  await page.getByText('revoked', { exact: true }).waitFor();
+  await shown(page.getByText('revoked', { exact: true }));
   expect((await call()).status).toBe(401);
   expect(await page.content()).not.toContain(token);
 });

@@ -64,14 +64,21 @@ export async function open(path: string, options: Visitor = {}, of = site): Prom
   return page;
 }
 
-/** Goes on with Tab until something has the focus. */
+/** Goes on with Tab until something has the focus: once the page's scripts have run, which may move it themselves. */
 export async function tabTo(locator: Locator): Promise<void> {
   await locator.waitFor();
+  await page.waitForLoadState();
   for (let i = 0; i < 400; i++) {
     if (await isFocused(locator)) return;
     await page.keyboard.press('Tab');
   }
   throw new Error(`Tab does not lead to ${locator}`);
+}
+
+/** Waits until something is shown that a press or a click has led to, and until the page that shows it is whole and has its keys. */
+export async function shown(locator: Locator): Promise<void> {
+  await locator.first().waitFor();
+  await locator.page().waitForLoadState();
 }
 
 export const isFocused = (locator: Locator) => locator.evaluate((element) => element === document.activeElement);

@@ -92,6 +92,8 @@ export interface Publisher {
   send(queue: string, bodies: readonly string[], properties?: Options.Publish): Promise<void>;
   /** Messages of a queue that nobody has in hand. */
   ready(queue: string): Promise<number>;
+  /** How many consume a queue. */
+  consumers(queue: string): Promise<number>;
 }
 
 /** The user's own programs: declares, publishes and counts; closed when the test has ended. */
@@ -114,6 +116,9 @@ export async function publisher(url: string): Promise<Publisher> {
     },
     async ready(queue) {
       return (await channel.checkQueue(queue)).messageCount;
+    },
+    async consumers(queue) {
+      return (await channel.checkQueue(queue)).consumerCount;
     },
   };
 }

@@ -205,14 +205,14 @@ test('mail to one tenant takes half of that memory at most, and leaves the rest 
 });
 
 test('a connection that says nothing is closed', async () => {
-  const { port } = await start({ idleMs: 200 });
+  const { port } = await start({ idleMs: 1_000 });
   const wire = await Wire.greeted(port);
   expect(await wire.reply()).toMatch(/^421 4\.4\.2 /);
   await wire.closed();
 });
 
 test.each(['commands', 'data'])('a connection that trickles %s is closed all the same', async (what) => {
-  const { port, ingress, refusals } = await start({ idleMs: 5_000, transactionMs: 400 });
+  const { port, ingress, refusals } = await start({ idleMs: 10_000, transactionMs: 1_500 });
   const wire = await Wire.greeted(port);
   if (what === 'data') await wire.envelope('a@example.net', 'b@example.com');
   const trickle = setInterval(() => wire.socket.writable && wire.write('x'), 20);
@@ -228,7 +228,7 @@ test.each(['commands', 'data'])('a connection that trickles %s is closed all the
 test('a mail that is being stored slowly is not the sender’s fault', async () => {
   let commit: (verdicts: Verdict[]) => void = () => {};
   const { port, calls } = await start(
-    { idleMs: 300, transactionMs: 300 },
+    { idleMs: 1_500, transactionMs: 1_500 },
     {
       accept: () =>
         new Promise((resolve) => {

@@ -8,6 +8,7 @@ import { Peers } from '../../src/ingress/smtp/peers.js';
 import { REFUSALS, Refused } from '../../src/ingress/smtp/refusals.js';
 import { clean } from '../../src/ingress/smtp/text.js';
 import { settableClock } from '../support/clock.js';
+import { spentMs } from '../support/spent.js';
 
 describe('header fields', () => {
   const first = (raw: string | Buffer, ...names: string[]): Record<string, string> =>
@@ -35,11 +36,11 @@ describe('header fields', () => {
         firstFields(Buffer.from(bytes), new Set(['subject']));
       }),
     );
-    const started = performance.now();
+    const started = spentMs();
     for (const evil of ['\n', ':\n', 'x', ' ', ':', 'Subject\n', '\r', '=?']) {
       firstFields(Buffer.from(`a${evil.repeat(5_000_000)}`), new Set(['subject', 'message-id']));
     }
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(spentMs() - started).toBeLessThan(5_000);
   });
 
   test.each([
@@ -55,9 +56,9 @@ describe('header fields', () => {
   });
 
   test('encoded words are read in linear time', () => {
-    const started = performance.now();
+    const started = spentMs();
     for (const evil of ['=?', '=?a?b?', '?= ', '=?utf-8?q?', '?=\t\t\t']) decodedWords(evil.repeat(200_000));
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(spentMs() - started).toBeLessThan(5_000);
   });
 });
 

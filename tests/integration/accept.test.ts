@@ -16,6 +16,7 @@ import { realClock } from '../support/clock.js';
 import { failing } from '../support/failing.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
+import { spentMs } from '../support/spent.js';
 
 const DAY = 86_400_000;
 const SETTINGS: AcceptSettings = {
@@ -205,9 +206,9 @@ describe('accept', () => {
       return commit(batch);
     });
     await tend();
-    const begun = performance.now();
+    const begun = spentMs();
     const verdicts = await accepter.accept(Array.from({ length: 1000 }, () => eventArrival(tenant, { id: 'one' })));
-    expect(performance.now() - begun).toBeLessThan(2000);
+    expect(spentMs() - begun).toBeLessThan(2000);
     // The first alone, then 999 by the 50 rows of a batch.
     expect(commits).toBe(21);
     expect(verdicts[0]).toMatchObject({ verdict: 'sequenced', sequence: 1 });

@@ -81,7 +81,7 @@ test('what was stored and not acked when the process died comes again and is a d
   const ended = await second.stop();
   expect(ended.code).toBe(0);
   expect(await user.ready('orders')).toBe(0);
-}, 90_000);
+}, 180_000);
 
 test('of two processes one consumes, and the other one takes over when it is killed', async () => {
   const site = await install({ config: configOf({}), rules: RULES, broker: true });
@@ -104,12 +104,12 @@ test('of two processes one consumes, and the other one takes over when it is kil
   await until(async () => (await messagesOf(two)).length === 30, 'the first to store');
   await one.kill();
   await user.send('orders', numbers(30, 30));
-  await until(async () => (await messagesOf(two)).length === 60, 'the second to take over', 5_000);
+  await until(async () => (await messagesOf(two)).length === 60, 'the second to take over');
   expect(await two.metric('waybill_source_consuming', { source: 'orders' })).toBe(1);
   // All of one account, and so in one order.
   const { items } = (await two.call('GET', '/v1/messages?account=orders&limit=200')).json;
   expect(items.map(({ externalId }: { externalId: string }) => externalId)).toEqual(numbers(0, 60).reverse());
-}, 90_000);
+}, 180_000);
 
 test('what can not be decoded is in the quarantine with its reason, and can be let in', async () => {
   const site = await install({ config: configOf({}), rules: RULES, broker: true });
@@ -151,7 +151,7 @@ test('what can not be decoded is in the quarantine with its reason, and can be l
   expect(JSON.stringify(message)).toContain('"a":1');
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 90_000);
+}, 180_000);
 
 test('sources are made, changed and removed while it runs, and nobody takes what is not theirs', async () => {
   const site = await install({ config: { sources: {}, targets: ERP }, rules: RULES, broker: true });
@@ -179,10 +179,12 @@ test('sources are made, changed and removed while it runs, and nobody takes what
   ]);
 
   expect((await waybill.call('DELETE', '/v1/sources/orders', { token: acme })).status).toBe(204);
+  await until(async () => (await user.consumers('two')) === 0, 'the queue to be let go');
   expect((await put('orders', { queue: 'two' })).status).toBe(200);
   await user.send('two', ['c']);
   await until(async () => (await messagesOf(waybill)).length === 2, 'the source to follow');
+  await until(async () => (await user.consumers('one')) === 0, 'the other queue to be let go');
   await user.send('one', ['left']);
   expect(await user.ready('one')).toBe(1);
   expect((await waybill.stop()).code).toBe(0);
-}, 90_000);
+}, 180_000);

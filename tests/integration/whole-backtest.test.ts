@@ -160,4 +160,4 @@ test('a backtest of a thousand messages, by bodies and defects, equals their rea
     return to.size !== now.size || [...to].some((place) => !now.has(place));
   });
   expect(result.changed).toBe(changed.length);
-}, 120_000);
+}, 180_000);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { check, compareReceipts, type Receipt, untilSettled } from '../support/checker.js';
-import { consumeQueue, pullAll } from '../support/consumers.js';
+import { consumeQueue, firsts, pullAll } from '../support/consumers.js';
 import { rotateGeneration } from '../support/filters.js';
 import { sendEvents } from '../support/sending.js';
 import { until } from '../support/until.js';
@@ -79,14 +79,16 @@ test('the checker finds nothing wrong in true books, and every wrong there is in
   const erp = await consumeQueue(site.vhost);
   const events = Array.from({ length: 40 }, (_, i) => ({ key: `e-${i}`, account: `a-${i}`, type: 'usage' }));
   await sendEvents(waybill, events.slice(0, 20));
-  await until(() => erp.receipts.length === 20, 'the first to arrive');
+  await until(() => erp.once.length >= 20, 'the first to arrive');
   await rotateGeneration(site.databaseUrl);
   await sendEvents(waybill, events.slice(20));
   await untilSettled(site.databaseUrl, { mayWait: ['default/archive'] });
   await pullAll(waybill, 'archive');
   await untilSettled(site.databaseUrl);
-  await until(() => erp.receipts.length === 40, 'all to arrive');
+  await until(() => erp.once.length >= 40, 'all to arrive');
   await waybill.stop();
+  // What was not confirmed in time comes again: how often is not known.
+  const receipts = firsts(erp.receipts);
 
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
@@ -99,16 +101,16 @@ test('the checker finds nothing wrong in true books, and every wrong there is in
 
   const target = { tenant: 'default', target: 'erp' };
   const compare = (receipts: readonly Receipt[]) => compareReceipts(books, target, receipts);
-  expect(compare(erp.receipts)).toEqual({ violations: [], repeats: 0, distinct: 40 });
-  expect(compare([...erp.receipts, ...erp.receipts.slice(0, 3)])).toEqual({ violations: [], repeats: 3, distinct: 40 });
-  const [one, ...others] = erp.receipts as [Receipt, ...Receipt[]];
+  expect(compare(receipts)).toEqual({ violations: [], repeats: 0, distinct: 40 });
+  expect(compare([...receipts, ...receipts.slice(0, 3)])).toEqual({ violations: [], repeats: 3, distinct: 40 });
+  const [one, ...others] = receipts as [Receipt, ...Receipt[]];
   for (const [wrong, said] of [
     [others, /booked as delivered and nobody got it/],
-    [[...erp.receipts, { ...one, number: 999 }], /no plan gave that number/],
+    [[...receipts, { ...one, number: 999 }], /no plan gave that number/],
     [[...others, { ...one, sequence: one.sequence + 1 }], /was got as \d+, and is \d+/],
     [[...others, { ...one, externalId: 'another' }], /brought another, stored is e-/],
-    [[...erp.receipts, { ...one, tenant: 'acme' }], /came to default\/erp/],
+    [[...receipts, { ...one, tenant: 'acme' }], /came to default\/erp/],
   ] as const) {
     expect(compare(wrong).violations.join('\n')).toMatch(said);
   }
-}, 90_000);
+}, 180_000);

@@ -66,9 +66,9 @@ test('1.3: data in a mail and in an event reaches a target under its own names, 
   });
   expect(posted.status).toBe(202);
   const eventId = posted.json.results[0].message as string;
-  await until(() => erp.bodies.length === 2 && crm.taken.length === 2, 'both to have both');
+  await until(() => erp.once.length >= 2 && crm.taken.length >= 2, 'both to have both');
 
-  const bodies = new Map(erp.receipts.map(({ channel, sequence }, i) => [`${channel}-${sequence}`, erp.bodies[i]]));
+  const bodies = new Map(erp.once.map(({ channel, sequence, body }) => [`${channel}-${sequence}`, body]));
   expect(JSON.parse(String(bodies.get(mailId)))).toEqual({
     orderId: 'A-17',
     total: { gross: { amount: '1250.00', currency: 'EUR', written: '1.250,00 €' } },
@@ -98,7 +98,7 @@ test('1.3: data in a mail and in an event reaches a target under its own names, 
   ]);
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 60_000);
+}, 180_000);
 
 test('1.1: one attachment, or some fields, of a message reach every kind of target, and again the same', async () => {
   const desk = await startMailbox();
@@ -148,8 +148,8 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   expect((await assign({ targets: ['archive', 'desk', 'erp', 'files'], part: 2 })).json).toMatchObject({
     portion: { part: 2 },
   });
-  await until(() => erp.bodies.length === 1 && files.asked.length >= 1 && desk.mails.length === 1, 'all to be tried');
-  expect(erp.bodies[0]).toEqual(pdf);
+  await until(() => erp.once.length >= 1 && files.asked.length >= 1 && desk.mails.length >= 1, 'all to be tried');
+  expect(erp.once[0]?.body).toEqual(pdf);
   expect(files.asked[0]?.headers).toMatchObject({ 'content-type': 'application/pdf', 'waybill-portion': 'part=2' });
   const forwarded = await simpleParser(desk.mails[0] as Buffer);
   expect(forwarded.attachments.map(({ filename, contentType, content }) => [filename, contentType, content])).toEqual([
@@ -173,8 +173,8 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   expect((await assign({ targets: ['erp', 'crm'], fields: ['phone', 'order-number', 'phone'] })).json.portion).toEqual({
     fields: ['order-number', 'phone'],
   });
-  await until(() => erp.bodies.length === 2 && crm.taken.length === 1, 'the fields to come');
-  expect(JSON.parse(String(erp.bodies[1]))).toEqual({
+  await until(() => erp.once.length >= 2 && crm.taken.length >= 1, 'the fields to come');
+  expect(JSON.parse(String(erp.once[1]?.body))).toEqual({
     'order-number': 'A-17',
     phone: ['+4930123456', '+491701234567'],
   });
@@ -189,20 +189,24 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
 
   // What was refused for good is sent again as what it was; and a replay is what each target had.
   refusing = false;
-  const [failed] = (await waybill.call('GET', '/v1/deliveries?state=failed')).json.items;
+  const failed = await until(
+    async () => (await waybill.call('GET', '/v1/deliveries?state=failed')).json.items[0],
+    'the refusal to be written down',
+  );
   expect(failed).toMatchObject({ target: 'files', portion: { part: 2 } });
   expect((await waybill.call('POST', `/v1/deliveries/${failed.id}/retry`)).json).toMatchObject({
     portion: { part: 2 },
   });
-  await until(() => files.taken.filter(({ what }) => what === 'message').length === 1, 'the file to come again');
+  await until(() => files.taken.filter(({ what }) => what === 'message').length >= 1, 'the file to come again');
   expect((await decide(waybill, id, 'replay', { targets: ['erp'] })).status).toBe(202);
-  await until(() => erp.bodies.length === 4, 'both portions to come again');
-  expect(erp.bodies.slice(2).map(String).sort()).toEqual(erp.bodies.slice(0, 2).map(String).sort());
+  await until(() => erp.once.length >= 4, 'both portions to come again');
+  const portions = (from: number) => erp.once.slice(from, from + 2).map(({ body }) => String(body));
+  expect(portions(2).sort()).toEqual(portions(0).sort());
 
   // The whole is more than what it had.
   expect((await assign({ targets: ['erp'] })).json).toMatchObject({ portion: null, targets: ['erp'] });
-  await until(() => erp.bodies.length === 5, 'the whole to come');
-  expect(String(erp.bodies[4])).toContain('Subject: An order');
+  await until(() => erp.once.length >= 5, 'the whole to come');
+  expect(String(erp.once[4]?.body)).toContain('Subject: An order');
 
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
@@ -213,7 +217,7 @@ test('1.1: one attachment, or some fields, of a message reach every kind of targ
   });
   const verified = await site.run(['verify'], { WAYBILL_URL: waybill.http, WAYBILL_TOKEN: site.adminToken });
   expect(verified, verified.stdout).toMatchObject({ code: 0 });
-}, 90_000);
+}, 180_000);
 
 test('what failed at a target is recovered portion by portion, after a kill as before', async () => {
   let refusing = true;
@@ -246,7 +250,7 @@ test('what failed at a target is recovered portion by portion, after a kill as b
   });
   expect(recovered.json).toMatchObject({ recovered: 2 });
   const messages = () => files.taken.filter(({ what }) => what === 'message');
-  await until(() => messages().length === 2, 'both to come');
+  await until(() => messages().length >= 2, 'both to come');
   expect(
     messages()
       .map(({ body, headers }) => [body, headers['waybill-portion']])
@@ -260,7 +264,7 @@ test('what failed at a target is recovered portion by portion, after a kill as b
   ).toMatchObject({ recovered: 0 });
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 60_000);
+}, 180_000);
 
 function hook(url: string, more: object) {
   return { kind: 'webhook', url, allowPrivateAddresses: true, ...more };

@@ -85,7 +85,7 @@ test(
     for (const { id, externalId } of books.messages.values()) {
       expect(ledger.messages.get(externalId as string)).toBe(id);
     }
-    await until(() => consumer.receipts.length >= sequenced, 'the consumer to have everything');
+    await until(() => consumer.once.length >= sequenced, 'the consumer to have everything');
     const compared = compareReceipts(books, { tenant: 'default', target: 'erp' }, consumer.receipts);
     expect(compared).toMatchObject({ violations: [], distinct: seen.length });
   },
@@ -125,7 +125,7 @@ test('one id under two accounts at once, and across a generation: one sequenced,
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
   expect(books.counted.get('default')).toEqual({ sequenced: 41, duplicates: 1, conflicts: 161, expired: 0 });
-  await until(() => consumer.receipts.length >= 41, 'the consumer to have the originals');
+  await until(() => consumer.once.length >= 41, 'the consumer to have the originals');
   expect(compareReceipts(books, { tenant: 'default', target: 'erp' }, consumer.receipts)).toMatchObject({
     violations: [],
     distinct: 41,

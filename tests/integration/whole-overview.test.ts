@@ -35,6 +35,6 @@ test('figures are written down while it runs, and are there after it was killed'
 
   await waybill.kill();
   waybill = await site.start();
-  await until(async () => counted(await overviewOf(waybill)), 'what was written before to be there', 10_000);
+  await until(async () => counted(await overviewOf(waybill)), 'what was written before to be there');
   await waybill.stop();
 });

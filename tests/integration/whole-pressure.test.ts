@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startRabbitmq } from '../../bin/rabbitmq.mjs';
 import { Wire } from '../ingress/smtp-harness.js';
@@ -41,7 +42,7 @@ describe('a broker in alarm', () => {
     const directory = await temporaryDirectory();
     node = await startRabbitmq({ directory: join(directory, 'rabbitmq'), say: () => undefined });
     remove = () => node.kill();
-  }, 60_000);
+  }, 180_000);
   afterAll(() => remove());
 
   test('stops sending, not accepting, until a backlog is there; then each tenant that has its share is told to come back', async () => {
@@ -73,7 +74,7 @@ describe('a broker in alarm', () => {
     const acceptedOf = (tenant: keyof typeof tokens) => ledgers[tenant].tally.sequenced;
 
     expect([await send('default'), await send('acme')]).toEqual([202, 202]);
-    await until(() => queues.default.receipts.length === 10 && queues.acme.receipts.length === 10, 'both to be served');
+    await until(() => queues.default.once.length >= 10 && queues.acme.once.length >= 10, 'both to be served');
     await node.control('set_vm_memory_high_watermark', '0');
     try {
       // RabbitMQ tells who publishes.
@@ -119,12 +120,12 @@ describe('a broker in alarm', () => {
     expect(books.violations).toEqual([]);
     for (const tenant of ['default', 'acme'] as const) {
       const mails = tenant === 'acme' ? 1 : 0;
-      await until(() => queues[tenant].receipts.length >= acceptedOf(tenant) + mails, `${tenant} to have everything`);
+      await until(() => queues[tenant].once.length >= acceptedOf(tenant) + mails, `${tenant} to have everything`);
       const compared = compareReceipts(books, { tenant, target: 'erp' }, queues[tenant].receipts);
       expect(compared).toMatchObject({ violations: [], distinct: acceptedOf(tenant) + mails });
       expect(ledgers[tenant].violations).toEqual([]);
     }
-  }, 90_000);
+  }, 180_000);
 });
 
 test('a tenant that sends all it can delays and refuses nobody else', async () => {
@@ -134,6 +135,7 @@ test('a tenant that sends all it can delays and refuses nobody else', async () =
   const site = await install({ config, rules });
   const waybill = await site.start();
   const token = await withAcme(site, waybill, config, rules);
+  await slowCommits(site.databaseUrl);
   const statuses = new Map<number, number>();
   const waited: number[] = [];
   let flooding = true;
@@ -175,7 +177,18 @@ test('a tenant that sends all it can delays and refuses nobody else', async () =
   expect([...statuses.keys()].sort()).toEqual([202, 429]);
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'default', why: 'busy' })).toBeGreaterThan(0);
   expect(await waybill.metric('waybill_pushed_back_total', { tenant: 'acme' })).toBe(0);
-}, 90_000);
+}, 180_000);
+
+/** However little of the machine is left to whoever sends: what they wait for is the database. */
+async function slowCommits(databaseUrl: string): Promise<void> {
+  const client = new pg.Client({ connectionString: databaseUrl, options: '-c search_path=waybill' });
+  await client.connect();
+  await client.query(
+    `create function slowly() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return null; end $$;
+     create trigger slowly after insert on message for each statement execute function slowly()`,
+  );
+  await client.end();
+}
 
 test('a full queue and a webhook that hangs hold up nobody beside them', async () => {
   const silent = await receiveHooks(() => null);
@@ -223,7 +236,7 @@ test('a full queue and a webhook that hangs hold up nobody beside them', async (
     await until(() => took.size === sentAt.size, `every event of the round ${name} to be consumed`);
     return median([...took].filter(([key]) => key.startsWith(`${name}-`)).map(([, ms]) => ms));
   };
-  await round('warm');
+  const alone = await round('warm');
   await round('slow');
   await until(
     async () => (await waybill.metric('waybill_deliveries_total', { target: 'full', result: 'retry' })) > 0,
@@ -231,12 +244,12 @@ test('a full queue and a webhook that hangs hold up nobody beside them', async (
   );
   await until(() => silent.asked.length > 0, 'the webhook to hang');
   // A second and more is what waiting for either of them would take.
-  expect(await round('after')).toBeLessThan(1_000);
-  expect(await round('again', 'slow')).toBeLessThan(1_000);
+  expect((await round('after')) - alone).toBeLessThan(1_000);
+  expect((await round('again', 'slow')) - alone).toBeLessThan(1_000);
   expect(erp.receipts.length).toBeGreaterThanOrEqual(2000);
   await untilSettled(site.databaseUrl, { mayWait: ['default/full', 'default/hook'] });
   const books = await check(site.databaseUrl, { mayWait: ['default/full', 'default/hook'] });
   expect(books.violations).toEqual([]);
   // Lets the hanging requests go, so that the program need not wait for them.
   await silent.close();
-}, 60_000);
+}, 180_000);

@@ -9,12 +9,11 @@ import { install, type Waybill } from '../support/waybill.js';
 /** A beat that stood still for 4 s, seen by looks 250 ms apart, and what is then read and sent; with room for a busy machine. */
 const TAKEN_OVER_MS = 8_000;
 
+const CONFIG = { sources: { feed: { kind: 'events' } }, targets: { erp: { kind: 'queue' } } };
+const RULES = 'rules:\n  - { name: all, when: { kind: event }, then: { targets: erp } }\n';
+
 test('a second process accepts and reads beside the first, and takes over its channels when it is killed', async () => {
-  const site = await install({
-    config: { sources: { feed: { kind: 'events' } }, targets: { erp: { kind: 'queue' } } },
-    rules: 'rules:\n  - { name: all, when: { kind: event }, then: { targets: erp } }\n',
-    broker: true,
-  });
+  const site = await install({ config: CONFIG, rules: RULES, broker: true });
   const first = await site.start();
   const second = await site.start({ WAYBILL_DATA: join(site.directory, 'data-2') });
   const erp = await consumeQueue(site.vhost);
@@ -22,9 +21,11 @@ test('a second process accepts and reads beside the first, and takes over its ch
   const events = numbered(1_200);
 
   // Both accept, also the same, at the same time, and each reads its share onward.
+  const begun = performance.now();
   await Promise.all([send(first, events.slice(0, 400), ledger), send(second, events.slice(200, 600), ledger)]);
   expect(ledger.tally).toEqual({ sequenced: 600, duplicate: 200, conflict: 0 });
-  await until(() => erp.receipts.length >= 600, 'what both accepted to be delivered');
+  await until(() => erp.once.length >= 600, 'what both accepted to be delivered');
+  const usualMs = performance.now() - begun;
   await until(async () => (await owners(second)).length === 2, 'the channels to be shared out');
 
   // Killed while both are being sent to.
@@ -40,7 +41,8 @@ test('a second process accepts and reads beside the first, and takes over its ch
   ledger.note([marker], await sendEvents(second, [marker]));
   await until(() => erp.receipts.some(({ externalId }) => externalId === 'after'), 'the second to take over', 30_000);
   const tookMs = performance.now() - killedAt;
-  expect(tookMs).toBeLessThan(TAKEN_OVER_MS);
+  // As many are sent and delivered meanwhile as before the kill.
+  expect(tookMs).toBeLessThan(TAKEN_OVER_MS + usualMs);
   console.info(`taken over ${Math.round(tookMs)} ms after the kill`);
 
   // Whoever got no answer sends again, to the one that is left.
@@ -59,15 +61,16 @@ test('a second process accepts and reads beside the first, and takes over its ch
     distinct: events.length + 1,
   });
 
-  // Started again, the first shares in its turn, and a stop hands over without waiting for a death.
+  // Started again, the first shares in its turn, and a stop hands over without waiting for a death: that would take ten minutes.
+  await site.write({ ...CONFIG, lease: { lostAfterMs: 600_000 } }, RULES);
   const third = await site.start();
   expect(await second.stop()).toMatchObject({ code: 0 });
   const late: SentEvent = { key: 'late', account: 'customer-1', type: 'usage' };
   await sendEvents(third, [late]);
-  await until(() => erp.receipts.some(({ externalId }) => externalId === 'late'), 'the third to go on', 5_000);
+  await until(() => erp.receipts.some(({ externalId }) => externalId === 'late'), 'the third to go on');
   await untilSettled(site.databaseUrl);
   expect((await check(site.databaseUrl)).violations).toEqual([]);
-}, 90_000);
+}, 180_000);
 
 test('an owner that was stopped in the middle and wakes up after it was replaced writes nothing over its successor', async () => {
   const hooks = await receiveHooks();
@@ -122,7 +125,7 @@ test('an owner that was stopped in the middle and wakes up after it was replaced
     expect(compared, target).toMatchObject({ violations: [], distinct: sent.length });
   }
   for (const each of processes) expect(await each.stop()).toMatchObject({ code: 0 });
-}, 90_000);
+}, 180_000);
 
 function numbered(count: number, prefix = 'e'): SentEvent[] {
   return Array.from({ length: count }, (_, i) => ({

@@ -112,7 +112,7 @@ test('rules that do not hold leave the old ones as they are, and the error names
   expect((await check(site.databaseUrl, waiting)).violations).toEqual([]);
   expect((await pullAll(waybill, 'archive')).map(({ externalId }) => externalId)).toEqual(['one', 'two']);
   expect((await pullAll(waybill, 'other')).map(({ externalId }) => externalId)).toEqual(['three']);
-}, 60_000);
+}, 180_000);
 
 test('SIGTERM lets what is under way end, takes nothing new, and exits with 0', async () => {
   const site = await install({ config: CONFIG, rules: RULES });
@@ -159,7 +159,7 @@ test('SIGTERM lets what is under way end, takes nothing new, and exits with 0', 
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
   expect(books.messages.size).toBe(2);
-}, 60_000);
+}, 180_000);
 
 test('with its own database: a second start is refused, kill -9 loses nothing, and a start after it takes over', async () => {
   const site = await install({ config: CONFIG, rules: RULES, database: 'embedded' });
@@ -199,4 +199,4 @@ test('with its own database: a second start is refused, kill -9 loses nothing, a
   await until(() => waybill.log.some(({ msg }) => msg === 'stopping'), 'the stop to begin');
   process.kill(waybill.pid, 'SIGINT');
   expect(await waybill.ended).toMatchObject({ code: 0, signal: null });
-}, 90_000);
+}, 180_000);

@@ -3,7 +3,7 @@ import { connect } from 'amqplib';
 import { expect, onTestFinished, test } from 'vitest';
 import { startRelay } from '../broker/relay.js';
 import { type Books, check, compareReceipts, type Receipt, untilSettled } from '../support/checker.js';
-import { consumeQueue, pullAll, receiveHooks } from '../support/consumers.js';
+import { consumeQueue, firsts, pullAll, receiveHooks } from '../support/consumers.js';
 import { inLanes, Ledger, type SentEvent, sendEvents } from '../support/sending.js';
 import { until } from '../support/until.js';
 import { install, type Waybill } from '../support/waybill.js';
@@ -35,7 +35,7 @@ test('of a message to four targets, two of them down, two are delivered at once 
   const events = numbered(3);
   await sendEvents(waybill, events);
 
-  await until(() => erp.receipts.length === 3 && well.taken.length === 3, 'the others to have theirs');
+  await until(() => erp.once.length >= 3 && well.taken.length >= 3, 'the others to have theirs');
   await until(() => broken.asked.length >= 3 && hanging.asked.length >= 3, 'the two to be tried');
   expect(broken.taken.length + hanging.taken.length).toBe(0);
   await until(
@@ -43,25 +43,26 @@ test('of a message to four targets, two of them down, two are delivered at once 
     'the failures to be shown',
   );
   expect(await stateOf(waybill, 'erp')).toBe('ok');
-  expect(await waybill.metric('waybill_target_lag_messages', { target: 'broken' })).toBe(3);
+  await until(async () => (await lagOf(waybill, 'broken')) === 3, 'what waits to be counted');
 
   back = true;
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
-  for (const [target, receipts] of [
-    ['erp', erp.receipts],
-    ['well', well.taken],
-    ['broken', broken.taken],
-    ['hanging', hanging.taken],
+  // A queue that confirms late, or an answer that comes late to one that waits for a second, is asked again.
+  for (const [target, receipts, repeats] of [
+    ['erp', erp.receipts, expect.any(Number)],
+    ['well', well.taken, 0],
+    ['broken', broken.taken, 0],
+    ['hanging', hanging.taken, expect.any(Number)],
   ] as const) {
     expect(compareReceipts(books, { tenant: 'default', target }, receipts), target).toEqual({
       violations: [],
-      repeats: 0,
+      repeats,
       distinct: 3,
     });
   }
-}, 60_000);
+}, 180_000);
 
 test.each(['channel', 'none'] as const)(
   'a webhook that refuses one message for good goes on with the next, and hears of its number (order %s)',
@@ -109,11 +110,11 @@ test.each(['channel', 'none'] as const)(
     // A person has it sent again: a new number, and the old one stays void.
     const retried = await waybill.call('POST', `/v1/deliveries/${failed[0].id}/retry`);
     expect(retried.status).toBe(202);
-    await until(() => crm.asked.filter(({ externalId }) => externalId === 'e-3').length === 2, 'it to be sent again');
+    await until(() => crm.asked.filter(({ externalId }) => externalId === 'e-3').length >= 2, 'it to be sent again');
     await untilSettled(site.databaseUrl);
     expect((await check(site.databaseUrl)).violations).toEqual([]);
   },
-  60_000,
+  180_000,
 );
 
 test("what a queue's consumer refuses for good is failed with a notice, and the others go on", async () => {
@@ -130,10 +131,10 @@ test("what a queue's consumer refuses for good is failed with a notice, and the 
     answer: ({ what, externalId }) => (what === 'message' && refuses.has(externalId ?? '') ? 'reject' : 'ack'),
   });
   await sendEvents(waybill, numbered(20, 'anna'));
-  await until(() => erp.receipts.filter(({ what }) => what === 'message').length >= 20, 'all to have come');
-  const voids = () => erp.receipts.filter(({ what }) => what === 'void');
+  await until(() => erp.once.filter(({ what }) => what === 'message').length >= 20, 'all to have come');
+  const voids = () => erp.once.filter(({ what }) => what === 'void');
   await until(() => voids().length >= refuses.size, 'the notices');
-  const refused = erp.receipts.filter(({ externalId }) => refuses.has(externalId ?? ''));
+  const refused = erp.once.filter(({ externalId }) => refuses.has(externalId ?? ''));
   const places = (receipts: readonly Receipt[]) => receipts.map(({ channel, number }) => `${channel}-${number}`).sort();
   expect(places(voids())).toEqual(places(refused));
   await untilSettled(site.databaseUrl);
@@ -147,7 +148,7 @@ test("what a queue's consumer refuses for good is failed with a notice, and the 
   // The line is clear again: what comes now goes at once.
   await sendEvents(waybill, [{ key: 'later', account: 'anna', type: 'usage' }]);
   await until(() => erp.receipts.some(({ externalId }) => externalId === 'later'), 'a later one to come');
-}, 60_000);
+}, 180_000);
 
 test('a queue target whose exchange leads nowhere is paused with an alarm, and goes on when it is resumed', async () => {
   const site = await install({
@@ -165,7 +166,7 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
   const waybill = await site.start();
   const erp = await consumeQueue(site.vhost);
   await sendEvents(waybill, numbered(4, 'anna'));
-  await until(() => erp.receipts.length === 4, 'the other target to have all');
+  await until(() => erp.once.length >= 4, 'the other target to have all');
   await until(async () => (await stateOf(waybill, 'warehouse')) === 'paused', 'the target to be paused');
   expect((await waybill.call('GET', '/v1/targets/warehouse')).json.paused).toMatchObject({
     code: 'unroutable',
@@ -180,8 +181,8 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
   const warehouse = await consumeQueue(site.vhost, { target: 'warehouse', queue: 'orders' });
   expect((await waybill.call('POST', '/v1/targets/warehouse/resume')).status).toBe(200);
   await untilSettled(site.databaseUrl);
-  await until(() => warehouse.receipts.length >= 4, 'what waited to come');
-  expect(warehouse.receipts.map(({ number }) => number)).toEqual([1, 2, 3, 4]);
+  await until(() => warehouse.once.length >= 4, 'what waited to come');
+  expect(warehouse.once.map(({ number }) => number)).toEqual([1, 2, 3, 4]);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
   for (const [target, { receipts }] of [
@@ -193,7 +194,7 @@ test('a queue target whose exchange leads nowhere is paused with an alarm, and g
       distinct: 4,
     });
   }
-}, 60_000);
+}, 180_000);
 
 test('RabbitMQ away at the start and in the middle: accepting goes on, and all comes in order when it is back', async () => {
   const site = await install({
@@ -226,22 +227,24 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
   await send(0, 300);
   const archived = await pullAll(waybill, 'archive');
   await until(async () => archived.push(...(await pullAll(waybill, 'archive'))) >= 300, 'the pull target to be served');
+  // That the broker took nothing is written down a moment later.
+  await untilSettled(site.databaseUrl, WAITING);
   expect((await check(site.databaseUrl, WAITING)).violations).toEqual([]);
-  expect(await waybill.metric('waybill_target_lag_messages', { target: 'erp' })).toBe(300);
+  await until(async () => (await lagOf(waybill, 'erp')) === 300, 'what waits to be counted');
   await relay.open();
   const erp = await consumeQueue(site.vhost);
   const wms = await consumeQueue(site.vhost, { target: 'wms' });
-  await until(() => erp.receipts.length >= 300, 'what waited to be delivered', 40_000);
+  await until(() => erp.once.length >= 300, 'what waited to be delivered', 40_000);
   await until(async () => (await degraded(waybill)) === '', 'nothing to be degraded');
 
   // Away in the middle, twice, and for a moment it says nothing at all.
   const sending = send(300, 1_500);
-  await until(() => erp.receipts.length >= 400, 'some to have come');
+  await until(() => erp.once.length >= 400, 'some to have come');
   await relay.cut();
   await until(async () => (await degraded(waybill)) !== '', 'the loss to be noticed');
   await until(() => ledger.tally.sequenced >= 800, 'accepting to go on');
   await relay.open();
-  await until(() => erp.receipts.length >= 800, 'delivering to go on', 40_000);
+  await until(() => erp.once.length >= 800, 'delivering to go on', 40_000);
   relay.stall();
   await until(() => ledger.tally.sequenced >= 1_200, 'accepting to go on');
   await relay.cut();
@@ -255,8 +258,8 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
   await untilSettled(site.databaseUrl);
   const books = await check(site.databaseUrl);
   expect(books.violations).toEqual([]);
-  for (const { receipts } of [erp, wms]) {
-    await until(() => firsts(receipts).length >= 1_500, 'the consumers to have everything');
+  for (const { receipts, once } of [erp, wms]) {
+    await until(() => once.length >= 1_500, 'the consumers to have everything');
     expect(outOfOrder(receipts)).toEqual([]);
   }
   expect(outOfOrder(archived)).toEqual([]);
@@ -268,7 +271,7 @@ test('RabbitMQ away at the start and in the middle: accepting goes on, and all c
     const compared = compareReceipts(books, { tenant: 'default', target }, receipts);
     expect(compared, target).toMatchObject({ violations: [], distinct: 1_500 });
   }
-}, 120_000);
+}, 180_000);
 
 const WAITING = { mayWait: ['default/erp', 'default/wms'] };
 
@@ -282,6 +285,10 @@ function numbered(count: number, account?: string): SentEvent[] {
 
 function webhook(url: string, more: Readonly<Record<string, unknown>> = {}) {
   return { kind: 'webhook', url, allowPrivateAddresses: true, ...more };
+}
+
+function lagOf(waybill: Waybill, target: string): Promise<number> {
+  return waybill.metric('waybill_target_lag_messages', { target });
 }
 
 async function stateOf(waybill: Waybill, target: string): Promise<string> {
@@ -300,17 +307,6 @@ function stateCounts(books: Books): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { state } of books.deliveries.values()) counts[state] = (counts[state] ?? 0) + 1;
   return counts;
-}
-
-/** The first receipt of each number: what a consumer that drops repeats works on. */
-function firsts(receipts: readonly Receipt[]): Receipt[] {
-  const seen = new Set<string>();
-  return receipts.filter(({ epoch, channel, number }) => {
-    const name = `${epoch}/${channel}-${number}`;
-    if (seen.has(name)) return false;
-    seen.add(name);
-    return true;
-  });
 }
 
 function outOfOrder(receipts: readonly Receipt[]): string[] {

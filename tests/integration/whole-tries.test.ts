@@ -112,4 +112,4 @@ test('mails that are tried when the program dies are tried again alone, and the 
   } finally {
     await client.end();
   }
-}, 120_000);
+}, 180_000);

@@ -115,4 +115,4 @@ test('waybill verify holds on a live system, finds what was tampered with, and p
   const forged = await command(site, waybill, ['verify', '--channel', '0']);
   expect(forged.code).toBe(1);
   expect(forged.stdout).toContain('checkpoint_altered: ');
-}, 120_000);
+}, 180_000);

@@ -8,6 +8,7 @@ import { compileRuleSet } from '../../src/routing/compile.js';
 import { decide, deciding } from '../../src/routing/decide.js';
 import { MAX_VALUES } from '../../src/routing/field.js';
 import { atOnce } from '../../src/routing/steps.js';
+import { spentMs } from '../support/spent.js';
 import { messages, ruleSets } from './arbitraries.js';
 import { mail, message, withData } from './messages.js';
 import { compiled, matches } from './rules.js';
@@ -266,10 +267,10 @@ rules:
 
   it('with very many values take no more than the limit', () => {
     const many = Array.from({ length: MAX_VALUES * 100 }, () => 'a');
-    const started = performance.now();
+    const started = spentMs();
     expect(matches('{ data.x: { wildcard: "*b" } }', withData({ x: [...many, 'b'] }))).toBe(false);
     expect(matches('{ data.x: b }', withData({ x: [...many.slice(0, 100), 'b'] }))).toBe(true);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(spentMs() - started).toBeLessThan(1000);
   });
 
   it('with very long values are seen up to the limit', () => {

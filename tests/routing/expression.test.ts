@@ -2,6 +2,7 @@ import { RE2JS } from 're2js';
 import { describe, expect, it } from 'vitest';
 import { explain } from '../../src/routing/explain.js';
 import { EXPRESSION_LIMITS } from '../../src/routing/expression.js';
+import { spentMs } from '../support/spent.js';
 import { mail, withData } from './messages.js';
 import { compiled, matches, oneRule, problemsOf } from './rules.js';
 
@@ -80,9 +81,9 @@ describe('matches', () => {
       '\\\\pL{120}\\\\d',
     ]) {
       const rules = compiled(oneRule(`{ text: { matches: "${expression}" } }`));
-      const from = performance.now();
+      const from = spentMs();
       explain(rules, mail({ text }));
-      expect([expression, performance.now() - from < 2_000]).toEqual([expression, true]);
+      expect([expression, spentMs() - from < 2_000]).toEqual([expression, true]);
     }
   });
 

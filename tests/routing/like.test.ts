@@ -5,6 +5,7 @@ import { decide } from '../../src/routing/decide.js';
 import { LIKENESSES, likenessesOf, ruleLike, usualLikenesses } from '../../src/routing/like.js';
 import { printRuleSet } from '../../src/routing/print.js';
 import type { Rule, Term } from '../../src/routing/rule.js';
+import { spentMs } from '../support/spent.js';
 import { messages } from './arbitraries.js';
 import { mail, message } from './messages.js';
 import { read } from './rules.js';
@@ -93,8 +94,8 @@ describe('a rule made after a message', () => {
 
   it('takes time in proportion to a subject, however it is made', () => {
     const hostile = ['x'.repeat(1_000_000), 're:'.repeat(300_000), `${' re'.repeat(80)}`, '1 '.repeat(120)];
-    const before = performance.now();
+    const before = spentMs();
     for (const subject of hostile) ruleLike(mail({ subject }), ['subject'], CRM, NONE);
-    expect(performance.now() - before).toBeLessThan(500);
+    expect(spentMs() - before).toBeLessThan(500);
   });
 });

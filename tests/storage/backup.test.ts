@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { cp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -59,6 +60,23 @@ async function take(
     await sink.discard();
     throw error;
   }
+}
+
+/**
+ * Ends the connections of an application to one database, and comes back when they have gone: of what this process does
+ * nothing goes on meanwhile, so that it is caught where it is.
+ */
+function endSessions(url: string, applicationName: string): void {
+  const script = `import pg from 'pg';
+    const [url, name] = process.argv.slice(1);
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    await client.query(
+      'select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and application_name = $1',
+      [name],
+    );
+    await client.end();`;
+  execFileSync(process.execPath, ['--input-type=module', '-e', script, url, applicationName]);
 }
 
 const open = (file: string, signal = never): Promise<CheckedBackup> =>
@@ -300,11 +318,7 @@ describe('a backup', () => {
     const settings = { url: source.url, applicationName: 'x', product: '1', signal: never, progress: () => undefined };
     expect(await codeOf(takeBackup(settings, streamSink(failing)))).toBe('file_unwritable');
     const cut = take(source.url, file, {
-      progress: ({ table }) =>
-        table === 'message' &&
-        void source.pool.query(
-          `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waybill backup'`,
-        ),
+      progress: ({ table }) => table === 'message' && endSessions(source.url, 'waybill backup'),
     });
     expect(await codeOf(cut)).not.toBe('interrupted');
     expect((await readdir(directory)).filter((name) => name.startsWith(file.slice(directory.length + 1)))).toEqual([]);
@@ -385,18 +399,14 @@ describe('a backup', () => {
       });
       const interrupted = restore(source.url, file, { ...atMessages(() => stop.abort()), signal: stop.signal });
       expect(await codeOf(interrupted)).toBe('interrupted');
-      const restoring = `select from pg_stat_activity where application_name = 'waybill restore'`;
+      const restoring = `select from pg_stat_activity where datname = current_database() and application_name = 'waybill restore'`;
       await until(async () => (await source.pool.query(restoring)).rowCount === 0, 'the server to let go of it');
-      const kill = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'waybill restore'`;
-      expect(
-        await codeOf(
-          restore(
-            source.url,
-            file,
-            atMessages(() => source.pool.query(kill)),
-          ),
-        ),
-      ).toBe('database_failed');
+      const killed = restore(
+        source.url,
+        file,
+        atMessages(() => endSessions(source.url, 'waybill restore')),
+      );
+      expect(await codeOf(killed)).toBe('database_failed');
       expect(await contents(source.url)).toEqual(before);
     });
 
@@ -410,7 +420,8 @@ describe('a backup', () => {
       const alive = createLeaseStore(source.pool, randomUUID(), NOW / 1000);
       await alive.register('tx:18', ['owner']);
       const beating = setInterval(() => void alive.beat(), 20);
-      await expect(restore(source.url, file, { replace: true })).rejects.toThrow(/tx:18.*Stop/);
+      const patient = restore(source.url, file, { replace: true, lostAfterMs: 2_000 });
+      await expect(patient).rejects.toThrow(/tx:18.*Stop/);
       clearInterval(beating);
 
       const connected = createPool({ url: source.url, max: 1, applicationName: 'waybill work', log: silent });

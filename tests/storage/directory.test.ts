@@ -328,8 +328,8 @@ describe('changes', () => {
     const [editor, owner] = [await db.pool.connect(), await db.pool.connect()];
     const touch = 'update target set paused_at = now() where id = $1';
     try {
-      await editor.query('begin');
-      await owner.query('begin');
+      await editor.query('begin; set local idle_in_transaction_session_timeout = 0');
+      await owner.query('begin; set local idle_in_transaction_session_timeout = 0');
       await editor.query(touch, [a]);
       await owner.query(touch, [b]);
       // Had either locked the counter with its first change, the other's commit would wait for it.

@@ -83,9 +83,8 @@ describe('the generations', () => {
       await reader.query('begin');
       await reader.query('set local idle_in_transaction_session_timeout = 0');
       await reader.query('select count(*) from key');
-      const begun = performance.now();
+      // If it waited for the reader, this would have no end.
       await tend();
-      expect(performance.now() - begun).toBeLessThan(10_000);
       expect(await dropped()).toEqual([]);
       await reader.query('commit');
     } finally {

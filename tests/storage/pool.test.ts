@@ -276,7 +276,7 @@ describe('a database that goes away', () => {
 
   test('without a word is given up some time after the limit of the statement', async () => {
     proxy = await proxied(database.url);
-    const pool = anotherPool(proxy.url, { statementTimeoutMs: 10 });
+    const pool = anotherPool(proxy.url, { statementTimeoutMs: 1_000 });
     await pool.query('select 1');
     proxy.freeze();
     const failure = await failureOf(inTransaction(pool, (client) => client.query('select 1')));

@@ -222,7 +222,7 @@ describe('all of one crash hash', () => {
   it('but for those that somebody else decides about meanwhile', async () => {
     const [first, second] = [await poisoned(), await poisoned()];
     const client = await database.pool.connect();
-    await client.query('begin');
+    await client.query('begin; set local idle_in_transaction_session_timeout = 0');
     await client.query(`update quarantine set state = 'discarded' where tenant = $1 and number = $2`, [
       tenant.id,
       first.number,

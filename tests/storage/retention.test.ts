@@ -304,14 +304,21 @@ describe('dropping content', () => {
     await reader.query('begin; set local idle_in_transaction_session_timeout = 0');
     await reader.query('select count(*) from message');
     const accounts = [0, 1].map((channel) => books.account('erp', channel));
+    /** How many milliseconds it took. */
+    async function accept(name: string): Promise<number> {
+      const begun = performance.now();
+      const some = Array.from({ length: 20 }, (_, i) => books.arrival(`${name}.${i}`, accounts[i % 2] as string));
+      await books.accept(some);
+      return performance.now() - begun;
+    }
+    let alone = 0;
+    for (let n = 0; n < 10; n++) alone = Math.max(alone, await accept(`before ${n}`));
     let slowest = 0;
     let accepted = 0;
     let going = true;
     const accepting = (async () => {
       for (let n = 0; going; n++) {
-        const begun = performance.now();
-        await books.accept(Array.from({ length: 20 }, (_, i) => books.arrival(`${n}.${i}`, accounts[i % 2] as string)));
-        slowest = Math.max(slowest, performance.now() - begun);
+        slowest = Math.max(slowest, await accept(`${n}`));
         accepted += 20;
       }
     })();
@@ -329,7 +336,7 @@ describe('dropping content', () => {
     going = false;
     await accepting;
     await books.settled();
-    expect(slowest).toBeLessThan(1000);
+    expect(slowest).toBeLessThan(Math.max(1000, 10 * alone));
     expect((await verify()).said).toEqual([]);
   });
 
@@ -346,7 +353,7 @@ describe('dropping content', () => {
     expect((await decideAbout('replay', 1, 1, [books.erp])).result).toBe('decided');
     const keeping = keep();
     const cutting =
-      "select from pg_stat_activity where wait_event = 'PgSleep' and query like '%insert into checkpoint%'";
+      "select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep' and query like '%insert into checkpoint%'";
     await until(async () => (await database.pool.query(cutting)).rows.length > 0, 'the cut');
     // Asked while the cut goes on.
     const during = await Promise.all([2, 3].map((sequence) => decideAbout('replay', sequence, 1, [books.erp])));

@@ -51,7 +51,7 @@ describe('a sample', () => {
     await stand(pool, tenant, { channel: 0, sequence: 1 }, 'waiting');
     const busy = await pool.connect();
     try {
-      await busy.query('begin');
+      await busy.query('begin; set local idle_in_transaction_session_timeout = 0');
       for (const table of ['channel', 'reader', 'line', 'standing', 'delivery', 'inbox_count', 'target']) {
         await busy.query(`select from ${table} for update`);
       }

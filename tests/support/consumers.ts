@@ -17,6 +17,8 @@ export interface QueueConsumer {
   readonly receipts: readonly Receipt[];
   /** Bodies, as they came. */
   readonly bodies: readonly Buffer[];
+  /** Those whose number came for the first time: what a consumer that drops repeats works on. Each comes at least once. */
+  readonly once: readonly (Receipt & { readonly body: Buffer })[];
   close(): Promise<void>;
 }
 
@@ -35,6 +37,8 @@ export async function consumeQueue(vhost: Vhost, options: QueueOptions = {}): Pr
   await until(() => hasQueue(vhost, queue), `the queue ${queue} to be declared`, 30_000);
   const receipts: Receipt[] = [];
   const bodies: Buffer[] = [];
+  const once: (Receipt & { body: Buffer })[] = [];
+  const seen = new Set<string>();
   const connection: ChannelModel = await connect(vhost.url);
   connection.on('error', () => undefined);
   const channel: Channel = await connection.createChannel();
@@ -45,6 +49,9 @@ export async function consumeQueue(vhost: Vhost, options: QueueOptions = {}): Pr
     const receipt = receiptOf(message, target);
     receipts.push(receipt);
     bodies.push(message.content);
+    const name = nameOf(receipt);
+    if (!seen.has(name)) once.push({ ...receipt, body: message.content });
+    seen.add(name);
     if (answer(receipt) === 'ack') channel.ack(message);
     else channel.nack(message, false, false);
   });
@@ -55,7 +62,17 @@ export async function consumeQueue(vhost: Vhost, options: QueueOptions = {}): Pr
     await connection.close().catch(() => undefined);
   };
   onTestFinished(close);
-  return { receipts, bodies, close };
+  return { receipts, bodies, once, close };
+}
+
+/** Which delivery it is, or the notice of which. */
+function nameOf({ epoch, channel, number, what }: Receipt): string {
+  return `${epoch}/${channel}-${number} ${what}`;
+}
+
+/** The first receipt of each number: what a consumer that drops repeats works on. */
+export function firsts(receipts: readonly Receipt[]): Receipt[] {
+  return [...new Map(receipts.toReversed().map((receipt) => [nameOf(receipt), receipt])).values()].toReversed();
 }
 
 async function hasQueue(vhost: Vhost, queue: string): Promise<boolean> {

@@ -36,19 +36,15 @@ export async function emptyDatabase(): Promise<Pick<TestDatabase, 'url' | 'drop'
   return { url: withDatabase(server, name), drop: () => drop(server, name, undefined) };
 }
 
-/** The server looks once a second whether the client of a running statement is gone. */
-const CLOSING_MS = 5_000;
-
 async function drop(server: string, name: string, pool: pg.Pool | undefined): Promise<void> {
-  const held = pool ? pool.totalCount - pool.idleCount : 0;
-  if (held === 0) await pool?.end();
+  const held = () => (pool ? pool.totalCount - pool.idleCount : 0);
+  // A question that was under way when its asker stopped has its answer a moment later.
+  await until(() => held() === 0, 'clients to be released', 5_000).catch(() => undefined);
+  if (held() === 0) await pool?.end();
   try {
-    if (held > 0) throw new Error(`${held} database clients were taken from the test's pool and not released`);
-    await until(
-      async () => (await sessions(server, name)).length === 0,
-      'all database connections to be closed',
-      CLOSING_MS,
-    );
+    if (held() > 0) throw new Error(`${held()} database clients were taken from the test's pool and not released`);
+    // The server looks once a second whether the client of a running statement is gone.
+    await until(async () => (await sessions(server, name)).length === 0, 'all database connections to be closed');
   } catch (error) {
     throw new Error(`left connected: ${(await sessions(server, name)).join(', ')}`, { cause: error });
   } finally {

@@ -14,11 +14,21 @@ export interface SeverableProxy {
   close(): Promise<void>;
 }
 
-/** Puts a proxy in front of a PostgreSQL that listens on a Unix socket, as the tests' does. */
-export async function proxied(url: string): Promise<SeverableProxy> {
+/**
+ * Puts a proxy in front of a PostgreSQL that listens on a Unix socket, as the tests' does. It freezes by itself when so many
+ * bytes have come for the database, whatever else the machine does then.
+ */
+export async function proxied(
+  url: string,
+  { freezesAfter = Number.POSITIVE_INFINITY }: { readonly freezesAfter?: number } = {},
+): Promise<SeverableProxy> {
   const behind = new URL(url);
   const socketPath = `${behind.searchParams.get('host')}/.s.PGSQL.5432`;
   const sockets = new Set<Socket>();
+  let asked = 0;
+  const freeze = (): void => {
+    for (const socket of sockets) socket.unpipe().pause();
+  };
   const server = createServer((client) => {
     const upstream = connect(socketPath);
     for (const socket of [client, upstream]) {
@@ -31,6 +41,10 @@ export async function proxied(url: string): Promise<SeverableProxy> {
       });
     }
     client.pipe(upstream);
+    client.on('data', (bytes) => {
+      asked += bytes.length;
+      if (asked >= freezesAfter) freeze();
+    });
     upstream.pipe(client);
   });
   const listen = async (port: number): Promise<number> => {
@@ -57,9 +71,7 @@ export async function proxied(url: string): Promise<SeverableProxy> {
     mend: async () => {
       await listen(port);
     },
-    freeze: () => {
-      for (const socket of sockets) socket.unpipe().pause();
-    },
+    freeze,
     close: cut,
   };
 }

@@ -153,7 +153,7 @@ targetConformance('email', { notices: false }, async () => {
   });
   const server = `smtp://127.0.0.1:${receiver.port}`;
   const deps = { clock: realClock, host: HOST, installation: INSTALLATION };
-  const sender = createEmailSender(target({ server, body: 'message', order: 'channel', timeoutSeconds: 2 }), deps);
+  const sender = createEmailSender(target({ server, body: 'message', order: 'channel', timeoutSeconds: 5 }), deps);
   return {
     taken,
     deliver: async (batch) => (await sender.send(batch)).map(({ result }) => OUTCOMES[result]),

@@ -92,7 +92,7 @@ targetConformance('queue', { notices: true }, async () => {
   const broker = await startBroker(url.href);
   const connection = await connect(vhost.url);
   await fillQueue(connection, 'full');
-  const sender = createQueueSender(target(), { broker: failing(broker, () => behaviour.fails), unconfirmedMs: 2_000 });
+  const sender = createQueueSender(target(), { broker: failing(broker, () => behaviour.fails), unconfirmedMs: 5_000 });
   const dead = new Set<number>();
   broker.onDead(async ({ number }) => void dead.add(number));
   const queue = () => vhost.api('GET', `/queues/${vhost.vhost}/waybill.acme.crm`).catch(() => undefined);

@@ -126,7 +126,7 @@ targetConformance('webhook', { notices: true }, async () => {
     response.writeHead(204).end();
   });
   const url = `http://127.0.0.1:${receiver.port}/`;
-  const sender = createWebhookSender(target({ url, timeoutSeconds: 2, order: 'channel' }), { clock: realClock });
+  const sender = createWebhookSender(target({ url, timeoutSeconds: 5, order: 'channel' }), { clock: realClock });
   return {
     taken,
     deliver: async (batch) => (await sender.send(batch)).map(({ result }) => OUTCOMES[result]),
@@ -273,7 +273,7 @@ describe('answers', () => {
   });
 
   test('that never end count by their status', async () => {
-    const { sender } = await pair((_, response) => void response.writeHead(200).write('x'), { timeoutSeconds: 0.2 });
+    const { sender } = await pair((_, response) => void response.writeHead(200).write('x'), { timeoutSeconds: 1 });
     expect(await one(sender)).toEqual({ result: 'delivered', answer: 'HTTP 200 x' });
     const endless = await pair((_, response) => {
       response.writeHead(503);

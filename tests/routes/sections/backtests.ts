@@ -174,7 +174,8 @@ export function backtests(get: () => Api): void {
         body: JSON.stringify({ text }),
         signal: hanging.signal,
       });
-      const waits = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%from span%'";
+      const waits =
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%from span%'";
       await until(async () => (await api.pool.query(waits)).rows.length > 0, 'the first one to read');
       const second = await api.call('POST', '/v1/rules/backtest', { token, body: { text } });
       expect([second.status, second.body.code, second.headers.get('retry-after')]).toEqual([

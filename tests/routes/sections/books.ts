@@ -85,7 +85,8 @@ export function books(get: () => Api): void {
         body: '{}',
         signal: hanging.signal,
       });
-      const waits = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%join reader%'";
+      const waits =
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%join reader%'";
       await until(async () => (await api.pool.query(waits)).rows.length > 0, 'the first one to read');
       const second = await api.call('POST', '/v1/verify', { token, body: {} });
       expect([second.status, second.body.code, second.headers.get('retry-after')]).toEqual([

@@ -3,6 +3,7 @@ import { LosslessNumber } from 'lossless-json';
 import { describe, expect, it } from 'vitest';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import { featuresOf, TEXT_LOOKED_AT, wordsOf } from '../../../src/routing/learning/features.js';
+import { spentMs } from '../../support/spent.js';
 import { mail, message, withData } from '../messages.js';
 
 describe('featuresOf', () => {
@@ -93,9 +94,9 @@ describe('featuresOf', () => {
     for (let i = 0; i < 100_000; i++) deep = { a: deep };
     const wide = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`${i}`.padEnd(2000, 'x'), 'word']));
     for (const data of [deep, wide, Array.from({ length: 1_000_000 }, () => 'word'), 'a b '.repeat(5_000_000)]) {
-      const begun = performance.now();
+      const begun = spentMs();
       expect(featuresOf(withData(data)).length).toBeLessThan(150);
-      expect(performance.now() - begun).toBeLessThan(500);
+      expect(spentMs() - begun).toBeLessThan(500);
     }
   });
 
@@ -125,9 +126,9 @@ describe('wordsOf', () => {
       'ﷺ'.repeat(5_000_000),
       '\u200b'.repeat(5_000_000),
     ]) {
-      const begun = performance.now();
+      const begun = spentMs();
       wordsOf(text, 200);
-      expect(performance.now() - begun).toBeLessThan(200);
+      expect(spentMs() - begun).toBeLessThan(200);
     }
     expect([...wordsOf(`${'- '.repeat(TEXT_LOOKED_AT)}beyond`, 200)]).toEqual([]);
   });
