@@ -184,7 +184,10 @@ describe('waybill apply --dry-run', () => {
     const changes = [{ kind: 'target', name: 'erp', what: 'added' }];
     server.answer = always({ tenants: [{ tenant: 'default', changes }] });
     const { stdout } = await cli(server, ['apply', '--dry-run']);
-    expect([stdout, asked()]).toEqual(['default: target erp would be added\n', [['POST', '/v1/apply?dryRun=true', null]]]);
+    expect([stdout, asked()]).toEqual([
+      'default: target erp would be added\n',
+      [['POST', '/v1/apply?dryRun=true', null]],
+    ]);
     const released = { kind: 'rules', name: '3', what: 'released' };
     server.answer = always({ tenants: [{ tenant: 'default', changes: [released] }] });
     expect((await cli(server, ['apply'])).stdout).toBe(
