@@ -132,7 +132,7 @@ const BADGES: Readonly<Record<BackfillState, Badge>> = {
 const SAYS: Readonly<Record<BackfillState, string>> = {
   open: 'Nothing of it counts until it is closed.',
   closing: 'It is being closed: its channels are told, one after the other.',
-  closed: 'Its events count.',
+  closed: 'Its events count, but for those known already.',
   reverting: 'It is being taken back: its channels are told, one after the other.',
   reverted: 'Nothing of it counts. Its events may be sent to another one.',
 };
