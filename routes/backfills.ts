@@ -8,6 +8,7 @@ import {
   type Backfill,
   backfillFigures,
   getBackfill,
+  type KnownEvent,
   knownEvents,
   listBackfills,
   MOST_SENT,
@@ -96,13 +97,8 @@ export function backfillRoutes({ pool, backfills, now }: BackfillDeps): Route[] 
       replies: { 200: { description: 'The backfills', schema: pageOf(backfillSchema) } },
       handler: async ({ principal, query }: ApiRequest<unknown, z.output<typeof listQuery>>) => {
         const { account = null, limit, cursor } = query;
-        const before = cursor === undefined ? 2_147_483_647 : readCursor('backfills', cursor, z.int());
-        const found = await listBackfills(pool, caller(principal).tenant.id, { before, account, limit });
-        const last = found.length === limit ? found.at(-1) : undefined;
-        return {
-          status: 200,
-          body: { items: found.map(entry), next: last ? writeCursor('backfills', last.id) : null },
-        };
+        const { backfills, next } = await backfillPage(pool, caller(principal).tenant, account, cursor, limit);
+        return { status: 200, body: { items: backfills.map(entry), next } };
       },
     },
     {
@@ -154,17 +150,11 @@ export function backfillRoutes({ pool, backfills, now }: BackfillDeps): Route[] 
       handler: async ({ principal, params: { id }, query }: ApiRequest<Id, { limit: number; cursor?: string }>) => {
         const { tenant } = caller(principal);
         if (!(await getBackfill(pool, tenant.id, id))) throw notFound('backfill');
-        const after =
-          query.cursor === undefined
-            ? { channel: -1, sequence: 0 }
-            : readCursor('known', query.cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
-        const found = await knownEvents(pool, tenant.id, id, after, query.limit);
-        const last = found.length === query.limit ? found.at(-1) : undefined;
-        const items = found.map(({ channel, sequence, of }) => ({
+        const { known, next } = await knownPage(pool, tenant, id, query.cursor, query.limit);
+        const items = known.map(({ channel, sequence, of }) => ({
           message: messageId({ channel, sequence }),
           of: messageId({ channel, sequence: of }),
         }));
-        const next = last ? writeCursor('known', { channel: last.channel, sequence: last.sequence }) : null;
         return { status: 200, body: { items, next } };
       },
     },
@@ -244,6 +234,37 @@ export function backfillEventsRoute(deps: EventRoutesDeps & { readonly backfills
   };
 }
 
+/** The newest first; `next` is the cursor of the next page. */
+export async function backfillPage(
+  pool: Pool,
+  tenant: Tenant,
+  account: string | null,
+  cursor: string | undefined,
+  limit: number,
+): Promise<{ readonly backfills: readonly Backfill[]; readonly next: string | null }> {
+  const before = cursor === undefined ? 2_147_483_647 : readCursor('backfills', cursor, z.int());
+  const backfills = await listBackfills(pool, tenant.id, { before, account, limit });
+  const last = backfills.length === limit ? backfills.at(-1) : undefined;
+  return { backfills, next: last ? writeCursor('backfills', last.id) : null };
+}
+
+/** By channel and sequence. */
+export async function knownPage(
+  pool: Pool,
+  tenant: Tenant,
+  id: number,
+  cursor: string | undefined,
+  limit: number,
+): Promise<{ readonly known: readonly KnownEvent[]; readonly next: string | null }> {
+  const after =
+    cursor === undefined
+      ? { channel: -1, sequence: 0 }
+      : readCursor('known', cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
+  const known = await knownEvents(pool, tenant.id, id, after, limit);
+  const last = known.length === limit ? known.at(-1) : undefined;
+  return { known, next: last ? writeCursor('known', { channel: last.channel, sequence: last.sequence }) : null };
+}
+
 const resultsSchema = z.object({ results: z.array(eventResultSchema) });
 
 function entry(backfill: Backfill): z.input<typeof backfillSchema> {
@@ -273,7 +294,7 @@ function sendProblem(id: number, not: NotSent): Problem {
   }
 }
 
-function endProblem(id: number, not: NotEnded): Problem {
+export function endProblem(id: number, not: NotEnded): Problem {
   switch (not.result) {
     case 'not_found':
       return notFound('backfill');

@@ -1,8 +1,9 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
-import type { DecideHeld } from '../src/billing/backfill.js';
-import { messageId } from '../src/message/id.js';
-import { listHeld } from '../src/storage/held.js';
+import type { DecideHeld, HeldDecided } from '../src/billing/backfill.js';
+import { messageId, type Place } from '../src/message/id.js';
+import type { Tenant } from '../src/message/tenant.js';
+import { type Held, listHeld } from '../src/storage/held.js';
 import { readCursor, writeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, messageParams, pageOf, text, timeOut } from './fields.js';
 import { caller } from './problem.js';
@@ -56,21 +57,8 @@ export function heldRoutes({ pool, decideHeld }: HeldDeps): Route[] {
     }: ApiRequest<z.output<typeof messageParams>, unknown, z.output<typeof decideSchema>>) => {
       const { tenant, who } = caller(principal);
       const decided = await decideHeld(tenant, { target: id, action, who, why: body.why });
-      switch (decided.result) {
-        case 'ok':
-          return {
-            status: decided.again ? 200 : 202,
-            body: { id: messageId(decided.by), again: decided.again },
-          };
-        case 'not_held':
-          throw new Problem(404, 'not_held', `No meter holds the message ${messageId(id)}.`);
-        case 'gone':
-          throw new Problem(410, 'content_gone', `The account of ${messageId(id)} was erased: it stays as it is.`);
-        default: {
-          const never: never = decided;
-          return never;
-        }
-      }
+      if (decided.result !== 'ok') throw heldProblem(id, decided);
+      return { status: decided.again ? 200 : 202, body: { id: messageId(decided.by), again: decided.again } };
     },
   });
   return [
@@ -83,13 +71,7 @@ export function heldRoutes({ pool, decideHeld }: HeldDeps): Route[] {
       replies: { 200: { description: 'The messages', schema: pageOf(heldSchema) } },
       handler: async ({ principal, query }: ApiRequest<unknown, z.output<typeof listQuery>>) => {
         const { account = null, limit, cursor } = query;
-        const after =
-          cursor === undefined
-            ? { channel: -1, sequence: 0 }
-            : readCursor('held', cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
-        const found = await listHeld(pool, caller(principal).tenant.id, after, account, limit);
-        const last = found.length === limit ? found.at(-1) : undefined;
-        const next = last ? writeCursor('held', { channel: last.channel, sequence: last.sequence }) : null;
+        const { held: found, next } = await heldPage(pool, caller(principal).tenant, account, cursor, limit);
         const items = found.map(({ channel, sequence, arrivedAt, ...held }) => ({
           message: messageId({ channel, sequence }),
           ...held,
@@ -101,4 +83,35 @@ export function heldRoutes({ pool, decideHeld }: HeldDeps): Route[] {
     decide('accept', 'Count a held message: the next statement charges it as an adjustment'),
     decide('discard', 'Void a held message: it is not charged'),
   ];
+}
+
+/** By channel and sequence; `next` is the cursor of the next page. */
+export async function heldPage(
+  pool: Pool,
+  tenant: Tenant,
+  account: string | null,
+  cursor: string | undefined,
+  limit: number,
+): Promise<{ readonly held: readonly Held[]; readonly next: string | null }> {
+  const after =
+    cursor === undefined
+      ? { channel: -1, sequence: 0 }
+      : readCursor('held', cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
+  const held = await listHeld(pool, tenant.id, after, account, limit);
+  const last = held.length === limit ? held.at(-1) : undefined;
+  return { held, next: last ? writeCursor('held', { channel: last.channel, sequence: last.sequence }) : null };
+}
+
+export function heldProblem(place: Place, not: Exclude<HeldDecided, { readonly result: 'ok' }>): Problem {
+  const id = messageId(place);
+  switch (not.result) {
+    case 'not_held':
+      return new Problem(404, 'not_held', `No meter holds the message ${id}.`);
+    case 'gone':
+      return new Problem(410, 'content_gone', `The account of ${id} was erased: it stays as it is.`);
+    default: {
+      const never: never = not;
+      return never;
+    }
+  }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
-import { messageId } from '../../src/message/id.js';
+import { messageId, parseMessageId } from '../../src/message/id.js';
 import { type Gap, listGaps } from '../../src/storage/gaps.js';
 import { readCursor, writeCursor } from '../cursor.js';
 import { cursorSchema } from '../fields.js';
@@ -8,6 +8,7 @@ import { problemPage as problemsListed, unmeteredPage } from '../ledger-views.js
 import { caller } from '../problem.js';
 import type { ApiRequest, Reply, Route } from '../route.js';
 import { askAgain } from '../usage.js';
+import { acceptForm, acceptHeld, heldListed, type NotAccepted } from './billing-held.js';
 import { accountPath, GAP_WORDS, mayCorrect, PROBLEM_WORDS, sections } from './billing-words.js';
 import type { PageDeps } from './deps.js';
 import { address, given, listOf, readForm } from './form.js';
@@ -16,17 +17,20 @@ import { type Site, seeOther } from './show.js';
 import { count, when } from './words.js';
 
 const PAGE = 50;
-const LISTS = ['gaps', 'problems', 'unmetered'] as const;
+const LISTS = ['gaps', 'problems', 'unmetered', 'held'] as const;
 const LABELS: Readonly<Record<(typeof LISTS)[number], string>> = {
   gaps: 'Gaps',
   problems: 'Not countable',
   unmetered: 'No meter',
+  held: 'Held',
 };
 
 const gapsQuery = z.object({
   list: given(z.enum(LISTS)),
   cursor: given(cursorSchema),
-  done: given(z.literal('ask')),
+  done: given(z.enum(['ask', 'accept'])),
+  /** The message that was accepted. */
+  of: given(z.string().max(24)),
   healed: given(z.coerce.number().int().min(0)),
   asked: given(z.coerce.number().int().min(0)),
   busy: given(z.literal('1')),
@@ -36,7 +40,7 @@ type GapsQuery = z.infer<typeof gapsQuery>;
 const askForm = z.object({ messages: listOf(z.string().max(24), PAGE) });
 const placeSchema = z.strictObject({ channel: z.int(), sequence: z.int() });
 
-/** What is not counted, and why: gaps, events that no meter could count, types that no meter is for. */
+/** What is not counted, and why: gaps, events that no meter could count, types that no meter is for, events that came too late. */
 export function billingGapPages(deps: PageDeps, site: Site): Route[] {
   return [
     {
@@ -46,7 +50,8 @@ export function billingGapPages(deps: PageDeps, site: Site): Route[] {
       summary: 'What is not counted, and why',
       query: gapsQuery,
       replies: { 200: { description: 'The page', type: 'text/html' } },
-      handler: ({ principal, query }: ApiRequest<unknown, GapsQuery>) => showGaps(deps, site, caller(principal), query),
+      handler: ({ principal, query }: ApiRequest<unknown, GapsQuery>) =>
+        showGaps(deps, site, caller(principal), query, null),
     },
     {
       method: 'post',
@@ -62,15 +67,47 @@ export function billingGapPages(deps: PageDeps, site: Site): Route[] {
         return seeOther(address('/billing/gaps', { done: 'ask', ...outcome }));
       },
     },
+    {
+      method: 'get',
+      path: '/billing/gaps/held',
+      permission: 'billing.read',
+      summary: 'Where a page that says why a message was not accepted leads when it is opened again',
+      replies: { 303: { description: 'To what is held' } },
+      handler: async () => seeOther(address('/billing/gaps', { list: 'held' })),
+    },
+    {
+      method: 'post',
+      path: '/billing/gaps/held',
+      permission: 'billing.correct',
+      summary: 'Count a held message: the next statement charges it as an adjustment',
+      body: 'form',
+      replies: { 303: { description: 'Accepted' }, 404: { description: 'No meter holds it' } },
+      handler: async ({ principal, body }: ApiRequest) => {
+        const by = caller(principal);
+        const form = readForm(acceptForm, body);
+        const { message, cursor } = form;
+        const failed = await acceptHeld(deps, by, form);
+        if (failed) return showGaps(deps, site, by, { list: 'held', cursor }, failed);
+        return seeOther(address('/billing/gaps', { list: 'held', cursor, done: 'accept', of: messageId(message) }));
+      },
+    },
   ];
 }
 
-async function showGaps(deps: PageDeps, site: Site, by: Principal, query: GapsQuery): Promise<Reply> {
+async function showGaps(
+  deps: PageDeps,
+  site: Site,
+  by: Principal,
+  query: GapsQuery,
+  failed: NotAccepted | null,
+): Promise<Reply> {
   const { list = 'gaps', cursor, done } = query;
   const here = (more: { readonly cursor?: string }) =>
     address('/billing/gaps', { list: list === 'gaps' ? undefined : list, ...more });
-  const { next, ...lists } = await listed(deps, by, list, cursor, here(cursor === undefined ? {} : { cursor }));
-  return site.show({ template: 'billing-gaps', title: 'Not counted', part: 'billing' }, by, {
+  const back = here(cursor === undefined ? {} : { cursor });
+  const { next, ...lists } = await listed(deps, by, query, failed, back);
+  const status = failed?.status ?? 200;
+  return site.show({ template: 'billing-gaps', title: 'Not counted', part: 'billing', status }, by, {
     sections: sections('gaps'),
     tabs: LISTS.map((one) => ({
       label: LABELS[one],
@@ -81,7 +118,7 @@ async function showGaps(deps: PageDeps, site: Site, by: Principal, query: GapsQu
     mayAsk: mayCorrect(by),
     first: cursor !== undefined && here({}),
     next: next !== null && here({ cursor: next }),
-    done: done && { did: askedText(query) },
+    done: done && (done === 'ask' ? { did: askedText(query) } : acceptedText(query)),
   });
 }
 
@@ -91,19 +128,29 @@ function askedText({ healed = 0, asked = 0, busy }: GapsQuery): string {
   return `${count(healed, 'message was', 'messages were')} counted now, of ${asked.toLocaleString('en')} asked for.${rest}`;
 }
 
+function acceptedText({ of }: GapsQuery) {
+  const place = parseMessageId(of ?? '');
+  return {
+    did: 'Accepted',
+    messages: place && [{ id: messageId(place), href: `/messages/${messageId(place)}` }],
+    text: 'The next statement charges it as an adjustment, once the ledger has come to it.',
+  };
+}
+
 /** Of the lists only the one that is looked at. */
 interface Listed {
   readonly gaps?: { readonly rows: readonly object[] };
   readonly problems?: { readonly rows: readonly object[] };
   readonly unmetered?: { readonly rows: readonly object[] };
+  readonly held?: { readonly rows: readonly object[] };
   readonly next: string | null;
 }
 
 async function listed(
   deps: PageDeps,
   by: Principal,
-  list: (typeof LISTS)[number],
-  cursor: string | undefined,
+  { list = 'gaps', cursor, done, of }: GapsQuery,
+  failed: NotAccepted | null,
   back: string,
 ): Promise<Listed> {
   const { pool } = deps;
@@ -150,6 +197,8 @@ async function listed(
       });
       return { unmetered: { rows }, next };
     }
+    case 'held':
+      return heldListed(deps, by, { cursor, back, accepted: done === 'accept' ? of : undefined, failed }, PAGE);
     default: {
       const never: never = list;
       throw new Error(`no such list: ${String(never)}`);

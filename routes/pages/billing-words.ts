@@ -7,6 +7,7 @@ import type { Badge } from './words.js';
 const SECTIONS = [
   { id: 'accounts', label: 'Accounts', href: '/billing' },
   { id: 'gaps', label: 'Not counted', href: '/billing/gaps' },
+  { id: 'backfills', label: 'Backfills', href: '/billing/backfills' },
   { id: 'meters', label: 'Meters', href: '/billing/meters' },
   { id: 'rate-cards', label: 'Rate cards', href: '/billing/rate-cards' },
   { id: 'subscriptions', label: 'Subscriptions', href: '/billing/subscriptions' },

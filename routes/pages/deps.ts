@@ -1,6 +1,8 @@
 import type { StoredMessage } from '../../src/message/message.js';
 import type { View } from '../../src/message/view.js';
+import type { BackfillDeps } from '../backfills.js';
 import type { DecisionDeps } from '../decisions.js';
+import type { HeldDeps } from '../held.js';
 import type { MessageDeps } from '../messages.js';
 import type { OverviewDeps } from '../overview.js';
 import type { PeopleDeps } from '../people.js';
@@ -32,4 +34,6 @@ export type PageDeps = PageOwnDeps &
   QuarantineDeps &
   PeopleDeps &
   TokenDeps &
-  Pick<UsageDeps, 'correct'>;
+  Pick<UsageDeps, 'correct'> &
+  BackfillDeps &
+  HeldDeps;

@@ -1,6 +1,7 @@
 import type { Route } from '../route.js';
 import { billingAccountPages } from './billing-account.js';
 import { billingAccountsPages } from './billing-accounts.js';
+import { backfillPages } from './billing-backfills.js';
 import { correctionPages } from './billing-correct.js';
 import { billingDefinitionPages } from './billing-definitions.js';
 import { billingGapPages } from './billing-gaps.js';
@@ -46,6 +47,7 @@ export function pageRoutes(deps: PageDeps): Route[] {
     ...correctionPages(deps, site),
     ...statementPages(deps, site),
     ...billingGapPages(deps, site),
+    ...backfillPages(deps, site),
     ...billingDefinitionPages(deps, site),
     ...overviewPages(deps, site),
     ...peoplePages(deps, site),

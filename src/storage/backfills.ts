@@ -317,6 +317,27 @@ export async function backfillFigures(pool: Pool, tenant: number, id: number): P
   return rows[0] as BackfillFigures;
 }
 
+/** What of a backfill a meter would count, were it closed now and nothing of it known. */
+export interface WaitingUsage {
+  readonly meter: string;
+  readonly events: number;
+}
+
+/** By meter, the most events first. */
+export async function waitingUsage(pool: Pool, tenant: number, id: number): Promise<WaitingUsage[]> {
+  const { rows } = await pool.query<WaitingUsage>(
+    `with waiting as (
+       select e.series, count(*) as events from backfill_event b join usage_entry e on e.tenant = b.tenant and e.book = b.book
+         and e.channel = b.channel and e.sequence = b.sequence and e.state = 'b'
+       where b.tenant = $1 and b.book = ${LIVE} and b.backfill = $2 group by e.series)
+     select d.name as meter, sum(w.events)::bigint as events from waiting w
+     join usage_series s on s.tenant = $1 and s.id = w.series
+     join billing_definition d on d.tenant = $1 and d.id = s.meter group by d.name order by events desc, d.name`,
+    [tenant, id],
+  );
+  return rows;
+}
+
 /** An event of a backfill that its meter has already. */
 export interface KnownEvent {
   readonly channel: number;

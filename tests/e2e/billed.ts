@@ -1,12 +1,19 @@
 import type { BillingDefinition, BillingKind } from '../../src/billing/definitions.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
+import type { Arrival } from '../../src/message/arrival.js';
 import { messageId, type Place } from '../../src/message/id.js';
+import { openBackfill } from '../../src/storage/backfills.js';
 import { BILLING_SCHEMAS, putBilling } from '../../src/storage/billing.js';
 import { Ledger } from '../../src/storage/ledger.js';
 import { addMessage, type PlanSeed, plan } from '../routes/seed.js';
 import type { TestSite } from './harness.js';
 
 const DAY_MS = 86_400_000;
+
+type UseSeed = PlanSeed & {
+  readonly type?: string /** Of the event; by default all have the same. */;
+  readonly id?: string;
+};
 
 /** A site whose accounts use something, with what tests say about it. */
 export interface Billed {
@@ -15,13 +22,17 @@ export interface Billed {
   readonly lastPeriod: string;
   define(kind: BillingKind, name: string, definition: object): Promise<void>;
   /** Sequences an event of an account and plans it. */
-  use(account: string, data: object, at: Date, planned?: PlanSeed & { readonly type?: string }): Promise<Place>;
+  use(account: string, data: object, at: Date, planned?: UseSeed): Promise<Place>;
+  /** Sequences an event of last month after its period was final, which a meter then holds. */
+  hold(account: string): Promise<Place>;
+  /** Opens a backfill and sends events of last month to it. */
+  fill(account: string, ids: readonly string[]): Promise<{ readonly id: number }>;
   /** Has the ledger take what came. */
   take(): Promise<void>;
 }
 
-/** Meters `gb` (sum, by region) and `calls` (count), the rate card `basic`; accounts use nothing yet. */
-export async function addBilling({ pool, tenant, sources }: TestSite): Promise<Billed> {
+/** Meters `gb` (sum, by region), `calls` (count) and `seats` (count, which holds what is late), the rate card `basic`. */
+export async function addBilling({ pool, tenant, sources, backfills }: TestSite): Promise<Billed> {
   const today = new Date();
   const lastMonth = new Date(Date.UTC(today.getUTCFullYear(), today.getUTCMonth() - 1, 15, 12));
   const ledger = new Ledger({ pool });
@@ -38,6 +49,7 @@ export async function addBilling({ pool, tenant, sources }: TestSite): Promise<B
     dimensions: { region: '/data/region' },
   });
   await define('meter', 'calls', { type: 'storage.*', aggregation: 'count' });
+  await define('meter', 'seats', { type: 'seat.*', aggregation: 'count', late: 'quarantine' });
   await define('rate-card', 'basic', {
     currency: 'EUR',
     versions: [
@@ -59,32 +71,65 @@ export async function addBilling({ pool, tenant, sources }: TestSite): Promise<B
       },
     ],
   });
+  const lastPeriod = lastMonth.toISOString().slice(0, 7);
+  const begin = (month: number) => new Date(Date.UTC(today.getUTCFullYear(), today.getUTCMonth() + month, 1));
+  const eventOf = (id: string, type: string, account: string, at: Date, data: object) => {
+    const head = { specversion: '1.0', id, source: '/shop', type };
+    return JSON.stringify({ ...head, subject: account, time: at.toISOString(), data });
+  };
+  const use: Billed['use'] = async (account, data, at, { type = 'storage.used', id = 'u', ...planned } = {}) => {
+    const channel = channelOf(accountHash(account), tenant.channels);
+    const place = await addMessage(pool, tenant, {
+      source: sources.billing,
+      channel,
+      account,
+      type,
+      raw: eventOf(id, type, account, at, data),
+      arrivedAt: at,
+      meta: null,
+    });
+    await plan(pool, tenant, place, planned);
+    return place;
+  };
   return {
     lastMonth,
-    lastPeriod: lastMonth.toISOString().slice(0, 7),
+    lastPeriod,
     define,
-    use: async (account, data, at, { type = 'storage.used', ...planned } = {}) => {
-      const event = {
-        specversion: '1.0',
-        id: 'u',
-        source: '/shop',
-        type,
-        subject: account,
-        time: at.toISOString(),
-        data,
-      };
-      const channel = channelOf(accountHash(account), tenant.channels);
-      const place = await addMessage(pool, tenant, {
-        source: sources.billing,
-        channel,
-        account,
-        type,
-        raw: JSON.stringify(event),
-        arrivedAt: at,
-        meta: null,
-      });
-      await plan(pool, tenant, place, planned);
-      return place;
+    use,
+    hold: async (account) => {
+      await pool.query(
+        `insert into statement (tenant, account, period_from, period_to, channel, through, body, hash, made_by)
+         values ($1, $2, $3, $4, 0, 0, $5, '', 'test')`,
+        [tenant.id, account, begin(-1), begin(0), JSON.stringify({ period: { name: lastPeriod } })],
+      );
+      return use(account, {}, lastMonth, { type: 'seat.used' });
+    },
+    fill: async (account, ids) => {
+      const range = { from: begin(-1).getTime(), to: begin(0).getTime(), account: null };
+      const by = { who: 'test', why: 'the exporter was down' };
+      const opened = await openBackfill(pool, tenant, range, by);
+      if (opened.result !== 'ok') throw new Error('too many backfills are open');
+      const { id } = opened.backfill;
+      await backfills.send(
+        tenant,
+        id,
+        ids.map((event): Arrival => {
+          const raw = eventOf(event, 'storage.used', account, lastMonth, { n: 2, region: 'eu' });
+          return {
+            ...{
+              tenant,
+              source: { id: sources.billing, name: 'billing' },
+              kind: 'event',
+              account,
+              type: 'storage.used',
+            },
+            ...{ externalId: event, value: null, eventTime: lastMonth.toISOString(), arrivedAt: 0, peer: 'test' },
+            ...{ meta: null, identity: Buffer.from(event), digest: Buffer.alloc(16), onOtherContent: 'conflict' },
+            raw: Buffer.from(raw),
+          };
+        }),
+      );
+      return { id };
     },
     take: async () => {
       for (let channel = 0; channel < tenant.channels; channel += 1) {

@@ -294,6 +294,53 @@ describe('with usage', () => {
     await page.getByRole('link', { name: 'Usage no meter counts it' }).waitFor();
   });
 
+  test('what a meter held is accepted by keyboard, with a reason', async () => {
+    const id = messageId(await billed.hold('held/1'));
+    await billed.take();
+    await open('/billing/gaps');
+    await page.getByRole('link', { name: 'Held' }).click();
+    const row = page.getByRole('row').filter({ hasText: id });
+    expect((await row.textContent())?.replace(/\s+/g, ' ')).toContain('held/1 seats');
+    await tabTo(page.getByLabel(`Accept ${id}, because`));
+    await page.keyboard.type('their clock was wrong');
+    await page.keyboard.press('Enter');
+    await page
+      .getByRole('status')
+      .filter({ hasText: `Accepted: ${id}` })
+      .waitFor();
+    expect(await row.getByRole('button').count()).toBe(0);
+    await billed.take();
+    await page.reload();
+    expect(await row.count()).toBe(0);
+    await page.goto('/billing/gaps/held');
+    await page.getByText('Nothing is held.').waitFor();
+  });
+
+  test('a backfill is closed by keyboard, after saying what will count, and says what counts', async () => {
+    await billed.use('filled/1', { n: 2, region: 'eu' }, billed.lastMonth, { id: 'came' });
+    const { id } = await billed.fill('filled/1', ['came', 'x', 'y']);
+    await billed.take();
+    await open('/billing/backfills');
+    await page.getByRole('link', { name: `Backfill ${id}` }).press('Enter');
+    const close = page.getByRole('form', { name: 'Close' });
+    await close.getByText('gb 3 events').waitFor();
+    await tabTo(close.getByRole('checkbox'));
+    await page.keyboard.press('Space');
+    await close.getByRole('button', { name: 'Close it' }).press('Enter');
+    await page.getByRole('status').filter({ hasText: 'Closed.' }).waitFor();
+    await billed.take();
+    await page.reload();
+    expect((await page.locator('.figures').textContent())?.replace(/\s+/g, ' ')).toMatch(/Counted ?2.*Known ?1/);
+    expect(await page.getByRole('group', { name: 'Known already' }).locator('tbody tr').count()).toBe(1);
+    const viewer = await open(`/billing/backfills/${id}`, { role: 'viewer' });
+    await page.getByText('Reverting takes the permission billing.correct.').waitFor();
+    for (const [path, form] of [
+      ['/billing/gaps/held', { message: '1-1', why: 'x' }],
+      [`/billing/backfills/${id}`, { action: 'revert', why: 'x' }],
+    ] as const)
+      expect((await viewer.request.post(path, { form })).status()).toBe(403);
+  });
+
   test('who only reads is offered nothing to change, and who may not is told what it takes', async () => {
     const { path, today } = await account('viewed');
     await open(`${path}/correct/${messageId(today)}`, { role: 'viewer' });

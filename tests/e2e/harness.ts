@@ -15,7 +15,7 @@ import { type ApiDeps, allRoutes } from '../../routes/table.js';
 import type { Role } from '../../src/access/permission.js';
 import { newSecret } from '../../src/access/secret.js';
 import { SESSION_COOKIE, SIGN_IN_MS } from '../../src/access/session.js';
-import { createBackfills } from '../../src/app/backfills.js';
+import { type BackfillChores, createBackfills } from '../../src/app/backfills.js';
 import { createCorrect } from '../../src/app/corrections.js';
 import { createDecideHeld } from '../../src/app/held.js';
 import { createRulesApart } from '../../src/app/rules-apart.js';
@@ -53,6 +53,7 @@ export interface TestSite {
   readonly sources: { readonly mail: number; readonly billing: number; readonly shop: number };
   readonly targets: { readonly archive: number; readonly crm: number; readonly erp: number };
   readonly notices: Notices;
+  readonly backfills: BackfillChores;
   /** Everything that can be called. */
   readonly routes: readonly Route[];
   /** Puts a mail into the inbox, read as the owner reads it. */
@@ -86,13 +87,14 @@ export async function startSite(): Promise<TestSite> {
   const looked = new Map<number, readonly Extractor[]>();
   const say = saying(pool);
   const correct = createCorrect({ pool, say });
+  const backfills = createBackfills({ pool, accept: filling(pool), say });
   const deps: ApiDeps & PageDeps = {
     pool,
     rules: RULES,
     authentication,
     notices,
     correct,
-    backfills: createBackfills({ pool, accept: filling(pool), say }),
+    backfills,
     decideHeld: createDecideHeld({ pool, say, correct }),
     random: randomBytes,
     now: realClock.now,
@@ -180,6 +182,7 @@ export async function startSite(): Promise<TestSite> {
     sources,
     targets,
     notices,
+    backfills,
     routes,
     linkFor,
     addMail: async (raw, account = 'invoices@example.com') => {

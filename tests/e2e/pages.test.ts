@@ -253,6 +253,13 @@ describe('every page', () => {
     const id = messageId(mail);
     const billed = await addBilling(site);
     const used = await addUsage(billed, 'acme/eu & co');
+    await billed.hold('late/1');
+    await billed.use('filled/1', { n: 1, region: 'eu' }, billed.lastMonth, { id: 'came' });
+    const backfill = await billed.fill('filled/1', ['came', 'other']);
+    await billed.take();
+    await site.backfills.end(site.tenant, backfill.id, { action: 'close', who: 'anna', why: '', adjust: false });
+    const unclosed = await billed.fill('filled/1', ['more']);
+    await billed.take();
     const account = `/billing/accounts/${encodeURIComponent('acme/eu & co')}`;
     paths = [
       '/inbox',
@@ -286,6 +293,10 @@ describe('every page', () => {
       '/billing/gaps',
       '/billing/gaps?list=problems',
       '/billing/gaps?list=unmetered',
+      '/billing/gaps?list=held',
+      '/billing/backfills',
+      `/billing/backfills/${backfill.id}`,
+      `/billing/backfills/${unclosed.id}`,
       '/billing/meters',
       '/billing/meters?type=never.metered',
       '/billing/rate-cards?edit=basic',

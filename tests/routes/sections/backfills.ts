@@ -11,7 +11,7 @@ const OF = '/v1/accounts/acme';
 const SPAN = 'from=2026-01-01T00:00:00Z&to=2026-03-01T00:00:00Z';
 
 /** A tenant with a meter and an account that has used 1 in January. */
-async function metered(api: Api, name: string, late: 'adjust' | 'quarantine' = 'adjust') {
+export async function metered(api: Api, name: string, late: 'adjust' | 'quarantine' = 'adjust') {
   const { tenant, token } = await api.newTenant(name);
   const call = (method: string, path: string, body?: unknown) =>
     api.call(method, path, { token, ...(body !== undefined && { body }) });
