@@ -227,7 +227,7 @@ describe('content that is old enough', () => {
       async () =>
         (
           await database.pool.query(
-            `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'
+            `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
                and query like '%write_plans%'`,
           )
         ).rows.length > 0,
