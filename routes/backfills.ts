@@ -14,7 +14,7 @@ import {
   MOST_SENT,
   openBackfill,
 } from '../src/storage/backfills.js';
-import { readCursor, writeCursor } from './cursor.js';
+import { placeBefore, placeCursor, readCursor, writeCursor } from './cursor.js';
 import { type EventRoutesDeps, sendEvents } from './events.js';
 import { cursorSchema, digits, limitSchema, pageOf, text, timeOut, timeSchema } from './fields.js';
 import { caller, notFound } from './problem.js';
@@ -256,13 +256,8 @@ export async function knownPage(
   cursor: string | undefined,
   limit: number,
 ): Promise<{ readonly known: readonly KnownEvent[]; readonly next: string | null }> {
-  const after =
-    cursor === undefined
-      ? { channel: -1, sequence: 0 }
-      : readCursor('known', cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
-  const known = await knownEvents(pool, tenant.id, id, after, limit);
-  const last = known.length === limit ? known.at(-1) : undefined;
-  return { known, next: last ? writeCursor('known', { channel: last.channel, sequence: last.sequence }) : null };
+  const known = await knownEvents(pool, tenant.id, id, placeBefore('known', cursor), limit);
+  return { known, next: placeCursor('known', known, limit) };
 }
 
 const resultsSchema = z.object({ results: z.array(eventResultSchema) });

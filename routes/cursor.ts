@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Place } from '../src/message/id.js';
 import { Problem } from './route.js';
 
 /** A place in a list as an opaque text; `kind` tells the lists apart, so that none reads another's. */
@@ -11,6 +12,19 @@ export function readCursor<T>(kind: string, cursor: string, schema: z.ZodType<T>
   const parsed = z.tuple([z.literal(kind), schema]).safeParse(json(cursor));
   if (!parsed.success) throw new Problem(400, 'invalid_cursor', 'The cursor is not one that this list gave out.');
   return parsed.data[1];
+}
+
+const placeSchema = z.strictObject({ channel: z.int(), sequence: z.int() });
+
+/** What a list by channel and sequence goes on behind; without a cursor, before its beginning. Throws as `readCursor`. */
+export function placeBefore(kind: string, cursor: string | undefined): Place {
+  return cursor === undefined ? { channel: -1, sequence: 0 } : readCursor(kind, cursor, placeSchema);
+}
+
+/** The cursor behind such a page; null where there are no more. */
+export function placeCursor(kind: string, page: readonly Place[], limit: number): string | null {
+  const last = page.length === limit ? page.at(-1) : undefined;
+  return last ? writeCursor(kind, { channel: last.channel, sequence: last.sequence }) : null;
 }
 
 function json(cursor: string): unknown {

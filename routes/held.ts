@@ -4,7 +4,7 @@ import type { DecideHeld, HeldDecided } from '../src/billing/backfill.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
 import { type Held, listHeld } from '../src/storage/held.js';
-import { readCursor, writeCursor } from './cursor.js';
+import { placeBefore, placeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, messageParams, pageOf, text, timeOut } from './fields.js';
 import { caller } from './problem.js';
 import { type ApiRequest, Problem, type Route } from './route.js';
@@ -93,13 +93,8 @@ export async function heldPage(
   cursor: string | undefined,
   limit: number,
 ): Promise<{ readonly held: readonly Held[]; readonly next: string | null }> {
-  const after =
-    cursor === undefined
-      ? { channel: -1, sequence: 0 }
-      : readCursor('held', cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
-  const held = await listHeld(pool, tenant.id, after, account, limit);
-  const last = held.length === limit ? held.at(-1) : undefined;
-  return { held, next: last ? writeCursor('held', { channel: last.channel, sequence: last.sequence }) : null };
+  const held = await listHeld(pool, tenant.id, placeBefore('held', cursor), account, limit);
+  return { held, next: placeCursor('held', held, limit) };
 }
 
 export function heldProblem(place: Place, not: Exclude<HeldDecided, { readonly result: 'ok' }>): Problem {

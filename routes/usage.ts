@@ -22,7 +22,7 @@ import {
   statementsOf,
 } from '../src/storage/statements.js';
 import { isKnown, liveBook, openGaps, seriesOf, usageIn } from '../src/storage/usage.js';
-import { readCursor, writeCursor } from './cursor.js';
+import { placeBefore, placeCursor } from './cursor.js';
 import { cursorSchema, limitSchema, pageOf, text, timeOut, timeSchema } from './fields.js';
 import { LINES_TYPE, type LinesDeps, lines } from './lines.js';
 import { caller, notFound } from './problem.js';
@@ -301,14 +301,8 @@ export function usageRoutes(deps: UsageDeps): Route[] {
       replies: { 200: { description: 'The gaps', schema: pageOf(gapSchema) } },
       handler: async ({ principal, query }: ApiRequest<unknown, { limit: number; cursor?: string }>) => {
         const { tenant } = caller(principal);
-        const after =
-          query.cursor === undefined
-            ? { channel: -1, sequence: 0 }
-            : readCursor('gaps', query.cursor, z.strictObject({ channel: z.int(), sequence: z.int() }));
-        const gaps = await listGaps(pool, tenant.id, after, query.limit);
-        const last = gaps.length === query.limit ? gaps.at(-1) : undefined;
-        const next = last ? writeCursor('gaps', { channel: last.channel, sequence: last.sequence }) : null;
-        return { status: 200, body: { items: gaps.map(gapEntry), next } };
+        const gaps = await listGaps(pool, tenant.id, placeBefore('gaps', query.cursor), query.limit);
+        return { status: 200, body: { items: gaps.map(gapEntry), next: placeCursor('gaps', gaps, query.limit) } };
       },
     },
     {

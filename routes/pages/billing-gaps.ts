@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import { messageId, parseMessageId } from '../../src/message/id.js';
 import { type Gap, listGaps } from '../../src/storage/gaps.js';
-import { readCursor, writeCursor } from '../cursor.js';
+import { placeBefore, placeCursor } from '../cursor.js';
 import { cursorSchema } from '../fields.js';
 import { problemPage as problemsListed, unmeteredPage } from '../ledger-views.js';
 import { caller } from '../problem.js';
@@ -38,7 +38,6 @@ const gapsQuery = z.object({
 type GapsQuery = z.infer<typeof gapsQuery>;
 
 const askForm = z.object({ messages: listOf(z.string().max(24), PAGE) });
-const placeSchema = z.strictObject({ channel: z.int(), sequence: z.int() });
 
 /** What is not counted, and why: gaps, events that no meter could count, types that no meter is for, events that came too late. */
 export function billingGapPages(deps: PageDeps, site: Site): Route[] {
@@ -158,11 +157,8 @@ async function listed(
   const now = deps.now();
   switch (list) {
     case 'gaps': {
-      const after = cursor === undefined ? { channel: -1, sequence: 0 } : readCursor('gaps', cursor, placeSchema);
-      const gaps = await listGaps(pool, tenant.id, after, PAGE);
-      const last = gaps.length === PAGE ? gaps.at(-1) : undefined;
-      const next = last ? writeCursor('gaps', { channel: last.channel, sequence: last.sequence }) : null;
-      return { gaps: { rows: gaps.map((gap) => gapRow(gap, back, now)) }, next };
+      const gaps = await listGaps(pool, tenant.id, placeBefore('gaps', cursor), PAGE);
+      return { gaps: { rows: gaps.map((gap) => gapRow(gap, back, now)) }, next: placeCursor('gaps', gaps, PAGE) };
     }
     case 'problems': {
       const { problems, next } = await problemsListed(pool, tenant, cursor, PAGE);
