@@ -1,4 +1,4 @@
-import { type Decimal, decimalKey } from './decimal.js';
+import { compareDecimals, type Decimal, decimalKey } from './decimal.js';
 import type { FieldType } from './field.js';
 import type { Bound, Literal, Pattern, Term, Test } from './rule.js';
 import type { Steps } from './steps.js';
@@ -345,13 +345,15 @@ export class Candidates {
   }
 }
 
-/** The positions of the rules that a field's value leads to. */
+/** The positions of the rules that a field's value leads to, each list once however often the value leads to it. */
 function listsFor({ constants, numbers, trigrams, above, below }: FieldIndex, value: unknown): (readonly number[])[] {
-  const lists: (readonly number[])[] = [];
+  const lists = new Set<readonly number[]>();
   const add = (positions: readonly number[] | undefined) => {
-    if (positions && positions.length > 0) lists.push(positions);
+    if (positions && positions.length > 0) lists.add(positions);
   };
   let characters = 0;
+  let greatest: Decimal | null = null;
+  let least: Decimal | null = null;
   for (const one of Array.isArray(value) ? new Set(value) : [value]) {
     add(constants.get(one));
     if (trigrams && typeof one === 'string') {
@@ -361,9 +363,12 @@ function listsFor({ constants, numbers, trigrams, above, below }: FieldIndex, va
     const decimal = (numbers ?? above ?? below) && asDecimal(one);
     if (!decimal) continue;
     add(numbers?.get(decimalKey(decimal)));
-    add(above?.find(decimal));
-    add(below?.find(decimal));
+    if (greatest === null || compareDecimals(decimal, greatest) > 0) greatest = decimal;
+    if (least === null || compareDecimals(decimal, least) < 0) least = decimal;
   }
   if (characters > MOST_CHARACTERS) add(trigrams?.every);
-  return lists;
+  // Whatever a smaller number reaches the greatest one does, too.
+  if (greatest) add(above?.find(greatest));
+  if (least) add(below?.find(least));
+  return [...lists];
 }

@@ -179,6 +179,21 @@ function timesAsMuch(one: CompiledRules, other: CompiledRules): number {
   return best / othersBest;
 }
 
+it('a value that leads to many rules again and again leads to each once', () => {
+  const lines = Array.from({ length: 2_000 }, (_, n) => {
+    const test = n % 2 === 0 ? `{ numeric: [">", ${n}] }` : `{ wildcard: "*aaa*b${n}b*" }`;
+    return `  - { name: r-${n}, when: { kind: mail, data.n: ${test} }, then: { targets: t } }`;
+  });
+  const many = compiled(['rules:', ...lines, ''].join('\n'));
+  const values = Array.from({ length: 10_000 }, (_, n) => new LosslessNumber(`${9_000 + (n % 7)}`));
+  const hostile = withData({ n: [...values, 'a'.repeat(1_000)] });
+  expect(decide(many, hostile).rules).toEqual([]);
+  const before = process.cpuUsage().user;
+  decide(many, hostile);
+  // Some milliseconds; seconds where each value's rules are put in order.
+  expect((process.cpuUsage().user - before) / 1_000).toBeLessThan(300);
+});
+
 it('a thousand rules cost about what ten do', () => {
   const kinds = [
     (n: number) => `{ type: order.created.${n} }`,
