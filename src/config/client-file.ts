@@ -9,7 +9,7 @@ export const clientFileSchema = z.object({
   url: z.string(),
   token: z.string(),
   /** `host:port`; null where it takes no mail. */
-  smtp: z.string().nullable(),
+  smtp: z.string().nullable().default(null),
 });
 export type ClientFile = z.infer<typeof clientFileSchema>;
 

@@ -6,8 +6,8 @@ import { literalsOf } from './wildcard.js';
  */
 
 const LENGTH = 3;
-/** Of each piece of a rule's text; the rest is looked at when the rule is asked. */
-const MOST_OF_PIECE = 64;
+/** Of each piece of a rule's text: enough to find something rare, and little to count. The rest is looked at when the rule is asked. */
+const MOST_OF_PIECE = 16;
 /** Characters of a field that are looked through, some microseconds; of a longer one every rule is asked. */
 export const MOST_CHARACTERS = 2_048;
 

@@ -83,9 +83,10 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
     const ended = await compareAndSwap(pool, tenant, live, book, wish);
     if (ended === 'behind') continue;
     for (const difference of ended.told) yield { event: 'difference', ...difference };
-    await clear(pool, tenant.id, ended.swapped ? live : book);
     const differences = ended.count;
+    // It is what it came to, whatever becomes of the removing: the next one begins with that.
     yield { event: 'result', ok: differences === 0, swapped: ended.swapped, messages, differences };
+    await clear(pool, tenant.id, ended.swapped ? live : book);
     return;
   }
   await pool.query('update ledger set rebuilding = null where tenant = $1', [tenant.id]);
@@ -210,8 +211,7 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
     await ask(
       `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
        from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
-           and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)
-         union select channel, sequence from gone) named
+           and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)) named
        group by channel`,
       [tenant, book],
     );

@@ -88,8 +88,9 @@ async function submit(context: Context, options: Options, to: readonly string[],
 }
 
 function serverOf({ io }: Context): Server {
+  if (!io.env.WAYBILL_SMTP) return hostAndPort(readClientFile(io)?.smtp ?? DEFAULT_SERVER);
   try {
-    return hostAndPort(io.env.WAYBILL_SMTP || readClientFile(io)?.smtp || DEFAULT_SERVER);
+    return hostAndPort(io.env.WAYBILL_SMTP);
   } catch (error) {
     throw new UsageError(`WAYBILL_SMTP: ${error instanceof Error ? error.message : String(error)}`);
   }
