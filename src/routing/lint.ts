@@ -1,8 +1,9 @@
 import { type CompiledRules, compileRuleSet } from './compile.js';
 import { alwaysHolds, type Effort, implies, neverHolds, splitTests } from './implies.js';
-import { rulesAlike } from './narrow.js';
+import { indexing, rulesAlike } from './narrow.js';
 import { parseRuleSet, type RuleProblem, type TargetMention, type TextPlace, unknownTargets } from './parse.js';
 import type { Pattern, Rule, RuleSet, Term, Test } from './rule.js';
+import { atOnce } from './steps.js';
 
 export const LINT_CODES = [
   /** It is no rule set: it can't be kept. */
@@ -116,11 +117,13 @@ function rulesTogether(ruleSet: RuleSet, places: Places): LintProblem[] {
   if (ruleSet.mode === 'all-match') return [];
   const compiled = compileRuleSet(ruleSet);
   const fieldOf = fieldsOf(compiled);
+  const patterns = compiled.active.map(({ rule }) => rule.when);
+  const index = atOnce(indexing(patterns, fieldOf, 'equality'));
   const effort: Effort = { left: EFFORT };
   const said: LintProblem[] = [];
   for (const [position, { rule }] of compiled.active.entries()) {
     if (neverHolds(rule.when, effort)) continue;
-    const earlier = rulesAlike(compiled.index, rule.when, position, fieldOf).flatMap((at) => {
+    const earlier = rulesAlike(index, rule.when, position, fieldOf).flatMap((at) => {
       const before = compiled.active[at]?.rule;
       return before ? [before] : [];
     });

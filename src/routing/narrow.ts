@@ -16,8 +16,6 @@ import { MOST_CHARACTERS, Trigrams, trigramsOf } from './trigrams.js';
 export interface RuleIndex {
   /** Those that nothing rules out beforehand, in order. */
   readonly always: readonly number[];
-  /** `always`, and those that are found by something else than what they ask to be equal. */
-  readonly loose: readonly number[];
   /** By the position of the first rule that each leads to. */
   readonly byField: readonly FieldIndex[];
 }
@@ -62,20 +60,22 @@ interface ThresholdKey {
 /** Of these a message must be one, or the pattern does not hold. */
 type Guard = readonly Key[];
 
-/** Of each rule the guard is chosen that it shares with the fewest others. */
-export function* indexing(patterns: readonly Pattern[], fieldOf: FieldOf): Steps<RuleIndex> {
-  const census = new Census(fieldOf);
+/** Of each rule the guard is chosen that it shares with the fewest others. `by`: all there are, or what is asked to be equal alone. */
+export function* indexing(
+  patterns: readonly Pattern[],
+  fieldOf: FieldOf,
+  by: 'anything' | 'equality' = 'anything',
+): Steps<RuleIndex> {
+  const census = new Census(fieldOf, by);
   for (const pattern of patterns) {
     census.count(pattern);
     yield;
   }
   const always: number[] = [];
-  const loose: number[] = [];
   const fields = new Map<number, FieldTable>();
   for (const [position, pattern] of patterns.entries()) {
     const guard = guardOf(pattern, census);
     if (guard === null) always.push(position);
-    if (guard === null || !guard.every(isEqual)) loose.push(position);
     for (const key of guard ?? []) {
       const table = fields.get(key.field) ?? new FieldTable(key.field, position);
       fields.set(key.field, table);
@@ -84,11 +84,7 @@ export function* indexing(patterns: readonly Pattern[], fieldOf: FieldOf): Steps
     yield;
   }
   const byField = [...fields.values()].map((table) => table.finished()).sort((a, b) => a.first - b.first);
-  return { always, loose, byField };
-}
-
-function isEqual(key: Key): key is EqualKey {
-  return key.is === 'text' || key.is === 'number';
+  return { always, byField };
 }
 
 /** Fewer rules that ask a field for pieces of text, or for a number in a range, are asked in less time than they are found. */
@@ -98,7 +94,10 @@ const WORTH_FINDING = 8;
 class Census {
   private readonly counts = new Map<string, number>();
 
-  constructor(readonly fieldOf: FieldOf) {}
+  constructor(
+    readonly fieldOf: FieldOf,
+    private readonly by: 'anything' | 'equality',
+  ) {}
 
   count(pattern: Pattern): void {
     const names = new Set<string>();
@@ -122,7 +121,7 @@ class Census {
   }
 
   isWorthFinding(field: number, kind: 'pieces' | 'ranges'): boolean {
-    return (this.counts.get(`${field} ${kind}`) ?? 0) >= WORTH_FINDING;
+    return this.by === 'anything' && (this.counts.get(`${field} ${kind}`) ?? 0) >= WORTH_FINDING;
   }
 }
 
@@ -217,10 +216,10 @@ function addTo<K>(table: Map<K, number[]>, value: K, position: number): void {
 
 /**
  * The positions, before one of them, of all rules that could hold for whatever a pattern holds for: those that ask for one of the
- * values it names to be equal, and all that ask for something else. Ascending.
+ * values it names to be equal, and all that ask for something else. Ascending. The index is one by equality.
  */
 export function rulesAlike(index: RuleIndex, pattern: Pattern, before: number, fieldOf: FieldOf): number[] {
-  const found = new Set(index.loose);
+  const found = new Set(index.always);
   const fields = new Map(index.byField.map((one) => [one.field, one]));
   eachTest(pattern, (test, path) => {
     const { field, type } = fieldOf(path);
@@ -257,7 +256,7 @@ function guardOfTest(test: Test, field: number, type: FieldType, census: Census)
   if (test.op === 'equals') return equalKeys(test, field, type);
   const kind = kindOf(test);
   if (kind === null || !census.isWorthFinding(field, kind)) return null;
-  if (test.op === 'numeric') return thresholdOf(test.bounds, field);
+  if (test.op === 'numeric') return numberGuard(test.bounds, field);
   return together(piecesOf(test, type).map((trigrams) => rarest(trigrams, field, census)));
 }
 
@@ -270,9 +269,11 @@ function rarest(trigrams: readonly string[], field: number, census: Census): Gua
   return best && [best];
 }
 
-/** By its lower bound where it has one. */
-function thresholdOf(bounds: readonly Bound[], field: number): Guard | null {
-  const above = bounds.find(({ is }) => is === '>' || is === '>=' || is === '=');
+/** By the number it asks for, or else by its lower bound where it has one. */
+function numberGuard(bounds: readonly Bound[], field: number): Guard | null {
+  const equal = bounds.find(({ is }) => is === '=');
+  if (equal) return [{ is: 'number', field, value: decimalKey(expectedDecimal(equal.than)) }];
+  const above = bounds.find(({ is }) => is === '>' || is === '>=');
   if (above) return [{ is: 'above', field, than: expectedDecimal(above.than) }];
   const [below] = bounds;
   return below ? [{ is: 'below', field, than: expectedDecimal(below.than) }] : null;

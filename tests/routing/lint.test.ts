@@ -115,5 +115,12 @@ rules:
     expect(found.map(({ code }) => code)).toEqual(['not_compared']);
     const different = Array.from({ length: 5000 }, (_, n) => rule(n, `{ type: order.${n}, subject: { prefix: a } }`));
     expect(lint(['rules:', ...different, ''].join('\n'), targets)).toEqual([]);
+    // What leads to a rule best when messages come is not what narrows down which rules to compare.
+    const shared = Array.from({ length: 3000 }, (_, n) =>
+      rule(n, `{ type: order.${n % 100}, subject: { prefix: "Project ${n}:" } }`),
+    );
+    const shadowed = rule(3000, '{ type: order.7, subject: "Project 7: a" }');
+    const told = lint(['rules:', ...shared, shadowed, ''].join('\n'), targets);
+    expect(told.map((one) => one.rule)).toEqual(['r-3000']);
   });
 });

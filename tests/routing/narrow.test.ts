@@ -13,7 +13,7 @@ import { compiled } from './rules.js';
 /** The same rules, each asked of every message. */
 function withoutIndex(rules: CompiledRules): CompiledRules {
   const all = rules.active.map((_, n) => n);
-  return { ...rules, index: { always: all, loose: all, byField: [] } };
+  return { ...rules, index: { always: all, byField: [] } };
 }
 
 /** Rules that ask for the same fields again and again. */
