@@ -299,6 +299,8 @@ export function endProblem(id: number, not: NotEnded): Problem {
       const detail = 'The ledger has not read all that was sent to it; try again soon.';
       return new Problem(409, 'behind', detail, {}, { 'retry-after': '5' });
     }
+    case 'changed':
+      return new Problem(409, 'changed', 'More of its events have come since: look at what will count now.');
     case 'conflict': {
       const conflicts = not.conflicts.map(({ message, of }) => ({ message: messageId(message), of: messageId(of) }));
       const detail =

@@ -163,14 +163,12 @@ async function end(deps: PageDeps, site: Site, by: Principal, id: number, form: 
   const again = (detail: string, status: number, more: { adjust?: boolean; conflicts?: readonly object[] } = {}) =>
     showBackfill(deps, site, by, id, {}, { form, detail, status, adjust: false, conflicts: [], ...more });
   const { tenant, who } = by;
-  const { action, why = '' } = form;
+  const { action, why = '', sent, read } = form;
   if (action === 'revert' && why === '') return again('Say why: the reason is kept with the backfill.', 422);
-  if (action === 'close') {
-    if (form.confirm === undefined) return again('Tick the box: closing counts what stands here.', 422);
-    if (!(await isAsSeen(deps, by, id, form)))
-      return again('More of its events have come since: look at what will count now.', 409);
-  }
-  const ended = await deps.backfills.end(tenant, id, { action, who, why, adjust: form.adjust !== undefined });
+  if (action === 'close' && form.confirm === undefined)
+    return again('Tick the box: closing counts what stands here.', 422);
+  const ending = { action, who, why, adjust: form.adjust !== undefined, seen: { sent, read } };
+  const ended = await deps.backfills.end(tenant, id, ending);
   if (ended.result === 'ok') return seeOther(address(`${LIST}/${id}`, { done: action }));
   const { status, detail } = endProblem(id, ended);
   switch (ended.result) {
@@ -182,24 +180,13 @@ async function end(deps: PageDeps, site: Site, by: Principal, id: number, form: 
       return again(detail, status, { conflicts: ended.conflicts.slice(0, CONFLICTS_SHOWN).map(conflictShown) });
     case 'state':
     case 'behind':
+    case 'changed':
       return again(detail, status);
     default: {
       const never: never = ended;
       return never;
     }
   }
-}
-
-/** Whether an open backfill holds what somebody has seen and confirmed. */
-async function isAsSeen(
-  { pool }: PageDeps,
-  { tenant }: Principal,
-  id: number,
-  { sent, read }: EndForm,
-): Promise<boolean> {
-  const backfill = await getBackfill(pool, tenant.id, id);
-  if (backfill?.state !== 'open') return true;
-  return sent === backfill.sent && read === (await backfillFigures(pool, tenant.id, id)).read;
 }
 
 function finalText({ account, period }: Extract<NotEnded, { readonly result: 'period_final' }>): string {

@@ -134,6 +134,13 @@ export interface Ending {
   readonly why: string;
   /** Where a period that it changes is final: put the difference into the next statement. */
   readonly adjust: boolean;
+  /** What somebody saw of it and confirmed: an open one that has come to more is not closed. */
+  readonly seen?: SeenBackfill;
+}
+
+export interface SeenBackfill {
+  readonly sent: number | undefined;
+  readonly read: number | undefined;
 }
 
 /** Why a backfill can't be closed or reverted. */
@@ -142,6 +149,8 @@ export type NotEnded =
   | { readonly result: 'state'; readonly state: BackfillState }
   /** The ledger has not read all that was sent. */
   | { readonly result: 'behind' }
+  /** It is not what was seen of it any more. */
+  | { readonly result: 'changed' }
   /** The same source and id were counted for another account; the first of them are told. */
   | { readonly result: 'conflict'; readonly conflicts: readonly { readonly message: Place; readonly of: Place }[] }
   | { readonly result: 'period_final'; readonly account: string; readonly period: string };

@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import type { BackfillRange, BackfillState, Ending, NotEnded, NotSent } from '../billing/backfill.js';
+import type { BackfillRange, BackfillState, Ending, NotEnded, NotSent, SeenBackfill } from '../billing/backfill.js';
 import type { Tenant } from '../message/tenant.js';
 import { arrayOf, textArray } from './array.js';
 import { writeAudit } from './audit.js';
@@ -136,8 +136,9 @@ export type EndBegun =
 
 /** From here on it takes no events, and its channels are to be told. May be done again when the telling was cut off. */
 export function beginEnd(pool: Pool, tenant: Tenant, id: number, ending: Ending): Promise<EndBegun> {
-  const { action, who, why, adjust } = ending;
+  const { action, who, why, adjust, seen } = ending;
   return inTransaction(pool, async (client): Promise<EndBegun> => {
+    // Nothing is sent to it from here on.
     await client.query('select from backfill where tenant = $1 and id = $2 for update', [tenant.id, id]);
     const there = await getBackfill(client, tenant.id, id);
     if (!there) return { result: 'not_found' };
@@ -148,6 +149,7 @@ export function beginEnd(pool: Pool, tenant: Tenant, id: number, ending: Ending)
     if (state === under || state === done)
       return { result: 'ok', done: state === done, channels: await channelsOf(client, tenant.id, id), why: before };
     if (action === 'close') {
+      if (seen && !(await isAsSeen(client, tenant.id, there, seen))) return { result: 'changed' };
       const unfit = await unfitToClose(client, tenant.id, id);
       if (unfit) return unfit;
     }
@@ -191,6 +193,20 @@ export async function endBackfill(pool: Pool, tenant: number, id: number, action
     under,
     done,
   ]);
+}
+
+async function isAsSeen(
+  client: PoolClient,
+  tenant: number,
+  { id, sent }: Backfill,
+  seen: SeenBackfill,
+): Promise<boolean> {
+  if (seen.sent !== sent) return false;
+  const { rows } = await client.query<{ read: number }>(
+    `select count(*) as read from backfill_event where tenant = $1 and book = ${LIVE} and backfill = $2`,
+    [tenant, id],
+  );
+  return seen.read === rows[0]?.read;
 }
 
 const MOST_CONFLICTS = 100;

@@ -8,6 +8,7 @@ import { asProblem } from '../../../routes/problem.js';
 import type { Permission } from '../../../src/access/permission.js';
 import { createCorrect } from '../../../src/app/corrections.js';
 import { createDecideHeld } from '../../../src/app/held.js';
+import type { Backfills } from '../../../src/billing/backfill.js';
 import { accountHash, channelOf } from '../../../src/channel/partition.js';
 import { messageId } from '../../../src/message/id.js';
 import type { Tenant } from '../../../src/message/tenant.js';
@@ -37,12 +38,16 @@ interface Shown {
 }
 
 /** Asks pages as the server would, for somebody with these permissions. */
-function pages(tenant: Tenant, permissions: readonly Permission[] = ['billing.read', 'billing.correct']) {
+function pages(
+  tenant: Tenant,
+  permissions: readonly Permission[] = ['billing.read', 'billing.correct'],
+  backfills: Backfills = api.backfills,
+) {
   const { pool } = api;
   const say = saying(pool);
   const correct = createCorrect({ pool, say });
   const deps = {
-    ...{ pool, correct, backfills: api.backfills, decideHeld: createDecideHeld({ pool, say, correct }) },
+    ...{ pool, correct, backfills, decideHeld: createDecideHeld({ pool, say, correct }) },
     ...{ now: api.clock.now, templates: `${ROOT}templates`, assets: `${ROOT}public` },
   } as Partial<PageDeps> as PageDeps;
   const site = openSite(deps);
@@ -193,6 +198,38 @@ test('a backfill is closed by who confirms what will count, and reverted with a 
   expect((await ask('post', path, close)).text).toContain('The backfill 1 was reverted: open another one.');
   expect((await ask('get', '/billing/backfills/2')).status).toBe(404);
   expect((await ask('post', '/billing/backfills/2', close)).status).toBe(404);
+});
+
+test('what comes to a backfill after somebody looked, even as it is being closed, is shown before it counts', async () => {
+  const { tenant, call, take, arrival, sum } = await metered(api, 'page-fills-raced');
+  await openBackfill(api.pool, tenant, RANGE, { who: 'bea', why: 'x' });
+  const send = (id: string) => api.backfills.send(tenant, 1, [arrival(id, '2', '2026-01-10T12:00:00Z')]);
+  await send('b');
+  await take();
+  const meanwhile = (work: () => Promise<unknown>): Backfills => ({
+    ...api.backfills,
+    async end(...wish) {
+      await work();
+      return api.backfills.end(...wish);
+    },
+  });
+  const close = (figures: { sent: string; read: string }, work: () => Promise<unknown>) =>
+    pages(tenant, undefined, meanwhile(work))('post', '/billing/backfills/1', {
+      ...{ action: 'close', confirm: '1', ...figures },
+    });
+
+  const sentMore = await close({ sent: '1', read: '1' }, async () => {
+    await send('c');
+    await take();
+  });
+  expect([sentMore.status, sentMore.text.includes('this will count: gb 2 events')]).toEqual([409, true]);
+  await send('d');
+  const readMore = await close({ sent: '3', read: '2' }, take);
+  expect([readMore.status, readMore.text.includes('this will count: gb 3 events')]).toEqual([409, true]);
+  expect((await call('GET', '/v1/backfills/1')).body.state).toBe('open');
+  expect((await close({ sent: '3', read: '3' }, async () => undefined)).status).toBe(303);
+  await take();
+  expect(await sum()).toBe('7');
 });
 
 test('a final period is answered with the next statement, and who may not change anything is told what it takes', async () => {
