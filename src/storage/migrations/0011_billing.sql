@@ -271,7 +271,7 @@ create function take_usage(
   p_correction_why text[], p_correction_arrived text[]
 ) returns void language plpgsql as $$
 declare
-  v_touched bigint[];
+  v_named bigint[];
 begin
   update ledger_mark set through = p_through, plan = p_plan, repeated = repeated + p_repeated
     where tenant = p_tenant and book = p_book and channel = p_channel;
@@ -341,10 +341,12 @@ begin
   end if;
 
   -- What this batch names, what it amends with, and what of it was named before it came.
-  v_touched := with_corrections(p_tenant, p_book, p_channel, p_correction_sequence || p_correction_target
+  v_named := p_correction_sequence || p_correction_target
     || array(select c.target from ledger_correction c where c.tenant = p_tenant and c.book = p_book
-      and c.channel = p_channel and c.target = any (p_sequence)));
-  if v_touched is not null then
-    perform apply_corrections(p_tenant, p_book, p_channel, v_touched);
+      and c.channel = p_channel and c.target = any (p_sequence));
+  if cardinality(v_named) > 0 then
+    -- Of 0013: it asks backfills as well.
+    perform apply_corrections(p_tenant, p_book, p_channel,
+      with_corrections(p_tenant, p_book, p_channel, v_named));
   end if;
 end $$;
