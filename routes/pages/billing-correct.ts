@@ -6,7 +6,7 @@ import { documentOf } from '../../src/billing/event.js';
 import { follow, pointerSteps, scalarText } from '../../src/content/json/pointer.js';
 import { messageId, type Place } from '../../src/message/id.js';
 import type { StoredMessage } from '../../src/message/message.js';
-import { listBilling } from '../../src/storage/billing.js';
+import { listBilling, MOST_DEFINED } from '../../src/storage/billing.js';
 import { findMessage } from '../../src/storage/messages.js';
 import { sourceNameOf } from '../../src/storage/names.js';
 import type { UsageEntry } from '../../src/storage/usage-views.js';
@@ -188,7 +188,7 @@ async function placesOf(
   document: unknown,
   form: CorrectForm | undefined,
 ) {
-  const all = await listBilling(pool, by.tenant.id, 'meter', { after: '', limit: 200 });
+  const all = await listBilling(pool, by.tenant.id, 'meter', { after: '', limit: MOST_DEFINED.meter });
   const named = new Set(entries.map(({ meter }) => meter));
   const pointers = all
     .filter(({ name }) => named.has(name))

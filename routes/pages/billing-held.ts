@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Principal } from '../../src/access/principal.js';
 import type { MeterDefinition } from '../../src/billing/definitions.js';
 import { messageId } from '../../src/message/id.js';
-import { listBilling } from '../../src/storage/billing.js';
+import { listBilling, MOST_DEFINED } from '../../src/storage/billing.js';
 import { cursorSchema, messageParams } from '../fields.js';
 import { heldPage, heldProblem } from '../held.js';
 import { accountPath, exactTime } from './billing-words.js';
@@ -12,8 +12,6 @@ import { visible } from './isolated.js';
 import { type Badge, when } from './words.js';
 
 /* The list of what meters hold, because its period was final when it came. */
-
-const METERS_LOOKED_AT = 200;
 
 export const acceptForm = z.object({
   message: messageParams.shape.id,
@@ -89,7 +87,7 @@ export async function heldListed(
 
 /** The meters that hold what comes after its period is final. */
 async function holdingMeters(pool: PageDeps['pool'], tenant: number): Promise<string[]> {
-  const meters = await listBilling(pool, tenant, 'meter', { after: '', limit: METERS_LOOKED_AT });
+  const meters = await listBilling(pool, tenant, 'meter', { after: '', limit: MOST_DEFINED.meter });
   return meters
     .filter(({ definition }) => (definition as MeterDefinition).late === 'quarantine')
     .map(({ name }) => name);

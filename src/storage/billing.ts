@@ -28,7 +28,11 @@ export interface StoredBilling<D = BillingDefinition> {
 }
 
 /** Of one kind, a tenant may have so many: subscriptions are one an account. */
-const MOST: Readonly<Record<BillingKind, number>> = { meter: 200, 'rate-card': 1_000, subscription: 200_000 };
+export const MOST_DEFINED: Readonly<Record<BillingKind, number>> = {
+  meter: 200,
+  'rate-card': 1_000,
+  subscription: 200_000,
+};
 
 /** Why a definition can't be taken. Stable. */
 export type BillingProblem =
@@ -156,7 +160,8 @@ async function writeBilling(
   const there = await getBilling(client, tenant.id, kind, name);
   const same = there !== undefined && isDeepStrictEqual(there.definition, definition);
   if (same && there.managedBy === managedBy) return { result: 'ok', created: false, changed: false };
-  if (!there && (await countOf(client, tenant.id, kind)) >= MOST[kind]) return { result: 'too_many', most: MOST[kind] };
+  if (!there && (await countOf(client, tenant.id, kind)) >= MOST_DEFINED[kind])
+    return { result: 'too_many', most: MOST_DEFINED[kind] };
   const fixed = there && !same && kind === 'meter' ? meterFixed(name) : undefined;
   const problem = fixed ?? (same ? undefined : await problemOf(client, tenant, kind, name, definition));
   if (problem) return problem;
@@ -251,8 +256,8 @@ export async function applyBilling(
       await dropBilling(client, tenant, kind, gone, who);
       changes.push({ kind, name: gone.name, what: 'removed' });
     }
-    if ((await countOf(client, tenant.id, kind)) > MOST[kind]) {
-      const message = `a tenant can have ${MOST[kind]} ${words(kind)}s, and these are more`;
+    if ((await countOf(client, tenant.id, kind)) > MOST_DEFINED[kind]) {
+      const message = `a tenant can have ${MOST_DEFINED[kind]} ${words(kind)}s, and these are more`;
       const at = wanted.findLast((named) => named.kind === kind)?.at ?? null;
       problems.push({ code: 'too_many', tenant: tenant.name, at, message });
     }
