@@ -65,20 +65,20 @@ function safeIntegers(text: string): (number | null)[] {
   return inner === '' ? [] : inner.split(',').map((item) => (item === 'NULL' ? null : safeInteger(item)));
 }
 
-/** Most that work on all of a tenant's data may take, a statement. */
+/** Most a statement may take that works on all of a tenant's data; the server cancels it then. */
 const UNHURRIED_MS = 12 * 3_600_000;
 
-/** Asks within a transaction, in which statements take as long as there is data from then on. */
+/** Asks within a transaction, without hurry. */
 export type Unhurried = <Row extends pg.QueryResultRow>(
   text: string,
   values: readonly unknown[],
 ) => Promise<pg.QueryResult<Row>>;
 
 export async function unhurried(client: pg.PoolClient): Promise<Unhurried> {
-  await client.query('set local statement_timeout = 0');
-  // Its own limit as well; the types know none of a single statement.
+  await client.query(`set local statement_timeout = ${UNHURRIED_MS}`);
+  // The client's limit as well; the types know none of a single statement.
   return (text, values) => {
-    const statement = { text, values: [...values], query_timeout: UNHURRIED_MS };
+    const statement = { text, values: [...values], query_timeout: UNHURRIED_MS + ANSWER_GRACE_MS };
     return client.query(statement);
   };
 }

@@ -13,6 +13,7 @@ import {
   refuseUnsafe,
   TransactionAborted,
   UnsafeDatabase,
+  unhurried,
 } from '../../src/storage/pool.js';
 import { silent } from '../support/log.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
@@ -95,6 +96,16 @@ describe('inTransaction', () => {
     });
     expect(result).toBe('done');
     expect(await count()).toBe(1);
+  });
+
+  test('lets what is not to hurry go on for longer than others may, though not for ever', async () => {
+    const pool = anotherPool(database.url, { statementTimeoutMs: 50 });
+    await inTransaction(pool, async (client) => {
+      const ask = await unhurried(client);
+      await ask('select pg_sleep(0.2)', []);
+      expect((await ask('show statement_timeout', [])).rows).toEqual([{ statement_timeout: '12h' }]);
+    });
+    expect((await pool.query('show statement_timeout')).rows).toEqual([{ statement_timeout: '50ms' }]);
   });
 
   test('undoes everything when its work fails, and keeps the connection', async () => {
