@@ -104,9 +104,10 @@ class Census {
     eachTest(pattern, (test, path) => {
       const { field, type } = this.fieldOf(path);
       for (const key of equalKeys(test, field, type)) names.add(nameOf(key));
-      for (const trigram of piecesOf(test, type).flat()) names.add(nameOf({ is: 'trigram', field, value: trigram }));
-      const kind = kindOf(test);
-      if (kind !== null) names.add(`${field} ${kind}`);
+      const sought = this.soughtBy(test, field, type);
+      if (sought === null) return;
+      names.add(kindIn(field, sought.kind));
+      for (const keys of sought.any) for (const key of keys) names.add(nameOf(key));
     });
     for (const name of names) this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
   }
@@ -120,8 +121,12 @@ class Census {
     return this.counts.get(nameOf(key)) ?? 0;
   }
 
-  isWorthFinding(field: number, kind: 'pieces' | 'ranges'): boolean {
-    return this.by === 'anything' && (this.counts.get(`${field} ${kind}`) ?? 0) >= WORTH_FINDING;
+  soughtBy(test: Test, field: number, type: FieldType): Sought | null {
+    return this.by === 'anything' ? soughtBy(test, field, type) : null;
+  }
+
+  isWorthFinding(field: number, kind: Sought['kind']): boolean {
+    return (this.counts.get(kindIn(field, kind)) ?? 0) >= WORTH_FINDING;
   }
 }
 
@@ -134,18 +139,31 @@ function eachTest(pattern: Pattern, visit: (test: Test, path: string) => void): 
 
 /** Thresholds of a field are one key: by a value all of them may be found. */
 function nameOf(key: Key): string {
-  if ('than' in key) return `${key.field} ranges`;
+  if ('than' in key) return kindIn(key.field, 'ranges');
   return `${key.field} ${key.is} ${typeof key.value} ${key.value}`;
 }
 
-function kindOf(test: Test): 'pieces' | 'ranges' | null {
+function kindIn(field: number, kind: Sought['kind']): string {
+  return `${field} ${kind}`;
+}
+
+/** What a test asks of a field's value other than to be equal: of some list to be every one of the keys. */
+interface Sought {
+  readonly kind: 'pieces' | 'ranges';
+  readonly any: readonly (readonly Key[])[];
+}
+
+/** Null where rules are not found by what a test asks, or by what is to be equal alone. */
+function soughtBy(test: Test, field: number, type: FieldType): Sought | null {
   switch (test.op) {
     case 'prefix':
     case 'suffix':
-    case 'wildcard':
-      return 'pieces';
+    case 'wildcard': {
+      const { op, any } = test;
+      return { kind: 'pieces', any: any.map((text) => pieceKeys(op, text, field, type)) };
+    }
     case 'numeric':
-      return 'ranges';
+      return { kind: 'ranges', any: [numberKeys(test.bounds, field)] };
     case 'equals':
     case 'equals-ignore-case':
     case 'matches':
@@ -158,6 +176,33 @@ function kindOf(test: Test): 'pieces' | 'ranges' | null {
       return never;
     }
   }
+}
+
+function equalKeys(test: Test, field: number, type: FieldType): EqualKey[] {
+  return test.op === 'equals' ? test.any.map((literal) => keyOf(literal, field, type)) : [];
+}
+
+function keyOf(literal: Literal, field: number, type: FieldType): EqualKey {
+  if (typeof literal === 'object' && literal !== null) {
+    return { is: 'number', field, value: decimalKey(expectedDecimal(literal.digits)) };
+  }
+  const folds = type === 'address' && typeof literal === 'string';
+  return { is: 'text', field, value: folds ? literal.toLowerCase() : literal };
+}
+
+function pieceKeys(op: 'prefix' | 'suffix' | 'wildcard', text: string, field: number, type: FieldType): TrigramKey[] {
+  const trigrams = trigramsOf(op, type === 'address' ? text.toLowerCase() : text);
+  return trigrams.map((value) => ({ is: 'trigram', field, value }));
+}
+
+/** The number it asks for, or else its lower bound where it has one. */
+function numberKeys(bounds: readonly Bound[], field: number): Key[] {
+  const equal = bounds.find(({ is }) => is === '=');
+  if (equal) return [{ is: 'number', field, value: decimalKey(expectedDecimal(equal.than)) }];
+  const above = bounds.find(({ is }) => is === '>' || is === '>=');
+  if (above) return [{ is: 'above', field, than: expectedDecimal(above.than) }];
+  const [below] = bounds;
+  return below ? [{ is: 'below', field, than: expectedDecimal(below.than) }] : [];
 }
 
 /** What is being made into a FieldIndex. */
@@ -233,12 +278,8 @@ export function rulesAlike(index: RuleIndex, pattern: Pattern, before: number, f
 }
 
 function guardOf(pattern: Pattern, census: Census): Guard | null {
-  let best: Guard | null = null;
-  for (const term of pattern) {
-    const guard = guardOfTerm(term, census);
-    if (guard !== null && (best === null || census.shared(guard) < census.shared(best))) best = guard;
-  }
-  return best;
+  const guards = pattern.map((term) => guardOfTerm(term, census)).filter((guard) => guard !== null);
+  return leastOf(guards, (guard) => census.shared(guard));
 }
 
 /** One of several patterns holds, or one of several tests, only where the guard of one does. */
@@ -254,48 +295,25 @@ function together(guards: readonly (Guard | null)[]): Guard | null {
 
 function guardOfTest(test: Test, field: number, type: FieldType, census: Census): Guard | null {
   if (test.op === 'equals') return equalKeys(test, field, type);
-  const kind = kindOf(test);
-  if (kind === null || !census.isWorthFinding(field, kind)) return null;
-  if (test.op === 'numeric') return numberGuard(test.bounds, field);
-  return together(piecesOf(test, type).map((trigrams) => rarest(trigrams, field, census)));
+  const sought = census.soughtBy(test, field, type);
+  if (sought === null || !census.isWorthFinding(field, sought.kind)) return null;
+  return together(sought.any.map((keys) => rarest(keys, census)));
 }
 
-function rarest(trigrams: readonly string[], field: number, census: Census): Guard | null {
-  let best: Key | null = null;
-  for (const value of trigrams) {
-    const key: Key = { is: 'trigram', field, value };
-    if (best === null || census.of(key) < census.of(best)) best = key;
+function rarest(keys: readonly Key[], census: Census): Guard | null {
+  const key = leastOf(keys, (one) => census.of(one));
+  return key && [key];
+}
+
+/** The first of those that come to the least; what is alone is not counted. Null where there are none. */
+function leastOf<T>(all: readonly T[], count: (one: T) => number): T | null {
+  let [best = null] = all;
+  let least = Number.POSITIVE_INFINITY;
+  for (const one of all.length > 1 ? all : []) {
+    const counted = count(one);
+    if (counted < least) [best, least] = [one, counted];
   }
-  return best && [best];
-}
-
-/** By the number it asks for, or else by its lower bound where it has one. */
-function numberGuard(bounds: readonly Bound[], field: number): Guard | null {
-  const equal = bounds.find(({ is }) => is === '=');
-  if (equal) return [{ is: 'number', field, value: decimalKey(expectedDecimal(equal.than)) }];
-  const above = bounds.find(({ is }) => is === '>' || is === '>=');
-  if (above) return [{ is: 'above', field, than: expectedDecimal(above.than) }];
-  const [below] = bounds;
-  return below ? [{ is: 'below', field, than: expectedDecimal(below.than) }] : null;
-}
-
-/** For each text a test names, what of it a value must contain. */
-function piecesOf(test: Test, type: FieldType): string[][] {
-  if (test.op !== 'prefix' && test.op !== 'suffix' && test.op !== 'wildcard') return [];
-  const { op, any } = test;
-  return any.map((text) => trigramsOf(op, type === 'address' ? text.toLowerCase() : text));
-}
-
-function equalKeys(test: Test, field: number, type: FieldType): EqualKey[] {
-  return test.op === 'equals' ? test.any.map((literal) => keyOf(literal, field, type)) : [];
-}
-
-function keyOf(literal: Literal, field: number, type: FieldType): EqualKey {
-  if (typeof literal === 'object' && literal !== null) {
-    return { is: 'number', field, value: decimalKey(expectedDecimal(literal.digits)) };
-  }
-  const folds = type === 'address' && typeof literal === 'string';
-  return { is: 'text', field, value: folds ? literal.toLowerCase() : literal };
+  return best;
 }
 
 const NO_MORE = Number.POSITIVE_INFINITY;
