@@ -6,6 +6,13 @@ export function spentMs(): number {
   return (user + system) / 1_000;
 }
 
+/** Milliseconds of the processor that a piece of work takes, done here and at once. */
+export function costMs(work: () => unknown): number {
+  const from = spentMs();
+  work();
+  return spentMs() - from;
+}
+
 /** The longest that others in this thread had to wait for a turn while `work` went on, in milliseconds of the processor, to 10. */
 export async function longestTurnMs(work: () => Promise<unknown>): Promise<number> {
   let longest = 0;

@@ -7,6 +7,7 @@ import { compileExtractors, extract } from '../../../src/content/extract/extract
 import type { Found } from '../../../src/message/found.js';
 import type { CanonicalMessage } from '../../../src/message/message.js';
 import { mail, message, withData } from '../../routing/messages.js';
+import { costMs } from '../../support/spent.js';
 
 /** Definitions are as they are written, without their defaults. */
 function found(of: CanonicalMessage, ...definitions: unknown[]): Found[] {
@@ -182,14 +183,7 @@ describe('hostile messages', () => {
 
   /** The least processor time of some runs, in milliseconds: others share the machine. */
   function leastTime(of: CanonicalMessage): number {
-    return Math.min(
-      ...Array.from({ length: 3 }, () => {
-        const before = process.cpuUsage();
-        found(of, ...ALL);
-        const { user, system } = process.cpuUsage(before);
-        return (user + system) / 1000;
-      }),
-    );
+    return Math.min(...Array.from({ length: 3 }, () => costMs(() => found(of, ...ALL))));
   }
 
   it.each([
