@@ -104,7 +104,9 @@ test('of two processes one consumes, and the other one takes over when it is kil
   await until(async () => (await messagesOf(two)).length === 30, 'the first to store');
   await one.kill();
   await user.send('orders', numbers(30, 30));
-  await until(async () => (await messagesOf(two)).length === 60, 'the second to take over');
+  // Who stands by looks once a second, and the broker sees the connection of a killed process end; one that hangs it gives up
+  // after 10 s and more, when two heartbeats were missed.
+  await until(async () => (await messagesOf(two)).length === 60, 'the second to take over', 10_000);
   expect(await two.metric('waybill_source_consuming', { source: 'orders' })).toBe(1);
   // All of one account, and so in one order.
   const { items } = (await two.call('GET', '/v1/messages?account=orders&limit=200')).json;

@@ -236,7 +236,8 @@ test('a full queue and a webhook that hangs hold up nobody beside them', async (
     await until(() => took.size === sentAt.size, `every event of the round ${name} to be consumed`);
     return median([...took].filter(([key]) => key.startsWith(`${name}-`)).map(([, ms]) => ms));
   };
-  const alone = await round('warm');
+  await round('warm');
+  const alone = await round('alone');
   await round('slow');
   await until(
     async () => (await waybill.metric('waybill_deliveries_total', { target: 'full', result: 'retry' })) > 0,
@@ -246,7 +247,7 @@ test('a full queue and a webhook that hangs hold up nobody beside them', async (
   // A second and more is what waiting for either of them would take.
   expect((await round('after')) - alone).toBeLessThan(1_000);
   expect((await round('again', 'slow')) - alone).toBeLessThan(1_000);
-  expect(erp.receipts.length).toBeGreaterThanOrEqual(2000);
+  expect(erp.receipts.length).toBeGreaterThanOrEqual(2500);
   await untilSettled(site.databaseUrl, { mayWait: ['default/full', 'default/hook'] });
   const books = await check(site.databaseUrl, { mayWait: ['default/full', 'default/hook'] });
   expect(books.violations).toEqual([]);

@@ -177,6 +177,7 @@ describe('what was learnt', () => {
   });
 
   it('what speaks for a target never lowers its probability, what speaks against it never raises it', () => {
+    // With one more they are eight, and so the evidence of each is shown.
     fc.assert(
       fc.property(history, fc.uniqueArray(word, { maxLength: 7 }), word, (decisions, words, more) => {
         const opened = openModel(learnt(decisions).model);
