@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
+import { AGGREGATIONS } from '../src/billing/definitions.js';
 import { Exact } from '../src/billing/exact.js';
 import type { Contract, Series } from '../src/billing/statement.js';
 import { type Period, periodAt, type Span } from '../src/billing/zone.js';
@@ -8,8 +9,8 @@ import { nameSchema } from '../src/channel/source.js';
 import { messageId, type Place } from '../src/message/id.js';
 import type { Tenant } from '../src/message/tenant.js';
 import { wasGiven } from '../src/storage/messages.js';
-import { contractsOf, periodOf } from '../src/storage/statements.js';
-import { liveBook, openGaps, seriesOf, type UsagePlace, usageIn } from '../src/storage/usage.js';
+import { contractsOf, contractsOfEach, periodOf } from '../src/storage/statements.js';
+import { liveBook, seriesOf, seriesOfEach, type UsagePlace, usageOfEach, withOpenGaps } from '../src/storage/usage.js';
 import {
   accountsAfter,
   entriesOf,
@@ -281,8 +282,12 @@ export async function placeOf(
   account: string,
   series: readonly { readonly channel: number }[],
 ): Promise<UsagePlace> {
-  const channel = series[0]?.channel ?? channelOf(accountHash(account), tenant.channels);
+  const channel = channelIn(tenant, account, series);
   return { tenant: tenant.id, book: await liveBook(pool, tenant.id), channel };
+}
+
+function channelIn(tenant: Tenant, account: string, series: readonly { readonly channel: number }[]): number {
+  return series[0]?.channel ?? channelOf(accountHash(account), tenant.channels);
 }
 
 /** What a meter comes to in the running period, and came to after as much of the one before. */
@@ -305,44 +310,80 @@ export interface AccountUsage {
 
 /** An account's running period in short. */
 export async function accountUsage(
-  { pool, now }: Pick<UsageDeps, 'pool' | 'now'>,
+  deps: Pick<UsageDeps, 'pool' | 'now'>,
   tenant: Tenant,
   account: string,
   most: number,
 ): Promise<AccountUsage> {
-  const contracts = await contractsOf(pool, tenant.id, account);
-  const period = periodOf(contracts, now());
-  const previous = periodAt(period.from - 1, period.kind, period.zone);
-  const soFar = { from: period.from, to: now() };
-  const then = { from: previous.from, to: Math.min(previous.from + (soFar.to - soFar.from), previous.to) };
-  const series = await seriesOf(pool, tenant.id, account, null);
-  const place = await placeOf(pool, tenant, account, series);
-  const meters = byMeter(series);
-  const usage: PeriodUsage[] = [];
-  for (const [meter, { like, ids }] of [...meters].slice(0, most)) {
-    const asked = { series: ids, aggregation: like.aggregation };
-    const [current, last] = await usageIn(pool, place, asked, [soFar, then]);
-    usage.push({
-      meter,
-      unit: like.unit,
-      quantity: current?.quantity ?? '0',
-      events: current?.events ?? 0,
-      before: last?.quantity ?? '0',
-    });
+  return (await accountUsages(deps, tenant, [account], most))[0] as AccountUsage;
+}
+
+/** The same of many accounts, in their order: the database is asked as often as for one. */
+async function accountUsages(
+  { pool, now }: Pick<UsageDeps, 'pool' | 'now'>,
+  tenant: Tenant,
+  accounts: readonly string[],
+  most: number,
+): Promise<AccountUsage[]> {
+  const contracts = await contractsOfEach(pool, tenant.id, accounts);
+  const series = await seriesOfEach(pool, tenant.id, accounts, null);
+  const place = { tenant: tenant.id, book: await liveBook(pool, tenant.id) };
+  const at = now();
+  const asked = accounts.map((account) => {
+    const own = contracts.get(account) ?? [];
+    const period = periodOf(own, at);
+    const meters = byMeter(series.get(account) ?? []);
+    const listed = [...meters.values()].slice(0, most);
+    return { account, contracts: own, period, spans: soFarAndBefore(period, at), meters, listed };
+  });
+  const found = new Map<Metered, readonly { readonly quantity: string; readonly events: number }[]>();
+  for (const aggregation of AGGREGATIONS) {
+    const groups = asked.flatMap(({ listed, spans }) =>
+      listed.filter(({ like }) => like.aggregation === aggregation).map((one) => ({ one, series: one.ids, spans })),
+    );
+    if (groups.length === 0) continue;
+    const answers = await usageOfEach(pool, place, aggregation, groups);
+    for (const [i, { one }] of groups.entries()) found.set(one, answers[i] ?? []);
   }
-  const gaps = await openGaps(pool, place, account, period, 1);
-  return {
+  const times = asked.map(({ account, period: { from, to } }) => {
+    return { account, channel: channelIn(tenant, account, series.get(account) ?? []), from, to };
+  });
+  const incomplete = await withOpenGaps(pool, place, times);
+  return asked.map(({ account, contracts, period, meters, listed }) => ({
     account,
     contracts,
     period,
-    usage,
-    moreMeters: Math.max(0, meters.size - most),
-    complete: gaps.length === 0,
-  };
+    usage: listed.map((one) => {
+      const [current, last] = found.get(one) ?? [];
+      const { meter, unit } = one.like;
+      return {
+        ...{ meter, unit, quantity: current?.quantity ?? '0', events: current?.events ?? 0 },
+        before: last?.quantity ?? '0',
+      };
+    }),
+    moreMeters: meters.size - listed.length,
+    complete: !incomplete.has(account),
+  }));
 }
 
-function byMeter(series: readonly Series[]): Map<string, { readonly like: Series; readonly ids: number[] }> {
-  const meters = new Map<string, { like: Series; ids: number[] }>();
+/** What has passed of a period, and as much of the one before. */
+function soFarAndBefore(period: Period, now: number): readonly Span[] {
+  const previous = periodAt(period.from - 1, period.kind, period.zone);
+  const then = Math.min(previous.from + (now - period.from), previous.to);
+  return [
+    { from: period.from, to: now },
+    { from: previous.from, to: then },
+  ];
+}
+
+/** A meter of an account, and its series. */
+interface Metered {
+  readonly like: Series;
+  readonly ids: number[];
+}
+
+function byMeter(series: readonly Series[]): Map<string, Metered> {
+  const meters = new Map<string, Metered>();
   for (const one of series) {
     const known = meters.get(one.meter);
     if (known) known.ids.push(one.id);
@@ -362,8 +403,7 @@ export async function accountPage(
 ): Promise<{ readonly accounts: readonly AccountUsage[]; readonly next: string | null }> {
   const after = cursor === undefined ? '' : readCursor('accounts', cursor, text(512));
   const found = await accountsAfter(deps.pool, tenant.id, { prefix, after, limit });
-  const accounts: AccountUsage[] = [];
-  for (const account of found.accounts) accounts.push(await accountUsage(deps, tenant, account, METERS_LISTED));
+  const accounts = await accountUsages(deps, tenant, found.accounts, METERS_LISTED);
   return { accounts, next: found.next === null ? null : writeCursor('accounts', found.next) };
 }
 

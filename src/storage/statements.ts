@@ -20,7 +20,9 @@ import {
 import { type Period, periodAfter, periodAt, startOfDate } from '../billing/zone.js';
 import { accountHash, channelOf } from '../channel/partition.js';
 import { JsonBytes } from '../content/json/bytes.js';
+import { grouped } from '../message/grouped.js';
 import type { Tenant } from '../message/tenant.js';
+import { textArray } from './array.js';
 import { inTransaction } from './pool.js';
 import { isUnseen } from './unseen-read.js';
 import { liveBook, openGaps, seriesOf, usage } from './usage.js';
@@ -35,20 +37,31 @@ const LOOKED_BACK = 36;
 const NO_ROUNDING: Rounding = { digits: 2, mode: 'half_even' };
 
 /** The subscriptions of an account with their rate cards, in the order of their first days. */
-export async function contractsOf(db: Db, tenant: number, account: string): Promise<Contract[]> {
+export async function contractsOf(db: Db, tenant: number, account: string): Promise<readonly Contract[]> {
+  return (await contractsOfEach(db, tenant, [account])).get(account) ?? [];
+}
+
+/** By account; those without are not in it. */
+export async function contractsOfEach(
+  db: Db,
+  tenant: number,
+  accounts: readonly string[],
+): Promise<ReadonlyMap<string, readonly Contract[]>> {
   const { rows } = await db.query<{ name: string; subscription: unknown; card: unknown }>(
     `select s.name, s.definition as subscription, c.definition as card from billing_definition s
      join billing_definition c on c.tenant = s.tenant and c.kind = 'rate-card' and c.removed_at is null
        and c.name = s.definition->>'rateCard'
-     where s.tenant = $1 and s.kind = 'subscription' and s.removed_at is null and s.definition->>'account' = $2
+     where s.tenant = $1 and s.kind = 'subscription' and s.removed_at is null
+       and s.definition->>'account' = any ($2::text[])
      order by s.definition->>'from'`,
-    [tenant, account],
+    [tenant, textArray(accounts)],
   );
-  return rows.map(({ name, subscription, card }) => ({
+  const contracts = rows.map(({ name, subscription, card }) => ({
     name,
     subscription: subscriptionSchema.parse(subscription),
     card: rateCardSchema.parse(card),
   }));
+  return grouped(contracts, ({ subscription }) => subscription.account);
 }
 
 /** The period of an account's that an instant lies in: months in UTC where it has no subscription. */

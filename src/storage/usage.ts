@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import type { Aggregation, MeterDefinition } from '../billing/definitions.js';
 import type { Found, OpenGap, Series } from '../billing/statement.js';
 import type { Span } from '../billing/zone.js';
+import { grouped } from '../message/grouped.js';
 import { arrayOf, textArray } from './array.js';
 
 /*
@@ -27,33 +28,52 @@ export async function isKnown(db: Db, tenant: number, account: string): Promise<
   return rows.length > 0;
 }
 
+export interface StoredSeries extends Series {
+  readonly account: string;
+  readonly channel: number;
+}
+
 /** All series of an account, or of one of its meters. */
 export async function seriesOf(
   db: Db,
   tenant: number,
   account: string,
   meter: string | null,
-): Promise<(Series & { readonly channel: number })[]> {
+): Promise<readonly StoredSeries[]> {
+  return (await seriesOfEach(db, tenant, [account], meter)).get(account) ?? [];
+}
+
+/** By account; those without are not in it. */
+export async function seriesOfEach(
+  db: Db,
+  tenant: number,
+  accounts: readonly string[],
+  meter: string | null,
+): Promise<ReadonlyMap<string, readonly StoredSeries[]>> {
   const { rows } = await db.query<{
     id: number;
+    account: string;
     name: string;
     definition: MeterDefinition;
     dimensions: string;
     channel: number;
   }>(
-    `select s.id, d.name, d.definition, s.dimensions, s.channel from usage_series s
+    `select s.id, s.account, d.name, d.definition, s.dimensions, s.channel from usage_series s
      join billing_definition d on d.tenant = s.tenant and d.id = s.meter
-     where s.tenant = $1 and s.account = $2 and ($3::text is null or d.name = $3) order by d.name, s.dimensions`,
-    [tenant, account, meter],
+     where s.tenant = $1 and s.account = any ($2::text[]) and ($3::text is null or d.name = $3)
+     order by d.name, s.dimensions`,
+    [tenant, textArray(accounts), meter],
   );
-  return rows.map(({ id, name, definition, dimensions, channel }) => ({
+  const series = rows.map(({ id, account, name, definition, dimensions, channel }) => ({
     id,
+    account,
     channel,
     meter: name,
     aggregation: definition.aggregation,
     unit: definition.unit ?? null,
     dimensions: JSON.parse(dimensions) as Record<string, string>,
   }));
+  return grouped(series, ({ account }) => account);
 }
 
 /** One question: what do these series come to together in this time? */
@@ -91,47 +111,82 @@ export async function usage(db: Db, of: UsagePlace, questions: readonly Question
  */
 export async function usageIn(
   db: Db,
-  { tenant, book, channel }: UsagePlace,
+  { channel, ...place }: UsagePlace,
   { series, aggregation }: Pick<Question, 'series' | 'aggregation'>,
   spans: readonly Span[],
   { ranges: wanted }: { readonly ranges: boolean } = { ranges: false },
 ): Promise<Found[]> {
-  const edges = spans.map(({ from, to }) => {
-    const firstHour = Math.min(Math.ceil(from / HOUR) * HOUR, to);
-    return [from, firstHour, Math.max(Math.floor(to / HOUR) * HOUR, firstHour), to] as const;
-  });
-  const column = (i: 0 | 1 | 2 | 3) => textArray(edges.map((edge) => new Date(edge[i]).toISOString()));
-  const { rows } = await db.query<Answer>({
-    name: `usage_${aggregation}${wanted ? '_ranges' : ''}`,
-    text: `${PARTS}${ANSWERS[aggregation](wanted)}`,
-    values: [tenant, book, arrayOf(series), column(0), column(1), column(2), column(3)],
-  });
   const found = spans.map(() => NOTHING);
-  for (const { n, quantity, events, ranges } of rows) {
+  for (const { n, quantity, events, ranges } of await ask(db, place, aggregation, [{ series, spans }], wanted)) {
     const rests = (ranges ?? []).map(([first, last]) => ({ channel, from: first, to: last }));
     found[n - 1] = { quantity, events, ranges: rests };
   }
   return found;
 }
 
+/** Series that come to something together, and the times that are asked for. */
+export interface Group {
+  readonly series: readonly number[];
+  readonly spans: readonly Span[];
+}
+
+/** The same of several groups, of any channels, in one statement. Answers in the order of the groups and their times. */
+export async function usageOfEach(
+  db: Db,
+  place: Omit<UsagePlace, 'channel'>,
+  aggregation: Aggregation,
+  groups: readonly Group[],
+): Promise<Pick<Found, 'quantity' | 'events'>[][]> {
+  const answers = new Map((await ask(db, place, aggregation, groups, false)).map((answer) => [answer.n, answer]));
+  let n = 0;
+  return groups.map(({ spans }) => spans.map(() => answers.get(++n) ?? NOTHING));
+}
+
+async function ask(
+  db: Db,
+  { tenant, book }: Omit<UsagePlace, 'channel'>,
+  aggregation: Aggregation,
+  groups: readonly Group[],
+  ranges: boolean,
+): Promise<Answer[]> {
+  const series = groups.flatMap((group, g) => group.series.map((id) => ({ id, g })));
+  const windows = groups.flatMap(({ spans }, g) =>
+    spans.map(({ from, to }) => {
+      const firstHour = Math.min(Math.ceil(from / HOUR) * HOUR, to);
+      return { g, edges: [from, firstHour, Math.max(Math.floor(to / HOUR) * HOUR, firstHour), to] as const };
+    }),
+  );
+  const column = (i: 0 | 1 | 2 | 3) => textArray(windows.map(({ edges }) => new Date(edges[i]).toISOString()));
+  const { rows } = await db.query<Answer>({
+    name: `usage_${aggregation}${ranges ? '_ranges' : ''}`,
+    text: `${PARTS}${ANSWERS[aggregation](ranges)}`,
+    values: [
+      ...[tenant, book, arrayOf(series.map(({ id }) => id)), arrayOf(series.map(({ g }) => g))],
+      ...[column(0), column(1), column(2), column(3), arrayOf(windows.map(({ g }) => g))],
+    ],
+  });
+  return rows;
+}
+
 /**
- * `p`: parts of the answers, a row each: what a cell or an entry says. $3: series; $4 to $7: from, whole hours between, to.
- * `offset 0` has each time and series looked up by itself; else all of them may be read for each of a hundred times.
+ * `p`: parts of the answers, a row each: what a cell or an entry says. $3, $4: series and their groups; $5 to $9: from, whole
+ * hours between, to, and whose time it is. `offset 0` has each time and series looked up by itself; else all of them may be
+ * read for each of a hundred times.
  */
-const PARTS = `with s as materialized (select unnest($3::bigint[]) as id), w as materialized (
-    select * from unnest($4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) with ordinality
-      as w(f, a, b, t, n)
+const PARTS = `with s as materialized (select * from unnest($3::bigint[], $4::int[]) as s(id, g)), w as materialized (
+    select * from unnest($5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::int[])
+      with ordinality as w(f, a, b, t, g, n)
   ), p as (
     select w.n, c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last, null::bytea as member
-      from w cross join s cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
+      from w join s using (g) cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
         and hour >= w.a and hour < w.b offset 0) c
     union all
     select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
-      from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
+      from w join s using (g) cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
         and state = 'c' and at >= w.f and at < w.a offset 0) e where w.f < w.a
     union all
     select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
-      from w cross join s cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
+      from w join s using (g) cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
         and state = 'c' and at >= w.b and at < w.t offset 0) e where w.b < w.t
   )`;
 
@@ -146,7 +201,7 @@ function answers(quantity: string): (ranges: boolean) => string {
 }
 
 const MEMBERS = `, u as materialized (select n, count(*) as members from (
-    select w.n, m.member from w cross join s cross join lateral (select member from usage_member where tenant = $1
+    select w.n, m.member from w join s using (g) cross join lateral (select member from usage_member where tenant = $1
       and book = $2 and series = s.id and hour >= w.a and hour < w.b offset 0) m
     union select n, member from p where member is not null) all_of group by n)`;
 
@@ -196,4 +251,24 @@ export async function openGaps(
     [tenant, book, channel, account, new Date(from), new Date(to), most],
   );
   return rows;
+}
+
+/** Of these accounts, those of whose time something may be missing. */
+export async function withOpenGaps(
+  db: Db,
+  { tenant, book }: Omit<UsagePlace, 'channel'>,
+  asked: readonly (Span & { readonly account: string; readonly channel: number })[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ account: string }>(
+    `select i.account from unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::timestamptz[])
+       as i(account, channel, f, t)
+     where exists (select from ledger_gap g where g.tenant = $1 and g.book = $2 and g.channel = i.channel
+       and (g.account = i.account or g.account is null) and (g.at is null or (g.at >= i.f and g.at < i.t)))`,
+    [
+      ...[tenant, book, textArray(asked.map(({ account }) => account)), arrayOf(asked.map(({ channel }) => channel))],
+      textArray(asked.map(({ from }) => new Date(from).toISOString())),
+      textArray(asked.map(({ to }) => new Date(to).toISOString())),
+    ],
+  );
+  return new Set(rows.map(({ account }) => account));
 }
