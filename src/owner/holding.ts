@@ -190,7 +190,7 @@ export function createHolding(deps: HoldingDeps): Holding {
   let beginning: Promise<void> = Promise.resolve();
 
   function beginHeld(): void {
-    if (waitingToBegin) return;
+    if (waitingToBegin || stopping) return;
     waitingToBegin = true;
     const begun = beginning.then(async () => {
       waitingToBegin = false;

@@ -652,7 +652,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       for (const each of [bell, dispatchBell, suspectBell]) each.ring();
       await loops;
       await held;
-      await Promise.all(beside);
+      await Promise.all([...beside, ...late]);
       await guarded('leave', () => deps.leases.leave());
     },
   };

@@ -15,7 +15,7 @@ import type { Outgoing, SendResult } from '../../src/message/delivery.js';
 import type { Place } from '../../src/message/id.js';
 import type { Portion } from '../../src/message/portion.js';
 import type { Tenant } from '../../src/message/tenant.js';
-import { EMPTY_VIEW, type LadderPlace } from '../../src/message/view.js';
+import { EMPTY_VIEW, type LadderPlace, TOP } from '../../src/message/view.js';
 import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
 import type { Crash, OwnerStore } from '../../src/owner/ports.js';
@@ -252,6 +252,15 @@ async function startProcess(script: Script = {}): Promise<Process> {
   return started;
 }
 
+/** What goes on until the test lets go of it. */
+function hung<T>(): { readonly hanging: Promise<T>; readonly letGo: (result: T) => void } {
+  let letGo: (result: T) => void = () => undefined;
+  const hanging = new Promise<T>((resolve) => {
+    letGo = resolve;
+  });
+  return { hanging, letGo };
+}
+
 function events(count: number, prefix = 'e'): Arrival[] {
   return Array.from({ length: count }, (_, i) =>
     eventArrival(tenant, { id: `${prefix}${i}`, account: `account ${i % 7}` }),
@@ -463,14 +472,12 @@ describe('the owner', () => {
   });
 
   it('sends again, under the same numbers, what a dead owner had begun', async () => {
-    let hang = true;
-    const first = await startProcess({
-      answer: () => (hang ? new Promise<SendResult>(() => undefined) : DELIVERED),
-    });
+    const { hanging, letGo } = hung<SendResult>();
+    const first = await startProcess({ answer: () => hanging });
     await first.accepter.accept(events(30));
     await until(async () => ((await plansOpen()) ?? 0) > 0, 'a plan to be open');
     // The first owner stops beating, and can't give anything back while its sending hangs.
-    void first.owner.stop();
+    const stopped = first.owner.stop();
     await database.pool.query("update lease set holder = '00000000-0000-0000-0000-00000000dead', term = term + 1");
     await database.pool.query(
       "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
@@ -478,9 +485,10 @@ describe('the owner', () => {
     const second = await startProcess({ lostAfterMs: 1_000 });
     await until(() => second.sent.length === 30, 'the second owner to send them');
     expectGapless(second.sent, 'erp');
-    hang = false;
     running.splice(running.indexOf(first), 1);
     await first.accepter.close();
+    letGo(DELIVERED);
+    await stopped;
   });
 
   it('parks a mail whose parser dies, goes on with the next, and delivers it late and lower', async () => {
@@ -507,19 +515,14 @@ describe('the owner', () => {
   });
 
   it('parks a mail that takes too long and delivers it when it is read', async () => {
-    let release: (outcome: ParseOutcome) => void = () => undefined;
+    const { hanging, letGo } = hung<ParseOutcome>();
     const process = await startProcess({
-      parse: (raw) =>
-        Buffer.from(raw).includes('slow')
-          ? new Promise((resolve) => {
-              release = resolve;
-            })
-          : Promise.resolve({ ok: true, child: null, view: EMPTY_VIEW }),
+      parse: async (raw) => (Buffer.from(raw).includes('slow') ? hanging : { ok: true, child: null, view: EMPTY_VIEW }),
     });
     await process.accepter.accept([mail('one', 'slow'), mail('two')]);
     await until(() => process.sent.length === 1, 'the second');
     expect(process.sent[0]?.sequence).toBe(2);
-    release({ ok: true, child: null, view: EMPTY_VIEW });
+    letGo({ ok: true, child: null, view: EMPTY_VIEW });
     await until(() => process.sent.length === 2, 'the first');
     expect(process.sent[1]).toMatchObject({ sequence: 1, late: true, number: 2 });
   });
@@ -597,7 +600,8 @@ describe('the owner', () => {
     await database.pool.query(
       "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
     );
-    const accepting = await startProcess({ parse: () => new Promise(() => undefined) });
+    const { hanging, letGo } = hung<ParseOutcome>();
+    const accepting = await startProcess({ parse: () => hanging });
     running.splice(running.indexOf(accepting), 1);
     await accepting.accepter.accept([mail('one')]);
     await until(
@@ -611,7 +615,7 @@ describe('the owner', () => {
        from attempt, generate_series(1, 2)`,
     );
     await database.pool.query("update lease set holder = '00000000-0000-0000-0000-00000000dead', term = term + 1");
-    void accepting.owner.stop();
+    const stopped = accepting.owner.stop();
     await accepting.accepter.close();
     const rungs: number[] = [];
     const next = await startProcess({
@@ -624,6 +628,21 @@ describe('the owner', () => {
     await until(() => next.sent.length === 1, 'the message');
     expect(rungs).toEqual([1]);
     expect(next.sent[0]).toMatchObject({ rung: 1, late: true });
+    letGo({ ok: true, child: null, view: EMPTY_VIEW });
+    await stopped;
+  });
+
+  it('writes down what becomes of a try that goes on, before it has stopped', async () => {
+    const { hanging, letGo } = hung<ParseOutcome>();
+    const process = await startProcess({ parse: () => hanging });
+    await process.accepter.accept([mail('one')]);
+    const parked = () => database.pool.query<{ rung: number }>("select rung from standing where state = 'parked'");
+    await until(async () => (await parked()).rowCount === 1, 'it to be parked');
+    const stopped = process.stop();
+    letGo(failed(TOP));
+    await stopped;
+    expect((await database.pool.query('select outcome from attempt')).rows).toEqual([{ outcome: 'failed' }]);
+    expect((await parked()).rows).toEqual([{ rung: 1 }]);
   });
 
   it('repeats what the death of a process interrupted in its place, and beside the stream when it is interrupted again', async () => {

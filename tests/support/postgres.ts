@@ -38,8 +38,6 @@ export async function emptyDatabase(): Promise<Pick<TestDatabase, 'url' | 'drop'
 
 async function drop(server: string, name: string, pool: pg.Pool | undefined): Promise<void> {
   const held = () => (pool ? pool.totalCount - pool.idleCount : 0);
-  // A question that was under way when its asker stopped has its answer a moment later.
-  await until(() => held() === 0, 'clients to be released', 5_000).catch(() => undefined);
   if (held() === 0) await pool?.end();
   try {
     if (held() > 0) throw new Error(`${held()} database clients were taken from the test's pool and not released`);
