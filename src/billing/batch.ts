@@ -1,9 +1,10 @@
 import type { Kind } from '../message/arrival.js';
+import type { Place } from '../message/id.js';
 import { type BackfillSays, readBackfillSays } from './backfill.js';
 import { type Correction, type Instead, LEDGER_SOURCE, LEDGER_TYPES, readCorrection } from './correction.js';
 import { identityIn, type UsageMessage } from './event.js';
 import type { GapReason, Seen } from './mark.js';
-import type { Measured, Meters, ProblemCode } from './meter.js';
+import type { Measured, Meter, Meters, ProblemCode } from './meter.js';
 
 /** A message as the ledger reads it. Times are UTC as texts, to the microsecond, and the earlier one is the lesser text. */
 export interface LedgerMessage {
@@ -27,53 +28,133 @@ export interface PlanSays {
   readonly gap: GapReason | null;
 }
 
+/** What a message says to the ledger by itself. Of its bytes nothing is kept, so that a batch of them stays small. */
+export interface Gist {
+  readonly sequence: number;
+  readonly account: string;
+  readonly type: string | null;
+  readonly at: string;
+  readonly arrivedAt: string;
+  /** Whether it may be usage, or what the ledger says itself. */
+  readonly matters: boolean;
+  /** The ledger wrote it: what it counts, a person has agreed to. */
+  readonly own: boolean;
+  readonly measured: readonly Measured[];
+  readonly problems: readonly { readonly meter: Meter; readonly code: ProblemCode }[];
+  readonly unmetered: boolean;
+  readonly correction: Correction | null;
+  readonly word: BackfillWord | null;
+  /** The backfill that an event came with. */
+  readonly backfill: number | null;
+  /** What tells an event that is counted from others of its feed. */
+  readonly identity: bigint | null;
+}
+
+export type BackfillWord = Exclude<BackfillSays, { what: 'event' }>;
+
+/** 64 bits of what makes an event the same as another one of its feed. */
+export type Identify = (source: string, identity: Uint8Array) => bigint;
+
+/** Reads one message; null for one that is erased. */
+export function gistOf(message: LedgerMessage, meters: Meters, channel: number, identify: Identify): Gist | null {
+  if (message.erased) return null;
+  const { sequence, account, type, at, arrivedAt, source } = message;
+  const own = isLedgerOwn(source);
+  const place = { channel, sequence };
+  const matters = own || meters.concern(type, source, place);
+  const says = own ? ownWords(message, meters, place, identify) : usage(message, meters, place, identify);
+  return { sequence, account, type, at, arrivedAt, matters, own, ...says };
+}
+
+type Says = Omit<Gist, 'sequence' | 'account' | 'type' | 'at' | 'arrivedAt' | 'matters' | 'own'>;
+
+const NONE: readonly never[] = [];
+const NOTHING: Says = {
+  measured: NONE,
+  problems: NONE,
+  unmetered: false,
+  correction: null,
+  word: null,
+  backfill: null,
+  identity: null,
+};
+
+function usage(message: LedgerMessage, meters: Meters, place: Place, identify: Identify): Says {
+  const { measured, problems, unmetered, document } = meters.measure(message, place);
+  const identity = message.kind === 'event' && measured.length > 0 ? identityIn(document()) : undefined;
+  const told = identity ? identify(message.source, identity) : null;
+  return { measured, problems, unmetered, correction: null, word: null, backfill: null, identity: told };
+}
+
+/** Sequences of other channels mean nothing here. */
+function ownWords(message: LedgerMessage, meters: Meters, place: Place, identify: Identify): Says {
+  const correction = readCorrection(message.type, message.raw);
+  if (correction) {
+    if (correction.target.channel !== place.channel) return NOTHING;
+    return { ...NOTHING, ...usageInstead(correction.instead, message, meters, place), correction };
+  }
+  const says = readBackfillSays(message.type, message.raw);
+  if (!says) return NOTHING;
+  if (says.what !== 'event') {
+    const isElsewhere = says.what === 'accept' && says.target.channel !== place.channel;
+    return isElsewhere ? NOTHING : { ...NOTHING, word: says };
+  }
+  const { source, document } = says.instead;
+  const identity = identityIn(document);
+  if (!identity) return NOTHING;
+  const counted = usageInstead(says.instead, message, meters, place);
+  return { ...NOTHING, ...counted, backfill: says.backfill, identity: identify(source, identity) };
+}
+
+/** An amendment is measured as the event it stands for, and so is an event of a backfill. */
+function usageInstead(
+  instead: Instead | null,
+  message: LedgerMessage,
+  meters: Meters,
+  place: Place,
+): Pick<Says, 'measured' | 'problems'> | undefined {
+  if (!instead) return undefined;
+  const amended: UsageMessage = { ...message, kind: 'event', type: instead.type, source: instead.source };
+  const { measured, problems } = meters.measure(amended, place, instead.document);
+  return { measured, problems };
+}
+
 /** A sequence, and what is there of it. */
 export interface Judged extends Seen {
-  readonly message: LedgerMessage | null;
+  readonly gist: Gist | null;
 }
 
 /**
  * What becomes of a sequence: it is a gap where it was not read whole, or is not there, as far as it may be usage. What no meter
  * is for leaves none.
  */
-export function judge(
-  { sequence, gap }: PlanSays,
-  message: LedgerMessage | null,
-  meters: Meters,
-  channel: number,
-): Judged {
-  if (message === null || message.erased) return { sequence, message: null, gap: gap ?? 'missing' };
-  const matters =
-    message.source === LEDGER_SOURCE || meters.concern(message.type, message.source, { channel, sequence });
-  return { sequence, message, gap: matters ? gap : null };
+export function judge({ sequence, gap }: PlanSays, gist: Gist | null): Judged {
+  if (gist === null) return { sequence, gist, gap: gap ?? 'missing' };
+  return { sequence, gist, gap: gist.matters ? gap : null };
 }
 
-export interface NewEntry extends Measured {
-  readonly message: LedgerMessage;
-  /** A correction: what it counts, a person has agreed to. */
-  readonly correction: boolean;
+/** One meter's count of one message. */
+export interface NewEntry {
+  readonly gist: Gist;
+  readonly measured: Measured;
 }
 
 /** What the messages of a batch come to, before anything is written. */
 export interface Reckoned {
   readonly entries: readonly NewEntry[];
-  readonly corrections: readonly { readonly message: LedgerMessage; readonly correction: Correction }[];
-  readonly problems: readonly { readonly message: LedgerMessage; readonly meter: number; readonly code: ProblemCode }[];
+  readonly corrections: readonly { readonly gist: Gist; readonly correction: Correction }[];
+  readonly problems: readonly { readonly gist: Gist; readonly meter: number; readonly code: ProblemCode }[];
   /** By type and day of arrival. */
   readonly unmetered: readonly Unmetered[];
   /** Of events that are counted and came by themselves: what tells them apart. */
   readonly identities: readonly Identified[];
   readonly backfills: readonly (Identified & { readonly backfill: number })[];
-  readonly words: readonly { readonly message: LedgerMessage; readonly word: BackfillWord }[];
+  readonly words: readonly { readonly gist: Gist; readonly word: BackfillWord }[];
 }
-
-export type BackfillWord = Exclude<BackfillSays, { what: 'event' }>;
 
 export interface Identified {
   readonly sequence: number;
-  /** The name of its feed. */
-  readonly source: string;
-  readonly identity: Uint8Array;
+  readonly identity: bigint;
 }
 
 export interface Unmetered {
@@ -84,65 +165,41 @@ export interface Unmetered {
   readonly sequence: number;
 }
 
-export function reckon(messages: readonly LedgerMessage[], meters: Meters, channel: number): Reckoned {
+export function reckon(gists: readonly Gist[]): Reckoned {
   const entries: NewEntry[] = [];
-  const corrections: { message: LedgerMessage; correction: Correction }[] = [];
-  const problems: { message: LedgerMessage; meter: number; code: ProblemCode }[] = [];
+  const corrections: { gist: Gist; correction: Correction }[] = [];
+  const problems: { gist: Gist; meter: number; code: ProblemCode }[] = [];
   const unmetered = new Map<string, { type: string; day: string; events: number; sequence: number }>();
   const identities: Identified[] = [];
   const backfills: (Identified & { backfill: number })[] = [];
-  const words: { message: LedgerMessage; word: BackfillWord }[] = [];
-  for (const message of messages) {
-    const place = { channel, sequence: message.sequence };
-    const own = message.source === LEDGER_SOURCE;
-    const correction = own ? readCorrection(message.type, message.raw) : undefined;
-    // Sequences of other channels mean nothing here.
-    if (correction && correction.target.channel !== channel) continue;
-    if (correction) corrections.push({ message, correction });
-    const says = own ? readBackfillSays(message.type, message.raw) : undefined;
-    if (says && says.what !== 'event') {
-      if (says.what !== 'accept' || says.target.channel === channel) words.push({ message, word: says });
-      continue;
+  const words: { gist: Gist; word: BackfillWord }[] = [];
+  for (const gist of gists) {
+    const { sequence, correction, word, backfill, identity } = gist;
+    if (correction) corrections.push({ gist, correction });
+    if (word) words.push({ gist, word });
+    if (identity !== null) {
+      if (backfill === null) identities.push({ sequence, identity });
+      else backfills.push({ sequence, identity, backfill });
     }
-    const instead = correction?.instead ?? says?.instead ?? null;
-    const measurement = own ? usageInstead(instead, message, meters, place) : meters.measure(message, place);
-    if (!measurement) continue;
-    if (says) {
-      const { source, document } = says.instead;
-      const identity = identityIn(document);
-      if (!identity) continue;
-      backfills.push({ sequence: message.sequence, source, identity, backfill: says.backfill });
-    } else if (!own && message.kind === 'event' && measurement.measured.length > 0) {
-      const identity = identityIn(measurement.document());
-      if (identity) identities.push({ sequence: message.sequence, source: message.source, identity });
-    }
-    for (const measured of measurement.measured) entries.push({ ...measured, message, correction: own });
-    for (const { meter, code } of measurement.problems) problems.push({ message, meter: meter.id, code });
-    if (measurement.unmetered) {
-      const [type, day] = [message.type ?? '', message.arrivedAt.slice(0, 10)];
-      const known = unmetered.get(`${day}${type}`);
-      if (known) {
-        known.events++;
-        known.sequence = Math.max(known.sequence, message.sequence);
-      } else {
-        unmetered.set(`${day}${type}`, { type, day, events: 1, sequence: message.sequence });
-      }
-    }
+    for (const measured of gist.measured) entries.push({ gist, measured });
+    for (const { meter, code } of gist.problems) problems.push({ gist, meter: meter.id, code });
+    if (gist.unmetered) countUnmetered(unmetered, gist);
   }
-  const rest = { identities, backfills, words };
-  return { entries, corrections, problems, unmetered: [...unmetered.values()], ...rest };
+  return { entries, corrections, problems, unmetered: [...unmetered.values()], identities, backfills, words };
 }
 
-/** An amendment is measured as the event it stands for, and so is an event of a backfill. */
-function usageInstead(
-  instead: Instead | null,
-  message: LedgerMessage,
-  meters: Meters,
-  place: { readonly channel: number; readonly sequence: number },
-) {
-  if (!instead) return undefined;
-  const amended: UsageMessage = { ...message, kind: 'event', type: instead.type, source: instead.source };
-  return { ...meters.measure(amended, place, instead.document), unmetered: false };
+function countUnmetered(
+  unmetered: Map<string, { type: string; day: string; events: number; sequence: number }>,
+  { type: given, arrivedAt, sequence }: Gist,
+): void {
+  const [type, day] = [given ?? '', arrivedAt.slice(0, 10)];
+  const known = unmetered.get(`${day}${type}`);
+  if (known) {
+    known.events++;
+    known.sequence = Math.max(known.sequence, sequence);
+  } else {
+    unmetered.set(`${day}${type}`, { type, day, events: 1, sequence });
+  }
 }
 
 /** Whether the ledger itself wrote a message: rules don't see it. */

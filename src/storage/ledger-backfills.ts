@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto';
 import type { PoolClient } from 'pg';
-import type { Identified, reckon } from '../billing/batch.js';
+import type { Identify, reckon } from '../billing/batch.js';
+import { sha256 } from '../channel/sha256.js';
 import { arrayOf, textArray } from './array.js';
 import { unhurried } from './pool.js';
 
@@ -11,41 +11,40 @@ export async function takeBackfills(
   client: PoolClient,
   { tenant, book, channel }: { readonly tenant: number; readonly book: number; readonly channel: number },
   { entries, identities, backfills, words }: ReturnType<typeof reckon>,
-  secret: Buffer,
 ): Promise<void> {
-  const hold = entries.filter(({ meter, correction }) => meter.definition.late === 'quarantine' && !correction);
+  const hold = entries.filter(({ gist, measured }) => measured.meter.definition.late === 'quarantine' && !gist.own);
   if (identities.length + backfills.length + words.length + hold.length === 0) return;
-  const told = words.flatMap(({ message, word }) => (word.what === 'accept' ? [] : [{ message, word }]));
-  const accepted = words.flatMap(({ message, word }) => (word.what === 'accept' ? [{ message, word }] : []));
+  const told = words.flatMap(({ gist, word }) => (word.what === 'accept' ? [] : [{ gist, word }]));
+  const accepted = words.flatMap(({ gist, word }) => (word.what === 'accept' ? [{ gist, word }] : []));
   const values = [
     tenant,
     book,
     channel,
     arrayOf(identities.map(({ sequence }) => sequence)),
-    numbers(secret, tenant, identities),
+    arrayOf(identities.map(({ identity }) => identity)),
     arrayOf(backfills.map(({ sequence }) => sequence)),
     arrayOf(backfills.map(({ backfill }) => backfill)),
-    numbers(secret, tenant, backfills),
-    arrayOf(told.map(({ message }) => message.sequence)),
+    arrayOf(backfills.map(({ identity }) => identity)),
+    arrayOf(told.map(({ gist }) => gist.sequence)),
     arrayOf(told.map(({ word }) => word.backfill)),
     textArray(told.map(({ word }) => word.what)),
     textArray(told.map(({ word }) => word.who)),
     textArray(told.map(({ word }) => word.why)),
-    textArray(told.map(({ message }) => message.arrivedAt)),
-    arrayOf(accepted.map(({ message }) => message.sequence)),
+    textArray(told.map(({ gist }) => gist.arrivedAt)),
+    arrayOf(accepted.map(({ gist }) => gist.sequence)),
     arrayOf(accepted.map(({ word }) => word.target.sequence)),
     textArray(accepted.map(({ word }) => word.who)),
     textArray(accepted.map(({ word }) => word.why)),
-    textArray(accepted.map(({ message }) => message.arrivedAt)),
-    arrayOf(hold.map(({ message }) => message.sequence)),
+    textArray(accepted.map(({ gist }) => gist.arrivedAt)),
+    arrayOf(hold.map(({ gist }) => gist.sequence)),
   ];
   // Looks through all that the channel has counted, and counts anew what a backfill has.
   if (told.length > 0) await (await unhurried(client))(TAKE_BACKFILLS, values);
   else await client.query({ name: 'take_backfills', text: TAKE_BACKFILLS, values });
 }
 
-/** 64 bits of a keyed hash for each, as the numbers of an array. */
-function numbers(secret: Buffer, tenant: number, all: readonly Identified[]): string {
+/** 64 bits of a keyed hash. */
+export function identifier(secret: Buffer, tenant: number): Identify {
   // Names of sources hold no NUL.
   const heads = new Map<string, Buffer>();
   const headOf = (source: string): Buffer => {
@@ -53,11 +52,11 @@ function numbers(secret: Buffer, tenant: number, all: readonly Identified[]): st
     heads.set(source, head);
     return head;
   };
-  return `{${all.map(({ source, identity }) => identityNumber(headOf(source), identity)).join(',')}}`;
-}
-
-function identityNumber(head: Buffer, identity: Uint8Array): bigint {
-  return hash('sha256', Buffer.concat([head, identity]), 'buffer').readBigInt64BE(0);
+  const bits = Buffer.allocUnsafe(8);
+  return (source, identity) => {
+    bits.write(sha256(Buffer.concat([headOf(source), identity])), 0, 8, 'latin1');
+    return bits.readBigInt64BE(0);
+  };
 }
 
 export async function fingerprintSecret(client: PoolClient): Promise<Buffer> {

@@ -1,7 +1,17 @@
 import { finished } from 'node:stream/promises';
 import type { Pool, PoolClient } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { type Judged, judge, type LedgerMessage, type NewEntry, type PlanSays, reckon } from '../billing/batch.js';
+import {
+  type Gist,
+  gistOf,
+  type Identify,
+  type Judged,
+  judge,
+  type LedgerMessage,
+  type NewEntry,
+  type PlanSays,
+  reckon,
+} from '../billing/batch.js';
 import { byCell, type Cell, type Countable, cellsOf } from '../billing/cells.js';
 import { type Aggregation, meterSchema } from '../billing/definitions.js';
 import { type Admitted, admit, type GapReason } from '../billing/mark.js';
@@ -9,7 +19,7 @@ import { type Marks, Meters } from '../billing/meter.js';
 import type { Run } from '../delivery/plan.js';
 import type { Kind } from '../message/arrival.js';
 import { arrayOf, textArray } from './array.js';
-import { fingerprintSecret, takeBackfills } from './ledger-backfills.js';
+import { fingerprintSecret, identifier, takeBackfills } from './ledger-backfills.js';
 import { inTransaction } from './pool.js';
 
 /** One channel of one ledger of a tenant. */
@@ -33,6 +43,8 @@ export interface Taken {
 /** Plans, and the sequences they speak of, that one transaction takes at most; a single plan may have more. */
 const MOST_PLANS = 64;
 const MOST_SEQUENCES = 8_000;
+/** Messages that are read together. */
+const A_PORTION = 500;
 
 /** Reads messages of a channel by ranges. Tests lose some of them here. */
 export type ReadMessages = (
@@ -134,17 +146,16 @@ export class Ledger {
       place,
       said.map(({ sequence }) => sequence).filter((s) => s <= mark.through),
     );
-    const { meters, sources, version, secret } = await this.#known.of(client, place.tenant);
-    fresh.version = version;
+    const known = await this.#known.of(client, place.tenant);
+    fresh.version = known.version;
     const wanted = said.filter(({ sequence }) => sequence > mark.through || gaps.has(sequence));
     const repeated = said.length - wanted.length;
-    const judged = meters.none
-      ? wanted.map(({ sequence }) => ({ sequence, gap: null, message: null }))
-      : await this.#judged(client, place, wanted, meters, sources);
+    const judged = known.meters.none
+      ? wanted.map(({ sequence }) => ({ sequence, gap: null, gist: null }))
+      : await this.#judged(client, place, wanted, known);
     const admitted = admit({ through: mark.through, gaps }, judged);
     const bySequence = new Map(judged.map((each) => [each.sequence, each]));
-    const messages = admitted.fresh.flatMap((sequence) => bySequence.get(sequence)?.message ?? []);
-    const reckoned = reckon(messages, meters, place.channel);
+    const reckoned = reckon(admitted.fresh.flatMap((sequence) => bySequence.get(sequence)?.gist ?? []));
     const series = await this.#known.series(client, place, reckoned.entries, fresh);
     const entries = reckoned.entries.map((entry, i) => journalled(entry, series[i] as number)).sort(byCell);
     const held = await heldAmong(client, place.tenant, entries);
@@ -155,7 +166,7 @@ export class Ledger {
       text: TAKE_USAGE,
       values: parameters(place, admitted, bySequence, reckoned, cells, plan, repeated),
     });
-    await takeBackfills(client, place, reckoned, secret);
+    await takeBackfills(client, place, reckoned);
     return {
       messages: wanted.length,
       entries: reckoned.entries.length,
@@ -165,17 +176,19 @@ export class Ledger {
     };
   }
 
+  /** A portion at a time, so that no more than one is held whole. */
   async #judged(
     client: PoolClient,
     place: Book,
     wanted: readonly PlanSays[],
-    meters: Meters,
-    sources: ReadonlyMap<number, string>,
+    { meters, sources, identify }: KnownTenant,
   ): Promise<Judged[]> {
     const read = this.deps.read ?? readMessages;
-    const rows = await read(client, place, rangesOf(wanted.map(({ sequence }) => sequence)));
-    const found = new Map(rows.map((row) => [row.sequence, ledgerMessage(row, sources)]));
-    return wanted.map((each) => judge(each, found.get(each.sequence) ?? null, meters, place.channel));
+    const gists = new Map<number, Gist | null>();
+    for (const ranges of portionsOf(rangesOf(wanted.map(({ sequence }) => sequence)), A_PORTION))
+      for (const row of await read(client, place, ranges))
+        gists.set(row.sequence, gistOf(ledgerMessage(row, sources), meters, place.channel, identify));
+    return wanted.map((each) => judge(each, gists.get(each.sequence) ?? null));
   }
 }
 
@@ -366,6 +379,25 @@ function rangesOf(sequences: readonly number[]): SequenceRange[] {
   return ranges;
 }
 
+/** The same numbers, so many a portion. */
+function* portionsOf(ranges: readonly SequenceRange[], most: number): Generator<SequenceRange[]> {
+  let portion: SequenceRange[] = [];
+  let room = most;
+  for (const { first, last } of ranges) {
+    for (let from = first; from <= last; ) {
+      const to = Math.min(last, from + room - 1);
+      portion.push({ first: from, last: to });
+      room -= to - from + 1;
+      from = to + 1;
+      if (room > 0) continue;
+      yield portion;
+      portion = [];
+      room = most;
+    }
+  }
+  if (portion.length > 0) yield portion;
+}
+
 /** Series remembered; some hundred bytes each. */
 const MOST_SERIES = 300_000;
 
@@ -379,8 +411,8 @@ interface KnownTenant {
   readonly meters: Meters;
   readonly sources: ReadonlyMap<number, string>;
   readonly version: number;
-  /** Keys identities, as it does fingerprints. */
-  readonly secret: Buffer;
+  /** Keyed as fingerprints are. */
+  readonly identify: Identify;
 }
 
 /** What is known of tenants' meters and series, as of one version of the configuration. */
@@ -404,7 +436,7 @@ class Known {
       meters: await metersOf(client, tenant),
       sources: await sourcesOf(client, tenant),
       version,
-      secret: await fingerprintSecret(client),
+      identify: identifier(await fingerprintSecret(client), tenant),
     };
     if (version === this.#version) this.#tenants.set(tenant, read);
     return read;
@@ -413,7 +445,7 @@ class Known {
   /** A number for each entry, in their order. */
   async series(client: PoolClient, place: Book, entries: readonly NewEntry[], fresh: NewSeries): Promise<number[]> {
     const { tenant } = place;
-    const keys = entries.map((entry) => seriesKey(tenant, entry.message.account, entry.meter.id, entry.dimensions));
+    const keys = entries.map((entry) => keyOf(tenant, entry));
     const unknown = new Map<string, NewEntry>();
     keys.forEach((key, i) => {
       if (!this.#series.has(key)) unknown.set(key, entries[i] as NewEntry);
@@ -441,9 +473,9 @@ async function makeSeries(
 ): Promise<void> {
   const values = [
     tenant,
-    textArray(entries.map(({ message }) => message.account)),
-    arrayOf(entries.map(({ meter }) => meter.id)),
-    textArray(entries.map(({ dimensions }) => dimensions)),
+    textArray(entries.map(({ gist }) => gist.account)),
+    arrayOf(entries.map(({ measured }) => measured.meter.id)),
+    textArray(entries.map(({ measured }) => measured.dimensions)),
     channel,
   ];
   const of = 'unnest($2::text[], $3::int[], $4::text[]) as i(account, meter, dimensions)';
@@ -458,6 +490,10 @@ async function makeSeries(
     values.slice(0, 4),
   );
   for (const { id, account, meter, dimensions } of rows) ids.set(seriesKey(tenant, account, meter, dimensions), id);
+}
+
+function keyOf(tenant: number, { gist, measured }: NewEntry): string {
+  return seriesKey(tenant, gist.account, measured.meter.id, measured.dimensions);
 }
 
 function seriesKey(tenant: number, account: string, meter: number, dimensions: string): string {
@@ -493,10 +529,11 @@ interface Journalled extends Countable {
   readonly hold: boolean;
 }
 
-function journalled({ message, meter, value, member, correction }: NewEntry, series: number): Journalled {
+function journalled({ gist, measured }: NewEntry, series: number): Journalled {
+  const { sequence, at, arrivedAt, own } = gist;
+  const { meter, value, member } = measured;
   const { aggregation, late } = meter.definition;
-  const { sequence, at, arrivedAt } = message;
-  return { series, aggregation, at, arrivedAt, sequence, value, member, hold: late === 'quarantine' && !correction };
+  return { series, aggregation, at, arrivedAt, sequence, value, member, hold: late === 'quarantine' && !own };
 }
 
 /** Those that a person decides on, because their period was final before they came. */
@@ -566,7 +603,7 @@ function parameters(
   const gaps = [...admitted.opened].map(([sequence, reason]) => ({
     sequence,
     reason,
-    message: judged.get(sequence)?.message ?? null,
+    gist: judged.get(sequence)?.gist ?? null,
   }));
   const members = cells.flatMap((cell) => cell.members.map((member) => ({ cell, member })));
   return [
@@ -578,10 +615,10 @@ function parameters(
     repeated + admitted.repeated,
     arrayOf(gaps.map(({ sequence }) => sequence)),
     textArray(gaps.map(({ reason }) => reason)),
-    textArray(gaps.map(({ message }) => message?.account ?? null)),
-    textArray(gaps.map(({ message }) => message?.at ?? null)),
+    textArray(gaps.map(({ gist }) => gist?.account ?? null)),
+    textArray(gaps.map(({ gist }) => gist?.at ?? null)),
     arrayOf(admitted.healed),
-    arrayOf([...new Set(entries.map(({ message }) => message.sequence))]),
+    arrayOf([...new Set(entries.map(({ gist }) => gist.sequence))]),
     arrayOf(cells.map(({ series }) => series)),
     textArray(cells.map(hourText)),
     textArray(cells.map(({ aggregation }) => HOW[aggregation])),
@@ -598,16 +635,16 @@ function parameters(
     textArray(unmetered.map(({ day }) => day)),
     arrayOf(unmetered.map(({ events }) => events)),
     arrayOf(unmetered.map(({ sequence }) => sequence)),
-    arrayOf(problems.map(({ message }) => message.sequence)),
+    arrayOf(problems.map(({ gist }) => gist.sequence)),
     arrayOf(problems.map(({ meter }) => meter)),
     textArray(problems.map(({ code }) => code)),
-    textArray(problems.map(({ message }) => message.account)),
-    textArray(problems.map(({ message }) => message.at)),
-    arrayOf(corrections.map(({ message }) => message.sequence)),
+    textArray(problems.map(({ gist }) => gist.account)),
+    textArray(problems.map(({ gist }) => gist.at)),
+    arrayOf(corrections.map(({ gist }) => gist.sequence)),
     textArray(corrections.map(({ correction }) => correction.action)),
     arrayOf(corrections.map(({ correction }) => correction.target.sequence)),
     textArray(corrections.map(({ correction }) => correction.who)),
     textArray(corrections.map(({ correction }) => correction.why)),
-    textArray(corrections.map(({ message }) => message.arrivedAt)),
+    textArray(corrections.map(({ gist }) => gist.arrivedAt)),
   ];
 }

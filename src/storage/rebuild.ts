@@ -274,25 +274,24 @@ async function compareAndSwap(
   });
 }
 
-/** Compared hour by hour, members with them. */
+const CELLS = (book: string) => `
+  select c.series, c.hour, c.events, c.value, c.at, c.sequence, m.members, m.told_apart from usage_cell c
+  left join (select series, hour, count(*) as members, bit_xor(hashtextextended(encode(member, 'hex'), 0)) as told_apart
+    from usage_member where tenant = $1 and book = ${book} group by series, hour) m using (series, hour)
+  where c.tenant = $1 and c.book = ${book}`;
+
+/** Compared hour by hour, members with them. Both books stand still meanwhile, so it is worth more than one process. */
 async function differences(
   ask: Unhurried,
   tenant: number,
   live: number,
   book: number,
 ): Promise<{ told: Difference[]; count: number }> {
+  await ask(`set local max_parallel_workers_per_gather = 2`, []);
   const { rows } = await ask<Difference & { count: number }>(
-    `with members as (
-       select book, series, hour, count(*) as members, bit_xor(hashtextextended(encode(member, 'hex'), 0)) as told_apart
-       from usage_member where tenant = $1 and book in ($2, $3) group by book, series, hour
-     ), cells as (
-       select c.book, c.series, c.hour, c.events, trim_scale(c.value) as value, c.at, c.sequence, m.members, m.told_apart
-       from usage_cell c left join members m on m.book = c.book and m.series = c.series and m.hour = c.hour
-       where c.tenant = $1 and c.book in ($2, $3)
-     ), unequal as (
-       select coalesce(a.series, b.series) as series, a.events as before, b.events as after
-       from (select * from cells where book = $2) a full join (select * from cells where book = $3) b
-         on a.series = b.series and a.hour = b.hour
+    `with unequal as (
+       select series, a.events as before, b.events as after
+       from (${CELLS('$2')}) a full join (${CELLS('$3')}) b using (series, hour)
        where (a.events, a.value, a.at, a.sequence, a.members, a.told_apart)
          is distinct from (b.events, b.value, b.at, b.sequence, b.members, b.told_apart)
      )
