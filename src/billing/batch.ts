@@ -119,18 +119,13 @@ function usageInstead(
   return { measured, problems };
 }
 
-/** A sequence, and what is there of it. */
-export interface Judged extends Seen {
-  readonly gist: Gist | null;
-}
-
 /**
  * What becomes of a sequence: it is a gap where it was not read whole, or is not there, as far as it may be usage. What no meter
  * is for leaves none.
  */
-export function judge({ sequence, gap }: PlanSays, gist: Gist | null): Judged {
-  if (gist === null) return { sequence, gist, gap: gap ?? 'missing' };
-  return { sequence, gist, gap: gist.matters ? gap : null };
+export function judge({ sequence, gap }: PlanSays, gist: Gist | null): Seen {
+  if (gist === null) return { sequence, gap: gap ?? 'missing' };
+  return { sequence, gap: gist.matters ? gap : null };
 }
 
 /** One meter's count of one message. */

@@ -1,4 +1,5 @@
 import { eventIdentity } from '../channel/identity.js';
+import { readWanted, type Wanted } from '../content/json/exact.js';
 import { follow } from '../content/json/pointer.js';
 import { readJson } from '../content/json/read.js';
 import type { Kind } from '../message/arrival.js';
@@ -15,9 +16,10 @@ export interface UsageMessage {
 
 /**
  * The JSON that pointers of meters begin at: of an event its attributes and its data, of anything else `{data}`. Undefined
- * where there is none to read; a message that was read whole always has it if it is an event.
+ * where there is none to read; a message that was read whole always has it if it is an event. What is not `wanted` may be
+ * left out.
  */
-export function documentOf({ kind, meta, raw }: UsageMessage): unknown {
+export function documentOf({ kind, meta, raw }: UsageMessage, wanted: Wanted | 'all' = 'all'): unknown {
   const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
   const read = () => {
     const json = readJson(bytes, 0, bytes.length);
@@ -25,7 +27,8 @@ export function documentOf({ kind, meta, raw }: UsageMessage): unknown {
   };
   switch (kind) {
     case 'event': {
-      if (meta === null) return read();
+      // The whole of it was JSON when it was accepted, and again when its owner read it.
+      if (meta === null) return wanted === 'all' ? read() : readWanted(bytes.toString('utf8'), wanted);
       return { ...(JSON.parse(meta) as Readonly<Record<string, unknown>>), data: read() };
     }
     case 'webhook':
@@ -39,6 +42,9 @@ export function documentOf({ kind, meta, raw }: UsageMessage): unknown {
     }
   }
 }
+
+/** What everything in this file asks of an event's document. */
+export const ALWAYS_WANTED: readonly (readonly string[])[] = [['source'], ['id'], ['subject']];
 
 /** An event without a subject goes under its source's name, for want of an account: nobody is charged for it. */
 export function namesNoAccount(message: UsageMessage, document: () => unknown): boolean {

@@ -1,9 +1,10 @@
 import { hash } from 'node:crypto';
+import { type Wanted, wantedBy } from '../content/json/exact.js';
 import { follow, pointerSteps, scalarText } from '../content/json/pointer.js';
 import { decimalKey, parseDecimal } from '../routing/decimal.js';
 import { compileWildcard } from '../routing/wildcard.js';
 import type { MeterDefinition } from './definitions.js';
-import { documentOf, namesNoAccount, type UsageMessage } from './event.js';
+import { ALWAYS_WANTED, documentOf, namesNoAccount, type UsageMessage } from './event.js';
 import { readValue, type ValueCode } from './exact.js';
 
 /** Marks of the channels at which something began or ended, by channel; those that are not named stood at 0. */
@@ -38,8 +39,14 @@ export interface Measurement {
   readonly problems: readonly { readonly meter: Meter; readonly code: ProblemCode }[];
   /** No meter is for this type: it is kept, and counted as unmetered. */
   readonly unmetered: boolean;
-  /** The event's JSON, read when it is asked for. */
+  /** What meters look at in the event's JSON, and what tells it apart; read when it is asked for. */
   readonly document: () => unknown;
+}
+
+/** The meters for one type of one source, and what they look at in an event. */
+interface Candidates {
+  readonly meters: readonly Compiled[];
+  readonly wanted: Wanted | 'all';
 }
 
 interface Compiled {
@@ -60,7 +67,7 @@ const MOST_DIMENSIONS = 1_500;
 /** The meters of a tenant, made ready: an event is held against those of its type alone. */
 export class Meters {
   readonly #all: readonly Compiled[];
-  readonly #known = new Map<string, readonly Compiled[]>();
+  readonly #known = new Map<string, Candidates>();
 
   constructor(meters: readonly Meter[]) {
     this.#all = meters.map(compile);
@@ -76,7 +83,7 @@ export class Meters {
     source: string,
     place: { readonly channel: number; readonly sequence: number },
   ): boolean {
-    return this.#of(type, source).some(({ meter }) => isInUse(meter, place));
+    return this.#of(type, source).meters.some(({ meter }) => isInUse(meter, place));
   }
 
   /** `given` is the event's JSON, where it is not the message's own. */
@@ -86,11 +93,11 @@ export class Meters {
     given?: unknown,
   ): Measurement {
     const candidates = this.#of(message.type, message.source);
-    const meters = candidates.filter(({ meter }) => isInUse(meter, place));
-    if (meters.length === 0) return candidates.length === 0 ? UNMETERED : NOTHING;
+    const meters = candidates.meters.filter(({ meter }) => isInUse(meter, place));
+    if (meters.length === 0) return candidates.meters.length === 0 ? UNMETERED : NOTHING;
     const read: { value?: unknown } = given === undefined ? {} : { value: given };
     const document = () => {
-      if (!('value' in read)) read.value = documentOf(message);
+      if (!('value' in read)) read.value = documentOf(message, candidates.wanted);
       return read.value;
     };
     const measured: Measured[] = [];
@@ -106,17 +113,26 @@ export class Meters {
     return { measured, problems, unmetered: false, document };
   }
 
-  #of(type: string | null, source: string): readonly Compiled[] {
+  #of(type: string | null, source: string): Candidates {
     const key = `${source}\n${type ?? ''}`;
     const known = this.#known.get(key);
     if (known) return known;
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    const found = this.#all.filter(
+    const meters = this.#all.filter(
       ({ meter, matches }) => matches(type ?? '') && (meter.definition.source ?? source) === source,
     );
+    const found = { meters, wanted: wantedBy([...ALWAYS_WANTED, ...meters.flatMap(pointersOf)]) };
     this.#known.set(key, found);
     return found;
   }
+}
+
+/** All that a meter looks at in an event. */
+function pointersOf({ meter, value, unit, dimensions, filter }: Compiled): (readonly string[])[] {
+  const steps = [...dimensions.map(([, step]) => step), ...filter.map(([step]) => step)];
+  if (meter.definition.value !== undefined) steps.push(value);
+  if (unit !== null) steps.push(unit);
+  return steps;
 }
 
 const NONE: readonly never[] = [];

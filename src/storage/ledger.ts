@@ -5,7 +5,6 @@ import {
   type Gist,
   gistOf,
   type Identify,
-  type Judged,
   judge,
   type LedgerMessage,
   type NewEntry,
@@ -123,7 +122,7 @@ export class Ledger {
     place: Book,
     fn: (client: PoolClient, mark: MarkRow, fresh: NewSeries) => Promise<Taken | null>,
   ): Promise<Taken | null> {
-    const fresh: NewSeries = { version: 0, ids: new Map() };
+    const fresh: NewSeries = { tenant: place.tenant, version: 0, ids: new SeriesIds() };
     const taken = await inTransaction(this.deps.pool, async (client) => {
       const mark = await lockMark(client, place);
       return mark === null ? null : fn(client, mark, fresh);
@@ -150,12 +149,12 @@ export class Ledger {
     fresh.version = known.version;
     const wanted = said.filter(({ sequence }) => sequence > mark.through || gaps.has(sequence));
     const repeated = said.length - wanted.length;
+    const gists = known.meters.none ? NOBODY_COUNTS : await this.#gists(client, place, wanted, known);
     const judged = known.meters.none
-      ? wanted.map(({ sequence }) => ({ sequence, gap: null, gist: null }))
-      : await this.#judged(client, place, wanted, known);
+      ? wanted.map(({ sequence }) => ({ sequence, gap: null }))
+      : wanted.map((each) => judge(each, gists.get(each.sequence) ?? null));
     const admitted = admit({ through: mark.through, gaps }, judged);
-    const bySequence = new Map(judged.map((each) => [each.sequence, each]));
-    const reckoned = reckon(admitted.fresh.flatMap((sequence) => bySequence.get(sequence)?.gist ?? []));
+    const reckoned = reckon(admitted.fresh.flatMap((sequence) => gists.get(sequence) ?? []));
     const series = await this.#known.series(client, place, reckoned.entries, fresh);
     const entries = reckoned.entries.map((entry, i) => journalled(entry, series[i] as number)).sort(byCell);
     const held = await heldAmong(client, place.tenant, entries);
@@ -164,7 +163,7 @@ export class Ledger {
     await client.query({
       name: 'take_usage',
       text: TAKE_USAGE,
-      values: parameters(place, admitted, bySequence, reckoned, cells, plan, repeated),
+      values: parameters(place, admitted, gists, reckoned, cells, plan, repeated),
     });
     await takeBackfills(client, place, reckoned);
     return {
@@ -176,21 +175,26 @@ export class Ledger {
     };
   }
 
-  /** A portion at a time, so that no more than one is held whole. */
-  async #judged(
+  /** What each says that is there. A portion at a time, so that no more than one is held whole. */
+  async #gists(
     client: PoolClient,
     place: Book,
     wanted: readonly PlanSays[],
     { meters, sources, identify }: KnownTenant,
-  ): Promise<Judged[]> {
+  ): Promise<Gists> {
     const read = this.deps.read ?? readMessages;
     const gists = new Map<number, Gist | null>();
     for (const ranges of portionsOf(rangesOf(wanted.map(({ sequence }) => sequence)), A_PORTION))
       for (const row of await read(client, place, ranges))
         gists.set(row.sequence, gistOf(ledgerMessage(row, sources), meters, place.channel, identify));
-    return wanted.map((each) => judge(each, gists.get(each.sequence) ?? null));
+    return gists;
   }
 }
+
+/** By sequence; null for what is erased. */
+type Gists = ReadonlyMap<number, Gist | null>;
+
+const NOBODY_COUNTS: Gists = new Map();
 
 interface MarkRow {
   readonly through: number;
@@ -403,8 +407,9 @@ const MOST_SERIES = 300_000;
 
 /** Series that a batch made, by what they are of, and the version of the configuration it saw. */
 interface NewSeries {
+  readonly tenant: number;
   version: number;
-  readonly ids: Map<string, number>;
+  readonly ids: SeriesIds;
 }
 
 interface KnownTenant {
@@ -418,7 +423,7 @@ interface KnownTenant {
 /** What is known of tenants' meters and series, as of one version of the configuration. */
 class Known {
   readonly #tenants = new Map<number, KnownTenant>();
-  readonly #series = new Map<string, number>();
+  readonly #series = new Map<number, SeriesIds>();
   #version = -1;
 
   /** Asked in the transaction that holds a mark: whoever changes a meter or erases an account holds it, too. */
@@ -444,32 +449,72 @@ class Known {
 
   /** A number for each entry, in their order. */
   async series(client: PoolClient, place: Book, entries: readonly NewEntry[], fresh: NewSeries): Promise<number[]> {
-    const { tenant } = place;
-    const keys = entries.map((entry) => keyOf(tenant, entry));
-    const unknown = new Map<string, NewEntry>();
-    keys.forEach((key, i) => {
-      if (!this.#series.has(key)) unknown.set(key, entries[i] as NewEntry);
-    });
-    if (unknown.size > 0) await makeSeries(client, place, [...unknown.values()], fresh.ids);
-    return keys.map((key) => {
-      const id = fresh.ids.get(key) ?? this.#series.get(key);
-      if (id === undefined) throw new Error('a series that was just made is not there');
-      return id;
+    const ofTenant = this.#series.get(place.tenant);
+    const known = entries.map((entry) => ofTenant?.of(entry));
+    const unknown = new SeriesIds();
+    const first = entries.filter((entry, i) => known[i] === undefined && unknown.add(entry, 0));
+    if (first.length > 0) await makeSeries(client, place, first, fresh.ids);
+    return known.map((id, i) => {
+      const found = id ?? fresh.ids.of(entries[i] as NewEntry);
+      if (found === undefined) throw new Error('a series that was just made is not there');
+      return found;
     });
   }
 
-  keep({ version, ids }: NewSeries): void {
+  keep({ tenant, version, ids }: NewSeries): void {
     if (version !== this.#version) return;
-    if (this.#series.size + ids.size > MOST_SERIES) this.#series.clear();
-    for (const [key, id] of ids) this.#series.set(key, id);
+    const held = [...this.#series.values()].reduce((sum, { size }) => sum + size, 0);
+    if (held + ids.size > MOST_SERIES) this.#series.clear();
+    placed(this.#series, tenant, () => new SeriesIds()).addAll(ids);
   }
+}
+
+/** Whose usage, by which meter, told apart by what. */
+type SeriesOf = { readonly account: string; readonly meter: number; readonly dimensions: string };
+
+/** Numbers of a tenant's series, by what they are of. Found for each entry: a key joined out of strings would cost more than three maps. */
+class SeriesIds {
+  readonly #byMeter = new Map<number, Map<string, Map<string, number>>>();
+  size = 0;
+
+  of({ gist, measured }: NewEntry): number | undefined {
+    return this.#byMeter.get(measured.meter.id)?.get(measured.dimensions)?.get(gist.account);
+  }
+
+  /** False where it is there already. */
+  add({ gist, measured }: NewEntry, id: number): boolean {
+    return this.set({ account: gist.account, meter: measured.meter.id, dimensions: measured.dimensions }, id);
+  }
+
+  set({ account, meter, dimensions }: SeriesOf, id: number): boolean {
+    const ofMeter = placed(this.#byMeter, meter, () => new Map<string, Map<string, number>>());
+    const byAccount = placed(ofMeter, dimensions, () => new Map<string, number>());
+    if (byAccount.has(account)) return false;
+    byAccount.set(account, id);
+    this.size++;
+    return true;
+  }
+
+  addAll(others: SeriesIds): void {
+    for (const [meter, ofMeter] of others.#byMeter)
+      for (const [dimensions, byAccount] of ofMeter)
+        for (const [account, id] of byAccount) this.set({ account, meter, dimensions }, id);
+  }
+}
+
+function placed<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  const there = map.get(key);
+  if (there !== undefined) return there;
+  const made = make();
+  map.set(key, made);
+  return made;
 }
 
 async function makeSeries(
   client: PoolClient,
   { tenant, channel }: Book,
   entries: readonly NewEntry[],
-  ids: Map<string, number>,
+  ids: SeriesIds,
 ): Promise<void> {
   const values = [
     tenant,
@@ -484,20 +529,12 @@ async function makeSeries(
      select $1, i.account, i.meter, i.dimensions, $5::smallint from ${of} order by 2, 3, 4 on conflict (tenant, account, meter, dimensions) where erased_at is null do nothing`,
     values,
   );
-  const { rows } = await client.query<{ id: number; account: string; meter: number; dimensions: string }>(
+  const { rows } = await client.query<SeriesOf & { readonly id: number }>(
     `select s.id, s.account, s.meter, s.dimensions from ${of} join usage_series s on s.tenant = $1
        and s.account = i.account and s.meter = i.meter and s.dimensions = i.dimensions and s.erased_at is null`,
     values.slice(0, 4),
   );
-  for (const { id, account, meter, dimensions } of rows) ids.set(seriesKey(tenant, account, meter, dimensions), id);
-}
-
-function keyOf(tenant: number, { gist, measured }: NewEntry): string {
-  return seriesKey(tenant, gist.account, measured.meter.id, measured.dimensions);
-}
-
-function seriesKey(tenant: number, account: string, meter: number, dimensions: string): string {
-  return `${tenant} ${meter} ${dimensions}\0${account}`;
+  for (const { id, ...of } of rows) ids.set(of, id);
 }
 
 /** All meters there ever were, so that a replay comes to the same. */
@@ -594,7 +631,7 @@ function hourText({ hour }: Cell): string {
 function parameters(
   { tenant, book, channel }: Book,
   admitted: Admitted,
-  judged: ReadonlyMap<number, Judged>,
+  gists: Gists,
   { entries, corrections, problems, unmetered }: ReturnType<typeof reckon>,
   cells: readonly Cell[],
   plan: number,
@@ -603,7 +640,7 @@ function parameters(
   const gaps = [...admitted.opened].map(([sequence, reason]) => ({
     sequence,
     reason,
-    gist: judged.get(sequence)?.gist ?? null,
+    gist: gists.get(sequence) ?? null,
   }));
   const members = cells.flatMap((cell) => cell.members.map((member) => ({ cell, member })));
   return [
@@ -618,7 +655,7 @@ function parameters(
     textArray(gaps.map(({ gist }) => gist?.account ?? null)),
     textArray(gaps.map(({ gist }) => gist?.at ?? null)),
     arrayOf(admitted.healed),
-    arrayOf([...new Set(entries.map(({ gist }) => gist.sequence))]),
+    arrayOf(entries.flatMap(({ gist }, i) => (gist === entries[i - 1]?.gist ? [] : gist.sequence))),
     arrayOf(cells.map(({ series }) => series)),
     textArray(cells.map(hourText)),
     textArray(cells.map(({ aggregation }) => HOW[aggregation])),

@@ -59,7 +59,7 @@ it('comes to what an independent calculation comes to, to the last digit', { tim
     pool: database.pool,
     read: async (...given) => {
       const rows = await readMessages(...given);
-      if (disturbed && chance() < 0.3) throw new Error('killed');
+      if (disturbed && chance() < 0.03) throw new Error('killed');
       return disturbed ? rows.filter(() => chance() > 0.02) : rows;
     },
   });
