@@ -607,9 +607,8 @@ async function writeEntries(
   let text = '';
   for (const entry of entries) {
     const { sequence, series, at, arrivedAt, value, member } = entry;
-    const bytes = member === null ? '\\N' : `\\\\x${member}`;
     const state = held.has(entry) ? 'h' : 'c';
-    text += `${tenant}\t${book}\t${channel}\t${sequence}\t${series}\t${at}\t${arrivedAt}\t${value ?? '\\N'}\t${bytes}\t${state}\n`;
+    text += `${tenant}\t${book}\t${channel}\t${sequence}\t${series}\t${at}\t${arrivedAt}\t${value ?? '\\N'}\t${member ?? '\\N'}\t${state}\n`;
   }
   const into = client.query(
     copyFrom(

@@ -276,7 +276,7 @@ async function compareAndSwap(
 
 const CELLS = (book: string) => `
   select c.series, c.hour, c.events, c.value, c.at, c.sequence, m.members, m.told_apart from usage_cell c
-  left join (select series, hour, count(*) as members, bit_xor(hashtextextended(encode(member, 'hex'), 0)) as told_apart
+  left join (select series, hour, count(*) as members, bit_xor(uuid_hash_extended(member, 0)) as told_apart
     from usage_member where tenant = $1 and book = ${book} group by series, hour) m using (series, hour)
   where c.tenant = $1 and c.book = ${book}`;
 

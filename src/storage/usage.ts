@@ -158,8 +158,7 @@ async function ask(
   );
   const column = (i: 0 | 1 | 2 | 3) => textArray(windows.map(({ edges }) => new Date(edges[i]).toISOString()));
   const { rows } = await db.query<Answer>({
-    name: `usage_${aggregation}${ranges ? '_ranges' : ''}`,
-    text: `${PARTS}${ANSWERS[aggregation](ranges)}`,
+    ...statementFor(aggregation, ranges, windows.length),
     values: [
       ...[tenant, book, arrayOf(series.map(({ id }) => id)), arrayOf(series.map(({ g }) => g))],
       ...[column(0), column(1), column(2), column(3), arrayOf(windows.map(({ g }) => g))],
@@ -177,15 +176,15 @@ const PARTS = `with s as materialized (select * from unnest($3::bigint[], $4::in
     select * from unnest($5::timestamptz[], $6::timestamptz[], $7::timestamptz[], $8::timestamptz[], $9::int[])
       with ordinality as w(f, a, b, t, g, n)
   ), p as (
-    select w.n, c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last, null::bytea as member
+    select w.n, c.events, c.value, c.at, c.sequence, c.first_sequence as first, c.last_sequence as last
       from w join s using (g) cross join lateral (select * from usage_cell where tenant = $1 and book = $2 and series = s.id
         and hour >= w.a and hour < w.b offset 0) c
     union all
-    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
+    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence
       from w join s using (g) cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
         and state = 'c' and at >= w.f and at < w.a offset 0) e where w.f < w.a
     union all
-    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence, e.member
+    select w.n, 1, e.value, e.at, e.sequence, e.sequence, e.sequence
       from w join s using (g) cross join lateral (select * from usage_entry where tenant = $1 and book = $2 and series = s.id
         and state = 'c' and at >= w.b and at < w.t offset 0) e where w.b < w.t
   )`;
@@ -200,19 +199,39 @@ function answers(quantity: string): (ranges: boolean) => string {
       : ` ${answer}, null as ranges from p group by n`;
 }
 
-const MEMBERS = `, u as materialized (select n, count(*) as members from (
-    select w.n, m.member from w join s using (g) cross join lateral (select member from usage_member where tenant = $1
-      and book = $2 and series = s.id and hour >= w.a and hour < w.b offset 0) m
-    union select n, member from p where member is not null) all_of group by n)`;
+/**
+ * Those told apart in each of the times, looked up time by time: among all of a year's days at once each would be looked for in one
+ * large table of hashes. In long times the same ones come again and again, and each series tells its own apart first.
+ */
+const members = (times: 'few' | 'many') => `(select count(distinct m.member) from (
+      select c.member from s cross join lateral (select ${times === 'few' ? 'distinct ' : ''}member from usage_member
+        where tenant = $1 and book = $2 and series = s.id and hour >= w.a and hour < w.b offset 0) c where s.g = w.g
+      union all select e.member from s cross join lateral (select member from usage_entry where tenant = $1 and book = $2
+        and series = s.id and state = 'c' and at >= w.f and at < w.a and w.f < w.a offset 0) e where s.g = w.g
+      union all select e.member from s cross join lateral (select member from usage_entry where tenant = $1 and book = $2
+        and series = s.id and state = 'c' and at >= w.b and at < w.t and w.b < w.t offset 0) e where s.g = w.g) m)`;
 
-const ANSWERS: Readonly<Record<Aggregation, (ranges: boolean) => string>> = {
-  count: answers('sum(events)'),
-  sum: answers('trim_scale(sum(value))'),
-  max: answers('trim_scale(max(value))'),
-  min: answers('trim_scale(min(value))'),
-  last: answers('trim_scale((array_agg(value order by at desc, sequence desc))[1])'),
-  unique: (ranges) => `${MEMBERS}${answers('(select members from u where u.n = p.n)')(ranges)}`,
+/** More times than this are short ones. */
+const FEW = 31;
+
+const QUANTITIES: Readonly<Record<Exclude<Aggregation, 'unique'>, string>> = {
+  count: 'sum(events)',
+  sum: 'trim_scale(sum(value))',
+  max: 'trim_scale(max(value))',
+  min: 'trim_scale(min(value))',
+  last: 'trim_scale((array_agg(value order by at desc, sequence desc))[1])',
 };
+
+function statementFor(aggregation: Aggregation, ranges: boolean, times: number): { name: string; text: string } {
+  const which = ranges ? '_ranges' : '';
+  if (aggregation !== 'unique')
+    return { name: `usage_${aggregation}${which}`, text: `${PARTS}${answers(QUANTITIES[aggregation])(ranges)}` };
+  const how = times > FEW ? 'many' : 'few';
+  return {
+    name: `usage_unique_${how}${which}`,
+    text: `${PARTS}${answers(`(select ${members(how)} from w where w.n = p.n)`)(ranges)}`,
+  };
+}
 
 /** The same from the journal alone: for tests, and for who doubts. */
 export async function usageFromJournal(

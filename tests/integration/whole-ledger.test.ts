@@ -41,7 +41,7 @@ const TO = Math.floor(Date.now() / DAY) * DAY;
 /** Events happen in ten days; the late ones up to twenty before. All of it is within the window. */
 const FROM = TO - 10 * DAY;
 const EARLIEST = TO - 31 * DAY;
-const LONGEST_MS = 60 * 60_000;
+const LONGEST_MS = 4 * 60 * 60_000;
 
 interface UsageEvent {
   readonly id: string;
