@@ -3,6 +3,7 @@ import type { Pool } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
 import { Ledger } from './ledger.js';
+import { LOOK_OVER } from './ledger-backfills.js';
 import { inTransaction, type Unhurried, unhurried } from './pool.js';
 import { liveBook } from './usage.js';
 
@@ -36,6 +37,8 @@ const MOST_TOLD = 100;
 const AT_ONCE = 3;
 const PROGRESS_MS = 500;
 const ROUNDS = 20;
+/** Messages after which the book is looked over, and again when there are twice as many. */
+const LOOKED_OVER_FROM = 20_000;
 
 /**
  * Makes a tenant's ledger anew from sequence 1, beside the live one; catches up; compares; and takes its place if nothing
@@ -74,9 +77,14 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
   );
   const ledger = new Ledger({ pool });
   let messages = 0;
+  let lookedOverAt = LOOKED_OVER_FROM;
   for (let round = 0; round < ROUNDS; round++) {
     for await (const done of catchUp(ledger, tenant, book)) {
       messages += done;
+      if (messages >= lookedOverAt) {
+        await pool.query(LOOK_OVER);
+        lookedOverAt = 2 * messages;
+      }
       yield { event: 'progress', done: messages, total: await totalOf(pool, tenant.id) };
     }
     await takeOver(pool, tenant.id, live, book);
@@ -147,6 +155,9 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
              and m.through >= g.sequence)`,
       [tenant, live, book],
     );
+    const gone = await ask<{ some: boolean }>('select exists (select from gone) as some', []);
+    if (!gone.rows[0]?.some) return;
+    await ask(LOOK_OVER, []);
     await ask(
       `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
        select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state

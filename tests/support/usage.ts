@@ -36,6 +36,12 @@ export type Mode = Pick<Run, 'm' | 'r'>;
 
 export const READ_WHOLE: Mode = { m: 'deliver', r: 0 };
 
+export interface FilledEvent {
+  readonly id: string;
+  readonly data: string;
+  readonly time: string;
+}
+
 export interface UsageBooks {
   readonly tenant: Tenant;
   readonly source: number;
@@ -51,7 +57,8 @@ export interface UsageBooks {
     instead: { data: string; time: string; type?: string } | null,
   ): Promise<Place>;
   /** An event of a backfill; its id is what tells it apart. */
-  fill(account: string, backfill: number, event: { id: string; data: string; time: string }): Promise<Place>;
+  fill(account: string, backfill: number, event: FilledEvent): Promise<Place>;
+  fillAll(account: string, backfill: number, events: readonly FilledEvent[]): Promise<Place[]>;
   /** Tells the channel of an account that a backfill counts, or counts no more. */
   word(account: string, backfill: number, action: 'close' | 'revert'): Promise<Place>;
   /** Any other message of the ledger's own. */
@@ -175,16 +182,22 @@ export async function usageBooks(pool: Pool, name: string, channels = 2): Promis
       const [place] = await write([{ account, type, raw: text, time, source: own.id }]);
       return place as Place;
     },
-    async fill(account, backfill, { id, data, time }) {
-      const raw = `{"specversion":"1.0","id":"${id}","source":"/s","type":"usage","subject":${JSON.stringify(account)},"data":${data}}`;
-      const text = backfillEventText(backfill, {
-        ...{ tenant, kind: 'event', account, type: 'usage', externalId: id, value: null, eventTime: time },
-        ...{ arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id), digest: Buffer.alloc(16) },
-        ...{ onOtherContent: 'conflict', raw: Buffer.from(raw), source: { id: source, name: 'feed' } },
-      });
-      const [place] = await write([{ account, type: LEDGER_TYPES.backfillEvent, raw: text, time, source: own.id }]);
+    async fill(account, backfill, event) {
+      const [place] = await books.fillAll(account, backfill, [event]);
       return place as Place;
     },
+    fillAll: (account, backfill, events) =>
+      write(
+        events.map(({ id, data, time }) => {
+          const raw = `{"specversion":"1.0","id":"${id}","source":"/s","type":"usage","subject":${JSON.stringify(account)},"data":${data}}`;
+          const text = backfillEventText(backfill, {
+            ...{ tenant, kind: 'event', account, type: 'usage', externalId: id, value: null, eventTime: time },
+            ...{ arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id), digest: Buffer.alloc(16) },
+            ...{ onOtherContent: 'conflict', raw: Buffer.from(raw), source: { id: source, name: 'feed' } },
+          });
+          return { account, type: LEDGER_TYPES.backfillEvent, raw: text, time, source: own.id };
+        }),
+      ),
     word: (account, backfill, action) =>
       books.say(
         account,

@@ -129,48 +129,54 @@ declare
   v_series bigint[];
   v_hour timestamptz[];
 begin
+  -- Nothing is known of how long a list is, and a list would be read through once for each message: of many, lists are joined by
+  -- hash, and what is looked up for one message is looked up by an index, without a join. Planned anew each time, since plans
+  -- outlive settings.
+  if cardinality(p_sequences) > 100 then
+    set local enable_nestloop = off;
+  end if;
+  execute $q$
   with recursive origin as (
     -- An amendment goes back to what it amends.
-    select s.sequence, s.sequence as at from (select distinct unnest(p_sequences) as sequence) s
+    select s.sequence, s.sequence as at from (select distinct unnest($4) as sequence) s
     union
-    select o.sequence, c.target from origin o join ledger_correction c on c.tenant = p_tenant and c.book = p_book
-      and c.channel = p_channel and c.sequence = o.at
+    select o.sequence, c.target from origin o join ledger_correction c on c.tenant = $1 and c.book = $2
+      and c.channel = $3 and c.sequence = o.at
   ), filled as materialized (
-    select o.sequence, b.sequence as at, b.identity, backfill_counts(p_tenant, p_book, p_channel, b.backfill) as counts
-    from origin o join backfill_event b on b.tenant = p_tenant and b.book = p_book and b.channel = p_channel
-      and b.sequence = o.at
+    select o.sequence, b.sequence as at, b.identity, backfill_counts($1, $2, $3, b.backfill) as counts
+    from origin o join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = $3 and b.sequence = o.at
   ), judged as (
     select e.sequence, e.series, case
-        when exists (select from ledger_correction c where c.tenant = p_tenant and c.book = p_book
-          and c.channel = p_channel and c.target = e.sequence) then 'v'
-        when exists (select from ledger_correction o join ledger_correction c on c.tenant = o.tenant and c.book = o.book
-            and c.channel = o.channel and c.target = o.target and c.sequence < o.sequence
-          where o.tenant = p_tenant and o.book = p_book and o.channel = p_channel and o.sequence = e.sequence) then 'n'
+        when exists (select from ledger_correction c where c.tenant = $1 and c.book = $2
+          and c.channel = $3 and c.target = e.sequence) then 'v'
+        when exists (select from ledger_correction o where o.tenant = $1 and o.book = $2 and o.channel = $3
+          and o.sequence = e.sequence and exists (select from ledger_correction c where c.tenant = $1 and c.book = $2
+            and c.channel = $3 and c.target = o.target and c.sequence < o.sequence)) then 'n'
         when f.counts = false then 'b'
         -- The same meter has it from an event that came by itself, or from one of a backfill that came first.
         when f.counts and exists (
-          select from (
-            select k.known as sequence from backfill_known k where k.tenant = p_tenant and k.book = p_book
-              and k.channel = p_channel and k.sequence = f.at
-            union all
-            select b.sequence from backfill_event b where b.tenant = p_tenant and b.book = p_book
-              and b.channel = p_channel and b.identity = f.identity and b.sequence < f.at
-              and backfill_counts(p_tenant, p_book, p_channel, b.backfill)) first
-          join usage_entry o on o.tenant = p_tenant and o.book = p_book and o.channel = p_channel
-            and o.sequence = first.sequence
-          join usage_series os on os.tenant = p_tenant and os.id = o.series
-          join usage_series es on es.tenant = p_tenant and es.id = e.series and es.meter = os.meter) then 'k'
-        when e.state = 'h' and not exists (select from ledger_acceptance a where a.tenant = p_tenant and a.book = p_book
-          and a.channel = p_channel and a.target = e.sequence) then 'h'
+          select from usage_entry o where o.tenant = $1 and o.book = $2 and o.channel = $3
+            and o.sequence = any (array(
+              select k.known from backfill_known k where k.tenant = $1 and k.book = $2 and k.channel = $3
+                and k.sequence = f.at
+              union all
+              select b.sequence from backfill_event b where b.tenant = $1 and b.book = $2 and b.channel = $3
+                and b.identity = f.identity and b.sequence < f.at and backfill_counts($1, $2, $3, b.backfill)))
+            and (select os.meter from usage_series os where os.tenant = $1 and os.id = o.series)
+              = (select es.meter from usage_series es where es.tenant = $1 and es.id = e.series)) then 'k'
+        when e.state = 'h' and not exists (select from ledger_acceptance a where a.tenant = $1 and a.book = $2
+          and a.channel = $3 and a.target = e.sequence) then 'h'
         else 'c' end::"char" as state
     from usage_entry e left join filled f on f.sequence = e.sequence
-    where e.tenant = p_tenant and e.book = p_book and e.channel = p_channel and e.sequence = any (p_sequences)
+    where e.tenant = $1 and e.book = $2 and e.channel = $3 and e.sequence = any ($4)
   ), changed as (
-    update usage_entry e set state = j.state from judged j where e.tenant = p_tenant and e.book = p_book
-      and e.channel = p_channel and e.sequence = j.sequence and e.series = j.series and e.state <> j.state
+    update usage_entry e set state = j.state from judged j where e.tenant = $1 and e.book = $2 and e.channel = $3
+      and e.sequence = any ($4) and e.sequence = j.sequence and e.series = j.series and e.state <> j.state
     returning e.series, date_trunc('hour', e.at, 'UTC') as hour
   )
-  select array_agg(series), array_agg(hour) into v_series, v_hour from (select distinct series, hour from changed) c;
+  select array_agg(series), array_agg(hour) from (select distinct series, hour from changed) c
+  $q$ into v_series, v_hour using p_tenant, p_book, p_channel, p_sequences;
+  set local enable_nestloop = on;
   if v_series is not null then
     perform recount_cells(p_tenant, p_book, v_series, v_hour);
   end if;
