@@ -122,11 +122,16 @@ async function startElsewhere(
 }
 
 describe('starting', () => {
+  test('a new directory is made and ready within the time that somebody at a terminal waits', () => {
+    // 3 to 5 s; so much more is for a machine that does much else.
+    expect(making).toBeLessThan(20_000);
+  });
+
   test('a directory that was used before is ready in less than 3 s, with what was in it', async () => {
     const began = performance.now();
     const { url } = await start();
-    // On a machine that does much else, in less than making it anew takes.
-    expect(performance.now() - began).toBeLessThan(Math.max(3_000, making));
+    // On a machine that does much else, in less than half of what making it takes: a tenth is usual.
+    expect(performance.now() - began).toBeLessThan(Math.max(3_000, making / 2));
     expect(await kept(url)).toEqual([{ n: 1 }]);
   });
 

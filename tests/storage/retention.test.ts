@@ -9,6 +9,7 @@ import { type VerifyEvent, type VerifyWish, verifyTenant } from '../../src/stora
 import { type Keeper, keepBooks } from '../support/books.js';
 import { realClock } from '../support/clock.js';
 import { silent } from '../support/log.js';
+import { median } from '../support/median.js';
 import { freshDatabase, type TestDatabase } from '../support/postgres.js';
 import { until } from '../support/until.js';
 
@@ -311,14 +312,14 @@ describe('dropping content', () => {
       await books.accept(some);
       return performance.now() - begun;
     }
-    let alone = 0;
-    for (let n = 0; n < 10; n++) alone = Math.max(alone, await accept(`before ${n}`));
-    let slowest = 0;
+    const alone: number[] = [];
+    for (let n = 0; n < 10; n++) alone.push(await accept(`before ${n}`));
+    const beside: number[] = [];
     let accepted = 0;
     let going = true;
     const accepting = (async () => {
       for (let n = 0; going; n++) {
-        slowest = Math.max(slowest, await accept(`${n}`));
+        beside.push(await accept(`${n}`));
         accepted += 20;
       }
     })();
@@ -336,7 +337,10 @@ describe('dropping content', () => {
     going = false;
     await accepting;
     await books.settled();
-    expect(slowest).toBeLessThan(Math.max(1000, 10 * alone));
+    // Most of them not at all, and none for longer than who wants the table to itself waits for it, a tenth of a second now and
+    // then; the rest is for a machine that does much else.
+    expect(median(beside)).toBeLessThan(3 * median(alone) + 100);
+    expect(Math.max(...beside)).toBeLessThan(Math.max(1000, 10 * Math.max(...alone)));
     expect((await verify()).said).toEqual([]);
   });
 
