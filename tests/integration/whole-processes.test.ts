@@ -148,7 +148,8 @@ test("one tenant's backlog does not delay another's one message", async () => {
     `got after ${beside.map(Math.round)} ms beside a backlog of ${big.length}, ${alone.map(Math.round)} alone`,
   );
   expect(beside.length).toBeGreaterThan(3);
-  // The middle ones: a machine that does much else may hold up any one of them, and all of it is slower then.
-  expect(median(beside) - median(alone)).toBeLessThan(Math.max(1_000, bulkTook / 10));
+  // A second is what is promised. The middle ones: a machine that does much else may hold up any one of them, and all of it is
+  // slower then, this as the backlog; with ten others for each processor it was 1.5 to 1.9 s.
+  expect(median(beside) - median(alone)).toBeLessThan(Math.min(3_000, Math.max(1_000, bulkTook / 10)));
   expect(owner.running).toBe(true);
 }, 180_000);
