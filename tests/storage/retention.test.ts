@@ -337,10 +337,10 @@ describe('dropping content', () => {
     going = false;
     await accepting;
     await books.settled();
-    // Most of them not at all, and none for longer than who wants the table to itself waits for it, a tenth of a second now and
-    // then; the rest is for a machine that does much else.
+    // Most of them not at all. One may wait for a tenth of a second, as long as who wants the table to itself waits for that,
+    // and for a machine that does much else; none waits for the reader, who reads on until enough were accepted.
     expect(median(beside)).toBeLessThan(3 * median(alone) + 100);
-    expect(Math.max(...beside)).toBeLessThan(Math.max(1000, 10 * Math.max(...alone)));
+    expect(Math.max(...beside)).toBeLessThan(Math.max(2_000, 10 * Math.max(...alone)));
     expect((await verify()).said).toEqual([]);
   });
 
