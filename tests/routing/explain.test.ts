@@ -323,8 +323,10 @@ function alone(when: Pattern): RuleSet {
 
 it('altering the value of a clause that it names flips the rule, for any rules and messages', () => {
   let flipped = { on: 0, off: 0 };
+  let cases = 0;
   fc.assert(
     fc.property(textPatterns(Object.keys(SETTABLE)), messages, (when, one) => {
+      cases++;
       const rules = compileRuleSet(alone(when));
       const [step] = explain(rules, one).steps;
       const failing = when.filter((_, n) => !step?.terms[n]?.holds);
@@ -340,6 +342,6 @@ it('altering the value of a clause that it names flips the rule, for any rules a
     }),
     { numRuns: 4000 },
   );
-  expect(flipped.on).toBeGreaterThan(1000);
-  expect(flipped.off).toBeGreaterThan(200);
+  expect(flipped.on).toBeGreaterThan(cases / 4);
+  expect(flipped.off).toBeGreaterThan(cases / 20);
 });

@@ -47,16 +47,17 @@ const pairs = fc
 
 describe('one pattern implies another', () => {
   it('only where every message that the first holds for is one of the second', () => {
-    let implied = 0;
+    let [cases, implied] = [0, 0];
     fc.assert(
       fc.property(pairs, real, ([first, second], one) => {
+        cases++;
         if (!implies(first, second, plenty())) return;
         implied++;
         if (holds(first, one)) expect(holds(second, one)).toBe(true);
       }),
       { numRuns: 5000 },
     );
-    expect(implied).toBeGreaterThan(1000);
+    expect(implied).toBeGreaterThan(cases / 5);
   });
 
   it.each([

@@ -92,18 +92,19 @@ rules:
   });
 
   it('says of no rule that it never decides when it does', () => {
-    let shadowed = 0;
+    const seen = { cases: 0, shadowed: 0 };
     fc.assert(
       fc.property(ruleSets, fc.array(messages, { minLength: 5, maxLength: 5 }), (ruleSet, all) => {
         const found = lint(printRuleSet(ruleSet), new Map());
         const never = new Set(found.filter(({ code }) => code === 'shadowed').map(({ rule }) => rule));
-        shadowed += never.size;
+        seen.cases++;
+        seen.shadowed += never.size;
         const rules = compileRuleSet(ruleSet);
         for (const one of all) for (const rule of decide(rules, one).rules) expect(never.has(rule)).toBe(false);
       }),
       { numRuns: 1000 },
     );
-    expect(shadowed).toBeGreaterThan(50);
+    expect(seen.shadowed).toBeGreaterThan(seen.cases / 20);
   });
 
   it('of thousands of rules takes no longer than people wait, and says where it stopped', () => {
