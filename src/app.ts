@@ -78,6 +78,7 @@ import { bringForward, databaseTime, exchangeOffsets } from './storage/clock.js'
 import { forgetCrash, keepCrash, knownCrashes, lateCrashes, sweepCrashes } from './storage/crashes.js';
 import { noteDead } from './storage/dead.js';
 import { openDirectory } from './storage/directory.js';
+import { createFreshWords } from './storage/fresh-words.js';
 import { openGenerations } from './storage/generations.js';
 import { sumUpCounts } from './storage/inbox-counts.js';
 import { isUnchanged, loadInstallation } from './storage/installation.js';
@@ -112,6 +113,8 @@ const CLOSING_MS = 60_000;
 const LEARN_MS = 5_000;
 /** Of each second or so that goes to filling the search, at most so much is spent on it. */
 const FILL_MS = 400;
+/** Of views just written; the search is filled with them within seconds. */
+const FRESH_WORDS_BYTES = 16 * 1024 * 1024;
 
 export interface AppDeps {
   readonly from: LoadFrom;
@@ -270,6 +273,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
   const canonical: Canonical = (message, names, view, parsed) =>
     canonicalMessage(message, { ...names, hostname: host, extractors: extractorsOf(message) }, view, parsed);
   const extractorsOf = ({ tenant, source }: StoredMessage) => directory.current().extractors(tenant, source);
+  const freshWords = createFreshWords(FRESH_WORDS_BYTES);
   const owner = createOwner({
     process,
     name: `${hostname()}:${globalThis.process.pid}`,
@@ -306,6 +310,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
         publishPlanned(notices, tenant, channel, first, last);
         tellOthers(['planned', tenant, channel, first, last]);
       },
+      viewed: freshWords.put,
       pending: (tenant, target) => {
         pendingNotices.publish(tenant, target);
         tellOthers(['pending', tenant, target]);
@@ -542,7 +547,12 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
     );
     const filling = every(TEND_MS, 'filling the search', () => {
       const until = clock.monotonic() + FILL_MS;
-      return fillSearch(pool, settings.search.kinds, () => stopping.signal.aborted || clock.monotonic() > until);
+      return fillSearch(
+        pool,
+        settings.search.kinds,
+        freshWords,
+        () => stopping.signal.aborted || clock.monotonic() > until,
+      );
     });
     running.onStop(() => {
       stopping.abort();

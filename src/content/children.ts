@@ -17,7 +17,8 @@
  * One place more is for suspects alone, so that fresh mail never waits for what has killed already. It is `asleep`,
  * without a process, until there is a suspect, and again when there was none for a while.
  */
-import type { Part, View } from '../message/view.js';
+import { MOST_WORD_BYTES } from '../message/searched.js';
+import type { Part, View, WrittenView } from '../message/view.js';
 import { restAfter } from './backoff.js';
 import {
   type ChildState,
@@ -110,6 +111,14 @@ const MOST_WAITING = 10;
 const SUSPECTS_IDLE_MS = 30_000;
 /** Room in an answer for what surrounds its JSON and bytes. */
 const ANSWER_ROOM = 4 * 1024;
+/** Words as `wordsOfView` writes them: a child that a mail has taken over must not put anything else into the search. */
+const WORDS = /^(?:[^\s\0]{1,40}(?: [^\s\0]{1,40})*)?$/;
+
+/** Nothing where its words are none: then they are found in the view. */
+function writtenOf({ written: json, bytes }: Answer): { written?: WrittenView } {
+  const words = bytes.toString();
+  return WORDS.test(words) ? { written: { json, words } } : {};
+}
 
 class Pool implements Content {
   private readonly limits: ContentLimits;
@@ -150,14 +159,14 @@ class Pool implements Content {
   }
 
   parse({ raw, rung, level, suspect }: Parameters<Content['parse']>[0]): Promise<ParseResult> {
-    const maxAnswerBytes = this.limits.outputBytes + ANSWER_ROOM;
+    const maxAnswerBytes = this.limits.outputBytes + MOST_WORD_BYTES + ANSWER_ROOM;
     return this.submit(
       suspect ? this.suspects : this.queue,
       { operation: 'parse', raw, level, n: rung, timeMs: this.limits.timeMs, maxAnswerBytes },
       (answer, tookMs, child) => ({
         ok: true,
         view: answer.json as View,
-        written: answer.written,
+        ...writtenOf(answer),
         tookMs,
         child,
       }),

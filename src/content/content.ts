@@ -1,5 +1,5 @@
 import type { Clock } from '../message/clock.js';
-import type { Part, Rung, View } from '../message/view.js';
+import type { Part, Rung, View, WrittenView } from '../message/view.js';
 import type { Level } from './features.js';
 import { MAIL_LIMITS, type MailLimits } from './limits.js';
 import type { Stage } from './stages.js';
@@ -72,8 +72,8 @@ export type ParseResult =
   | {
       readonly ok: true;
       readonly view: View;
-      /** The view as JSON, where its child wrote it: to be kept, it need not be written anew. */
-      readonly written?: Buffer;
+      /** The view as its child wrote it: to be kept, it need not be written anew. */
+      readonly written?: WrittenView;
       readonly tookMs: number;
       readonly child: number | null;
     }

@@ -120,6 +120,7 @@ const REMEDIES: Readonly<Record<Stage | 'queued', readonly RungName[]>> = {
   nested: ['nested'],
   report: ['nested'],
   first_text: ['headers'],
+  words: ['headers'],
 };
 
 function withoutStage(rung: Rung, stage: Stage | 'queued', ladder: Ladder): Rung {

@@ -1,5 +1,7 @@
 import { readSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { wordsOfView } from '../message/searched.js';
+import type { View } from '../message/view.js';
 import type { MailLimits } from './limits.js';
 import type { MailTools } from './reader.js';
 import { Refused, type Stage } from './stages.js';
@@ -30,7 +32,7 @@ export interface ChildSettings {
 
 /** What the readers make of a message. Readers may throw, die or never end. */
 export interface Readers {
-  mail(raw: Buffer, tools: MailTools): Promise<object>;
+  mail(raw: Buffer, tools: MailTools): Promise<View>;
   part(raw: Buffer, n: number, tools: MailTools): Promise<{ part: object; bytes: Buffer } | null>;
   html(raw: Buffer, tools: MailTools): Promise<object>;
 }
@@ -104,8 +106,11 @@ interface Result {
 
 async function perform({ operation, raw, n }: Request, readers: Readers, tools: MailTools): Promise<Result> {
   switch (operation) {
-    case 'parse':
-      return { result: { ...(await readers.mail(raw, tools)), rung: n }, bytes: NO_BYTES };
+    case 'parse': {
+      const view = { ...(await readers.mail(raw, tools)), rung: n };
+      tools.stage('words');
+      return { result: view, bytes: Buffer.from(wordsOfView(view)) };
+    }
     case 'part': {
       const found = await readers.part(raw, n, tools);
       if (found === null) throw new Refused(`it has no part ${n}`);

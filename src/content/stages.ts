@@ -14,6 +14,7 @@ export const STAGES = [
   'report',
   'first_text',
   'safe_html',
+  'words',
   'answer',
 ] as const;
 export type Stage = (typeof STAGES)[number];

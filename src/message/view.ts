@@ -109,6 +109,14 @@ export interface View {
   readonly data?: unknown;
 }
 
+/** A view as its reader wrote it down. */
+export interface WrittenView {
+  /** In UTF-8. */
+  readonly json: Buffer;
+  /** What it is found by: folded, each once, with blanks between them (`wordsOfView`). */
+  readonly words: string;
+}
+
 export const EMPTY_VIEW: View = {
   rung: 0,
   headers: [],

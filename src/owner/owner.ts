@@ -83,6 +83,13 @@ export interface OwnerDeps {
 export interface OwnerObserver {
   /** Messages of a channel, by their sequences, have been decided. */
   planned(tenant: number, channel: number, first: number, last: number): void;
+  /** The view of a mail was written, and these are its words. */
+  viewed(
+    tenant: number,
+    channel: number,
+    view: { readonly sequence: number; readonly rung: number },
+    words: string,
+  ): void;
   /** Deliveries of a target wait: somebody may fetch them. */
   pending(tenant: number, target: number): void;
   paused(target: Target, code: string, reason: string): void;
@@ -520,6 +527,10 @@ export function createOwner(deps: OwnerDeps): Owner {
     for (const target of new Set(plan.pending.map((each) => each.target)))
       deps.observe.pending(plan.held.tenant, target);
     if (plan.pending.length > 0) dispatchBell.ring();
+    for (const { sequence, view, written } of plan.views) {
+      const { rung } = view;
+      if (written) deps.observe.viewed(plan.held.tenant, plan.held.channel, { sequence, rung }, written.words);
+    }
     deps.observe.planned(plan.held.tenant, plan.held.channel, plan.firstSequence, plan.lastSequence);
     if (plan.open) atOnce.begin(made, directory);
   }

@@ -3,7 +3,7 @@ import type { SendResult } from '../message/delivery.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import type { ThreadPlace } from '../message/thread.js';
-import type { LadderPlace, Rung, View } from '../message/view.js';
+import type { LadderPlace, Rung, View, WrittenView } from '../message/view.js';
 import type { ThreadContent } from '../routing/thread/content.js';
 import type { Earlier } from '../routing/thread/follow.js';
 import type { ThreadKeys } from '../routing/thread/keys.js';
@@ -101,8 +101,8 @@ export interface NewStanding {
 export interface NewView {
   readonly sequence: number;
   readonly view: View;
-  /** The same as JSON, where it has just been made so. */
-  readonly written?: Buffer | undefined;
+  /** The same as its reader wrote it, where it has just been read. */
+  readonly written?: WrittenView | undefined;
 }
 
 export interface ThreadCourse {

@@ -2,7 +2,7 @@ import type { ParsedJson } from '../message/arrival.js';
 import type { Clock } from '../message/clock.js';
 import { grouped } from '../message/grouped.js';
 import type { StoredMessage } from '../message/message.js';
-import { type LadderPlace, TOP, type View } from '../message/view.js';
+import { type LadderPlace, TOP, type View, type WrittenView } from '../message/view.js';
 import { type Crashes, furtherDown } from './crashes.js';
 import type { Handover } from './handover.js';
 import type { EndedAttempt, NewAttempt, OwnerStore, SequenceRange } from './ports.js';
@@ -81,8 +81,8 @@ export type Reading =
       readonly message: StoredMessage;
       readonly read: 'yes';
       readonly view: View;
-      /** The view of a mail as JSON, as its child wrote it. */
-      readonly written?: Buffer | undefined;
+      /** The view of a mail as its child wrote it. */
+      readonly written?: WrittenView | undefined;
       /** Of an event whose bytes say all. */
       readonly json?: ParsedJson | undefined;
       readonly attempt: EndedAttempt | null;

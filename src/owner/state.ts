@@ -7,7 +7,7 @@ import type { CanonicalMessage, StoredMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import type { Tenant } from '../message/tenant.js';
 import type { ThreadPlace } from '../message/thread.js';
-import type { LadderPlace, Rung, View } from '../message/view.js';
+import type { LadderPlace, Rung, View, WrittenView } from '../message/view.js';
 import type { AskedScore } from '../routing/learning/readiness.js';
 import type { ThreadContent } from '../routing/thread/content.js';
 import type { ThreadKeys } from '../routing/thread/keys.js';
@@ -78,8 +78,8 @@ export function countPending(state: ChannelState, target: number, change: number
 export interface Ready {
   readonly message: StoredMessage;
   readonly view: View;
-  /** The view as JSON, where it has just been made so. */
-  readonly written?: Buffer | undefined;
+  /** The view as its reader wrote it, where it has just been read. */
+  readonly written?: WrittenView | undefined;
   readonly canonical: CanonicalMessage;
   /** Its place in its conversation; null where it stands alone, or has none yet. */
   readonly thread: ThreadPlace | null;
@@ -178,8 +178,8 @@ export type ParseOutcome =
   | {
       readonly ok: true;
       readonly view: View;
-      /** The view as JSON, where it was made so. */
-      readonly written?: Buffer | undefined;
+      /** The view as its reader wrote it. */
+      readonly written?: WrittenView | undefined;
       readonly child: string | null;
     }
   /** The surroundings failed, not the message. */

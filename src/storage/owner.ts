@@ -488,7 +488,7 @@ async function writeViews(client: PoolClient, plans: readonly NewPlan[]): Promis
   const views = lastOfEach(withChannel(plans, (plan) => plan.views));
   if (views.length === 0) return;
   // As bytes: in an array of texts each of their many quotes would have to be escaped.
-  const bodies = views.map(({ view, written }) => written ?? Buffer.from(JSON.stringify(view)));
+  const bodies = views.map(({ view, written }) => written?.json ?? Buffer.from(JSON.stringify(view)));
   await client.query(
     `insert into view (generation, tenant, channel, sequence, rung, body)
      select m.generation, m.tenant, m.channel, m.sequence, i.rung,

@@ -1,9 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
 import { wordsOf } from '../message/folded.js';
-import { type MessageId, messageId, type Place } from '../message/id.js';
-import type { View } from '../message/view.js';
+import { messageId, type Place } from '../message/id.js';
+import { MOST_WORDS, READ_FOR_WORDS, type Searched, searchedText } from '../message/searched.js';
+import type { Rung } from '../message/view.js';
 import { arrayOf, textArray } from './array.js';
+import type { FreshWords, WordsBySequence } from './fresh-words.js';
 import { keepContent } from './keeping.js';
 import { inTransaction } from './pool.js';
 
@@ -15,10 +17,6 @@ import { inTransaction } from './pool.js';
 /** Kinds of messages whose words are kept whether or not they ever wait for a person. */
 export type SearchedKind = 'mail' | 'webhook' | 'event' | 'amqp';
 
-/** Different words kept of one message. */
-const MOST_WORDS = 2_000;
-/** Characters of a text, and bytes of a body, that are read for words. */
-const READ = 100_000;
 /** Sequences looked at, and messages put in, together; no more once these have so many bytes to be read for words. */
 const STEP = 10_000;
 const AT_ONCE = 200;
@@ -74,18 +72,19 @@ export async function wholeUpTo(pool: Pool, tenant: number): Promise<Map<number,
 export async function fillSearch(
   pool: Pool,
   kinds: readonly SearchedKind[],
+  fresh: FreshWords,
   enough: () => boolean,
 ): Promise<{ readonly more: boolean }> {
   for (const late of await lateOnes(pool)) {
     for (let left = late.sequences; left.length > 0; ) {
       if (enough()) return { more: true };
-      left = await fillLate(pool, late, left);
+      left = await fillLate(pool, late, left, fresh);
     }
   }
   for (const { tenant, channel } of await channelsBehind(pool)) {
     for (let more = true; more; ) {
       if (enough()) return { more: true };
-      more = await fillNext(pool, tenant, channel, kinds);
+      more = await fillNext(pool, tenant, channel, kinds, fresh);
     }
   }
   return { more: false };
@@ -111,19 +110,24 @@ interface Readable extends Place {
   readonly type: string | null;
   readonly externalId: string | null;
   readonly raw: Buffer | null;
-  readonly view:
-    | (Pick<View, 'subject' | 'text' | 'from' | 'to' | 'cc'> & { readonly names: readonly (string | null)[] })
-    | null;
+  /** Null where its words are known; else of a mail that was read. */
+  readonly view: Searched | null;
+  /** The rung of its view, where its words are known. */
+  readonly rung: Rung | null;
 }
 
-// Of the view one look reads all: each `->` would read the whole of it again.
+const OF_ITS_VIEW =
+  'v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel and v.sequence = m.sequence';
+
+// Of the view one look reads all: each `->` would read the whole of it again. One whose words are known is not read at all.
 const READABLE = `m.channel, m.sequence, m.kind, m.account, m.type, m.external_id as "externalId",
-  case when m.kind <> 'mail' then substr(m.raw, 1, ${READ}) end as raw,
-  (select json_build_object('subject', b.subject, 'text', left(b.text, ${READ}), 'from', b.from, 'to', b.to, 'cc', b.cc,
-     'names', (select json_agg(part -> 'name') from json_array_elements(b.parts) part)) from view v
-   cross join lateral json_to_record(v.body)
+  case when m.kind <> 'mail' then substr(m.raw, 1, ${READ_FOR_WORDS}) end as raw,
+  (select v.rung from view v where ${OF_ITS_VIEW} and k.rung = v.rung) as rung,
+  (select json_build_object('subject', b.subject, 'text', left(b.text, ${READ_FOR_WORDS}), 'from', b.from, 'to', b.to,
+     'cc', b.cc, 'names', coalesce((select json_agg(part -> 'name') from json_array_elements(b.parts) part), '[]'))
+   from view v cross join lateral json_to_record(v.body)
      as b(subject json, text text, "from" json, "to" json, cc json, parts json)
-   where v.generation = m.generation and v.tenant = m.tenant and v.channel = m.channel and v.sequence = m.sequence) as view`;
+   where ${OF_ITS_VIEW} and v.rung is distinct from k.rung) as view`;
 
 interface Read {
   readonly messages: readonly Readable[];
@@ -131,18 +135,20 @@ interface Read {
   readonly there: number;
 }
 
-/** In the order of their sequences, AT_ONCE at most, as far as BYTES_AT_ONCE go, and one at least. */
-async function readNext(pool: Pool, which: string, values: readonly unknown[]): Promise<Read> {
+/** In the order of their sequences, AT_ONCE at most, as far as BYTES_AT_ONCE go, and one at least. $1 is the tenant, $2 the channel. */
+async function readNext(pool: Pool, which: string, values: readonly unknown[], known: WordsBySequence): Promise<Read> {
   const { rows } = await pool.query<Readable & { there: number }>(
     `select * from (
        select r.*, count(*) over () as there, sum(r.bytes) over (order by r.sequence) - r.bytes as before from (
          select l.*, coalesce(octet_length(l.raw), 0) + coalesce(octet_length(l.view::text), 0) as bytes from (
            select ${READABLE} from message m
+             left join unnest($${values.length + 1}::bigint[], $${values.length + 2}::smallint[]) as k(sequence, rung)
+               on k.sequence = m.sequence
             where m.generation = any (array(select id from generation where content_dropped_at is null))
               and m.tenant = $1 and m.channel = $2 and m.erased_at is null and ${which}
             order by m.sequence limit ${AT_ONCE}) l) r
      ) b where b.before < ${BYTES_AT_ONCE} order by b.sequence`,
-    [...values],
+    [...values, arrayOf([...known.keys()]), arrayOf([...known.values()].map(({ rung }) => rung))],
   );
   return { messages: rows, there: rows[0]?.there ?? 0 };
 }
@@ -161,7 +167,13 @@ async function mayHave(pool: Pool, tenant: number, kinds: readonly SearchedKind[
  * Answers whether the channel has more. What others write says how long folding takes, so it is done between transactions:
  * one that idles is thrown out. Whoever has come further meanwhile has put the same in.
  */
-async function fillNext(pool: Pool, tenant: number, channel: number, kinds: readonly SearchedKind[]): Promise<boolean> {
+async function fillNext(
+  pool: Pool,
+  tenant: number,
+  channel: number,
+  kinds: readonly SearchedKind[],
+  fresh: FreshWords,
+): Promise<boolean> {
   const cursor = await pool.query<{ filled: number; planned: number }>(
     `select coalesce(c.filled, 0) as filled, r.planned from reader r left join search_cursor c using (tenant, channel)
       where r.tenant = $1 and r.channel = $2`,
@@ -169,6 +181,7 @@ async function fillNext(pool: Pool, tenant: number, channel: number, kinds: read
   );
   const { filled = 0, planned = 0 } = cursor.rows[0] ?? {};
   const to = Math.min(planned, filled + STEP);
+  const known = fresh.of(tenant, channel);
   const standing = `st.tenant = $1 and st.channel = $2 and st.state = 'waiting'`;
   const { messages, there } = (await mayHave(pool, tenant, kinds))
     ? await readNext(
@@ -176,16 +189,18 @@ async function fillNext(pool: Pool, tenant: number, channel: number, kinds: read
         `m.sequence > $3 and m.sequence <= $4 and (m.kind = any ($5::text[])
            or exists (select from standing st where ${standing} and st.sequence = m.sequence))`,
         [tenant, channel, filled, to, `{${kinds.join(',')}}`],
+        known,
       )
     : await readNext(
         pool,
         `m.sequence = any (array(select st.sequence from standing st where ${standing} and st.sequence > $3
            and st.sequence <= $4))`,
         [tenant, channel, filled, to],
+        known,
       );
   const whole = there < AT_ONCE && messages.length === there;
   const last = whole ? to : (messages.at(-1)?.sequence ?? to);
-  const words = await wordsOfEach(tenant, messages);
+  const words = await wordsOfEach(tenant, messages, known);
   await inTransaction(pool, async (client) => {
     await keepContent(client);
     await client.query('insert into search_cursor (tenant, channel) values ($1, $2) on conflict do nothing', [
@@ -200,6 +215,7 @@ async function fillNext(pool: Pool, tenant: number, channel: number, kinds: read
     // What is there by now was read later.
     if (rowCount === 1) await putIn(client, tenant, messages, words, 'nothing');
   });
+  fresh.dropUpTo(tenant, channel, last);
   return last < planned;
 }
 
@@ -220,15 +236,22 @@ async function lateOnes(pool: Pool): Promise<Late[]> {
 }
 
 /** Answers which are left. */
-async function fillLate(pool: Pool, { tenant, channel }: Channel, sequences: readonly number[]): Promise<number[]> {
-  const { messages, there } = await readNext(pool, 'm.sequence = any ($3::bigint[])', [
-    tenant,
-    channel,
-    arrayOf(sequences),
-  ]);
+async function fillLate(
+  pool: Pool,
+  { tenant, channel }: Channel,
+  sequences: readonly number[],
+  fresh: FreshWords,
+): Promise<number[]> {
+  const known = fresh.of(tenant, channel);
+  const { messages, there } = await readNext(
+    pool,
+    'm.sequence = any ($3::bigint[])',
+    [tenant, channel, arrayOf(sequences)],
+    known,
+  );
   const whole = there < AT_ONCE && messages.length === there;
   const last = whole ? Number.POSITIVE_INFINITY : (messages.at(-1)?.sequence ?? Number.POSITIVE_INFINITY);
-  const words = await wordsOfEach(tenant, messages);
+  const words = await wordsOfEach(tenant, messages, known);
   await inTransaction(pool, async (client) => {
     await keepContent(client);
     await client.query('delete from search_late where tenant = $1 and channel = $2 and sequence = any ($3::bigint[])', [
@@ -242,12 +265,13 @@ async function fillLate(pool: Pool, { tenant, channel }: Channel, sequences: rea
 }
 
 /** Of one message after another: what several arrays have in common is their length, and these have many. */
-async function wordsOfEach(tenant: number, messages: readonly Readable[]): Promise<string[]> {
+async function wordsOfEach(tenant: number, messages: readonly Readable[], known: WordsBySequence): Promise<string[]> {
   const all: string[] = [];
   let began = performance.now();
   for (const message of messages) {
-    const words = wordsOf(textOf(message), MOST_WORDS);
-    all.push(words.map((word) => `${tenant}:${word}`).join(' '));
+    const ofView = message.rung === null ? undefined : known.get(message.sequence)?.words;
+    const words = `${wordsOf(textOf(message), MOST_WORDS).join(' ')} ${ofView ?? ''}`.trim();
+    all.push(`${tenant}:${words.replaceAll(' ', ` ${tenant}:`)}`);
     if (performance.now() - began < TURN_MS) continue;
     await turn();
     began = performance.now();
@@ -282,20 +306,8 @@ async function putIn(
 }
 
 function textOf({ kind, account, type, externalId, raw, view, ...place }: Readable): string {
-  const id: MessageId = messageId(place);
-  const people = [view?.from, view?.to, view?.cc].flatMap((all) => all ?? []);
-  return [
-    id,
-    account,
-    type,
-    externalId,
-    view?.subject,
-    ...people.flatMap(({ name, address }) => [name, address]),
-    ...(view?.names ?? []),
-    kind === 'mail' ? view?.text : raw?.toString('utf8'),
-  ]
-    .filter((text) => text != null)
-    .join('\n');
+  const ofContent = kind === 'mail' ? view && searchedText(view) : raw?.toString('utf8');
+  return [messageId(place), account, type, externalId, ofContent].filter((text) => text != null).join('\n');
 }
 
 /** Rows dropped in one statement. */

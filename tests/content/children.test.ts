@@ -141,6 +141,15 @@ describe('a message that harms nobody', () => {
     expect(pidsOf(content)).toEqual(before);
   });
 
+  it('keeps its view, and writes it anew, when what comes beside it are no words', async () => {
+    const content = await poolOf({ entry: HOSTILE });
+    const told = await tell(content, 'nothing');
+    expect(told).toMatchObject({ ok: true, written: { words: '' } });
+    const result = await tell(content, 'wordless');
+    expect(result).toMatchObject({ ok: true, view: { rung: 0 } });
+    expect(result).not.toHaveProperty('written');
+  });
+
   it('fails without a death when its view would be too large', async () => {
     const content = await poolOf({ entry: HOSTILE, limits: { outputBytes: 10_000 } });
     const before = pidsOf(content);

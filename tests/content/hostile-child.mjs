@@ -6,7 +6,8 @@ import { writeSync } from 'node:fs';
 import { makeSafe } from '../../dist/src/content/html.js';
 import { readMail } from '../../dist/src/content/reader.js';
 import { childSettings, serve } from '../../dist/src/content/serve.js';
-import { SOCKET_FD } from '../../dist/src/content/wire.js';
+import { encodeAnswerHead, SOCKET_FD } from '../../dist/src/content/wire.js';
+import { EMPTY_VIEW } from '../../dist/src/message/view.js';
 
 const settings = childSettings();
 const hoard = [];
@@ -39,6 +40,16 @@ const DEEDS = {
     hoard.push(Buffer.alloc(200 * 1024 * 1024, 1));
   },
   large: () => ({ text: 'x'.repeat(settings.answerBytes.parse) }),
+  /** A view, and beside it what no words are. */
+  wordless: () => {
+    const json = Buffer.from(JSON.stringify(EMPTY_VIEW));
+    const words = Buffer.from('no\0word');
+    writeSync(
+      SOCKET_FD,
+      Buffer.concat([encodeAnswerHead({ kind: 'done', retires: false }, json.length, words.length), json, words]),
+    );
+    return new Promise(() => undefined);
+  },
   /** An answer of no known kind. */
   babble: () => {
     writeSync(SOCKET_FD, Buffer.from([99, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
@@ -57,7 +68,7 @@ async function obey(raw, tools) {
   const [deed = '', stage = 'body', leaf = '0'] = raw.toString().split('\r\n\r\n').at(-1).trim().split(' ');
   tools.stage(stage, Number(leaf));
   const extra = await DEEDS[deed]?.();
-  return { pid: process.pid, deed, ...extra };
+  return { ...EMPTY_VIEW, pid: process.pid, deed, ...extra };
 }
 
 await serve(

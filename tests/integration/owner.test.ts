@@ -204,6 +204,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
     },
     observe: {
       planned: () => undefined,
+      viewed: () => undefined,
       pending: () => undefined,
       paused: (target, code, reason) => {
         targets = targets.map((each) =>

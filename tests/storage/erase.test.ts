@@ -5,6 +5,7 @@ import { isLeft } from '../../src/owner/dispatch.js';
 import type { Ready } from '../../src/owner/state.js';
 import { decide } from '../../src/storage/decisions.js';
 import { type EraseEvent, type EraseResult, type EraseWish, eraseAccount } from '../../src/storage/erase.js';
+import { createFreshWords } from '../../src/storage/fresh-words.js';
 import { findMessage } from '../../src/storage/messages.js';
 import { createOwnerStore } from '../../src/storage/owner.js';
 import { createPullStore } from '../../src/storage/pull.js';
@@ -114,7 +115,7 @@ describe('erasing an account', () => {
       'view_1.body',
     ]);
 
-    await fillSearch(database.pool, ['mail', 'event'], () => false);
+    await fillSearch(database.pool, ['mail', 'event'], createFreshWords(1e6), () => false);
     expect(await placesOf('secret')).toContain('search_words.words');
 
     const result = await erase(inbox);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { messageId } from '../../src/message/id.js';
 import { decide } from '../../src/storage/decisions.js';
+import { createFreshWords } from '../../src/storage/fresh-words.js';
 import { loadInstallation } from '../../src/storage/installation.js';
 import { findMessage } from '../../src/storage/messages.js';
 import { type RetentionObserver, retain } from '../../src/storage/retention.js';
@@ -153,7 +154,7 @@ describe('content that is old enough', () => {
 
   it('takes its words along, but for those of what stays', async () => {
     await old();
-    await fillSearch(database.pool, ['event'], () => false);
+    await fillSearch(database.pool, ['event'], createFreshWords(1e6), () => false);
     const words = 'select channel, sequence from search_words order by channel, sequence';
     expect((await database.pool.query(words)).rows).toHaveLength(13);
     await keep();

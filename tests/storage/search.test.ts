@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { EMPTY_VIEW } from '../../src/message/view.js';
+import { createFreshWords } from '../../src/storage/fresh-words.js';
 import { fillSearch, searchPlaces } from '../../src/storage/search.js';
 import { addMessage, addSource } from '../routes/seed.js';
 import { insertTenant } from '../support/arrivals.js';
@@ -22,11 +23,11 @@ it('puts many large messages in whole, those of the cursor and late ones, while 
   const found = async () => (await searchPlaces(pool, tenant.id, ['needle'], 100)).length;
 
   const longest = await longestTurnMs(async () => {
-    expect(await fillSearch(pool, ['event'], () => false)).toEqual({ more: false });
+    expect(await fillSearch(pool, ['event'], createFreshWords(1e6), () => false)).toEqual({ more: false });
     expect(await found()).toBe(25);
     await pool.query('delete from search_words');
     await pool.query('insert into search_late select $1, 0, n from generate_series(1, 30) n', [tenant.id]);
-    await fillSearch(pool, [], () => false);
+    await fillSearch(pool, [], createFreshWords(1e6), () => false);
   });
   expect(await found()).toBe(25);
   expect((await pool.query('select from search_late')).rowCount).toBe(0);
@@ -43,7 +44,7 @@ it('leaves out what is erased or goes while its words are made', async () => {
   const client = await pool.connect();
   await client.query('begin; set local idle_in_transaction_session_timeout = 0');
   await client.query("select pg_advisory_xact_lock(hashtext('waybill keeping'))");
-  const filling = fillSearch(pool, ['event'], () => false);
+  const filling = fillSearch(pool, ['event'], createFreshWords(1e6), () => false);
   for (let waits = false; !waits; ) {
     const { rows } = await pool.query<{ waits: boolean }>(
       `select exists (select from pg_locks where locktype = 'advisory' and not granted
@@ -71,7 +72,7 @@ it('takes what waits alone where no source brings what is searched, and all else
     [tenant.id],
   );
   await pool.query('delete from search_late');
-  await fillSearch(pool, ['mail'], () => false);
+  await fillSearch(pool, ['mail'], createFreshWords(1e6), () => false);
   const found = (await searchPlaces(pool, tenant.id, ['needle'], 999)).map(({ sequence }) => sequence);
   expect(found.sort((a, b) => a - b)).toEqual(
     Array.from({ length: 450 }, (_, i) => i + 1).filter((sequence) => sequence % 3 > 0),
@@ -79,6 +80,29 @@ it('takes what waits alone where no source brings what is searched, and all else
   const box = await addSource(pool, tenant, 'box', 'mail');
   await addMessage(pool, tenant, { source: box, kind: 'mail', raw: 'x', view: { ...EMPTY_VIEW, subject: 'straw' } });
   await pool.query('update reader set planned = 451 where tenant = $1 and channel = 0', [tenant.id]);
-  await fillSearch(pool, ['mail'], () => false);
+  await fillSearch(pool, ['mail'], createFreshWords(1e6), () => false);
   expect(await searchPlaces(pool, tenant.id, ['straw'], 9)).toEqual([{ channel: 0, sequence: 451 }]);
+});
+
+it('takes the words of a view as they were written with it, while it is the view that is there', async () => {
+  const { pool } = database;
+  const tenant = await insertTenant(pool, 'one');
+  const box = await addSource(pool, tenant, 'box', 'mail');
+  const view = { ...EMPTY_VIEW, subject: 'straw' };
+  for (let i = 0; i < 3; i++) await addMessage(pool, tenant, { source: box, kind: 'mail', raw: 'x', view });
+  await pool.query('update reader set planned = 2 where tenant = $1 and channel = 0', [tenant.id]);
+  const fresh = createFreshWords(1e6);
+  fresh.put(tenant.id, 0, { sequence: 1, rung: 0 }, 'needle Größe');
+  // Read anew on another rung since.
+  fresh.put(tenant.id, 0, { sequence: 2, rung: 4 }, 'needle');
+  await fillSearch(pool, ['mail'], fresh, () => false);
+  expect(fresh.of(tenant.id, 0).size).toBe(0);
+  const places = (word: string) => searchPlaces(pool, tenant.id, [word], 9);
+  expect(await places('needle')).toEqual([{ channel: 0, sequence: 1 }]);
+  expect(await places('Größe')).toEqual([{ channel: 0, sequence: 1 }]);
+  expect(await places('straw')).toEqual([{ channel: 0, sequence: 2 }]);
+  fresh.put(tenant.id, 0, { sequence: 3, rung: 0 }, 'needle');
+  await pool.query('insert into search_late values ($1, 0, 3)', [tenant.id]);
+  await fillSearch(pool, ['mail'], fresh, () => false);
+  expect((await places('needle')).map(({ sequence }) => sequence).sort()).toEqual([1, 3]);
 });

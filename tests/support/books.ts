@@ -131,6 +131,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
     },
     observe: {
       planned: nothing,
+      viewed: nothing,
       pending: nothing,
       paused: nothing,
       settled: nothing,

@@ -3,6 +3,7 @@ import { messageId, type Place } from '../../../src/message/id.js';
 import type { Tenant } from '../../../src/message/tenant.js';
 import { EMPTY_VIEW } from '../../../src/message/view.js';
 import { sweepClaims } from '../../../src/storage/claims.js';
+import { createFreshWords } from '../../../src/storage/fresh-words.js';
 import { fillSearch } from '../../../src/storage/search.js';
 import type { Api } from '../harness.js';
 import { addDelivery, addMessage, addSource, addTarget, plan, quarantined } from '../seed.js';
@@ -106,7 +107,7 @@ export function inbox(get: () => Api): void {
       const { api, places, ids, ask } = await waiting(['Rechnung für Größe', 'holiday']);
       const [first, second] = places.map(messageId);
       expect((await ask('GET', '/v1/inbox/counts')).body.search.behind).toBe(2);
-      await fillSearch(api.pool, ['mail'], () => false);
+      await fillSearch(api.pool, ['mail'], createFreshWords(1e6), () => false);
       expect((await ask('GET', '/v1/inbox/counts')).body.search.behind).toBe(0);
       expect(await ids('?q=GROSSE')).toEqual([first]);
       expect(await ids('?q=rech%20dear')).toEqual([first]);
@@ -117,7 +118,7 @@ export function inbox(get: () => Api): void {
       const found = await ask('GET', '/v1/messages?q=rechnung');
       expect(found.body.items.map(({ id }: { id: string }) => id)).toEqual([first]);
       const other = await waiting(['Rechnung']);
-      await fillSearch(api.pool, ['mail'], () => false);
+      await fillSearch(api.pool, ['mail'], createFreshWords(1e6), () => false);
       expect(await other.ids('?q=rechnung')).toEqual([messageId(other.places[0] as Place)]);
     });
   });
