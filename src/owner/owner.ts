@@ -4,6 +4,7 @@ import { Room } from '../channel/room.js';
 import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { SendResult } from '../message/delivery.js';
+import { createReadAhead } from './ahead.js';
 import { createAtOnce, type Made } from './at-once.js';
 import { createBell } from './bell.js';
 import type { Crashes } from './crashes.js';
@@ -21,7 +22,7 @@ import {
   type Settled,
   type WaitingLine,
 } from './ports.js';
-import { attemptsOf, type BegunAttempt, createSlots, type Reading, readBatch, takeNext } from './reading.js';
+import type { Reading } from './reading.js';
 import { recount } from './recount.js';
 import {
   type Canonical,
@@ -138,7 +139,6 @@ export function createOwner(deps: OwnerDeps): Owner {
   const { store, clock, settings, log } = deps;
   const states = new ChannelStates();
   const handover = createHandover(settings.handoverBytes);
-  const slots = createSlots(deps.content.slots);
   const resolved: Resolved[] = [];
   /** Parked messages that are being tried or wait to be planned, of each channel as it is held now: one that begins anew has none. */
   const trying = new WeakMap<ChannelState, Set<number>>();
@@ -165,6 +165,16 @@ export function createOwner(deps: OwnerDeps): Owner {
     log,
     settled: deps.observe.settled,
     ended: () => bell.ring(),
+  });
+
+  const readAhead = createReadAhead({
+    behind,
+    handover,
+    store,
+    content: deps.content,
+    crashes: deps.crashes,
+    clock,
+    settings,
   });
 
   const suspectDeps: SuspectDeps = {
@@ -229,7 +239,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   function isUnderWay(state: ChannelState): boolean {
     const { held } = state;
     const key = channelKey(held.tenant, held.channel);
-    if (inRound.running && inRound.keys.has(key)) return true;
+    if ((inRound.running && inRound.keys.has(key)) || readAhead.hasOf(key)) return true;
     if ((trying.get(state)?.size ?? 0) > 0) return true;
     return deps
       .directory()
@@ -246,7 +256,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   async function rounds(): Promise<void> {
     let looked = Number.NEGATIVE_INFINITY;
-    while (!stopping || atOnce.unfinished()) {
+    while (!stopping || atOnce.unfinished() || readAhead.isAhead()) {
       inRound.keys = new Set();
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
@@ -256,8 +266,7 @@ export function createOwner(deps: OwnerDeps): Owner {
         return round();
       });
       if (done === undefined) await recover();
-      else if (!done) await bell.wait(stopping ? 1 : settings.pollMs);
-      if (stopping && !atOnce.unfinished()) return;
+      else if (!done && !readAhead.isAhead()) await bell.wait(stopping ? 1 : settings.pollMs);
     }
   }
 
@@ -352,54 +361,33 @@ export function createOwner(deps: OwnerDeps): Owner {
   const toFollow: (() => void)[] = [];
 
   async function streamPlans(directory: OwnerDirectory): Promise<Made[]> {
-    const batches = await takeRound();
-    if (batches.length === 0) return [];
-    const wanted = batches.flatMap(({ state, taken }) => attemptsOf(state, taken, deps.content, deps.crashes));
-    const ids = await store.beginAttempts(wanted);
-    const read = await Promise.all(
-      batches.map(async ({ state, taken }) => {
-        const mine = wanted
-          .map((attempt, i) => ({ ...attempt, id: ids[i] as number }))
-          .filter((a) => a.held === state.held);
-        const singles = new Map<number, BegunAttempt>();
-        for (const { first, id, crashHash, place } of mine) if (crashHash) singles.set(first, { id, crashHash, place });
-        const readings = await readBatch({
-          state,
-          taken,
-          attempts: singles,
-          content: deps.content,
-          crashes: deps.crashes,
-          slot: slots,
-          parkAfterMs: settings.parkAfterMs,
-          clock,
-        });
-        const items = itemsOf(readings, directory, deps.canonical);
-        const parked = readings.filter((reading) => reading.read === 'parked');
-        deps.observe.attempts('processed', readings.length - parked.length);
-        for (const reading of parked) followRunning(state, reading);
-        const batchAttempt = mine.find((a) => a.batch)?.id ?? null;
-        const made = (decided: readonly Item[]): Made => {
-          const drawing = { state, directory, how: atOnce.how(state, directory) };
-          return atOnce.make(drawStream(drawing, readings, decided, batchAttempt), directory);
-        };
-        // Bytes of what stands alone need not wait until all other channels are read.
-        return mayBelong(items, deps.threads) ? { held: state.held, items, made } : made(items);
-      }),
-    );
+    const round = readAhead.next();
+    for (const state of round.states.filter(isHeld))
+      inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
+    const batches = (await round.read).filter(({ state }) => isHeld(state));
+    const read = batches.map(({ state, readings, batchAttempt }) => {
+      const items = itemsOf(readings, directory, deps.canonical);
+      const parked = readings.filter((reading) => reading.read === 'parked');
+      deps.observe.attempts('processed', readings.length - parked.length);
+      for (const reading of parked) followRunning(state, reading);
+      const made = (decided: readonly Item[]): Made => {
+        const drawing = { state, directory, how: atOnce.how(state, directory) };
+        return atOnce.make(drawStream(drawing, readings, decided, batchAttempt), directory);
+      };
+      return mayBelong(items, deps.threads) ? { held: state.held, items, made } : made(items);
+    });
     const threaded = read.filter((one) => 'items' in one);
     const placed = await inThreads({ store, threads: deps.threads }, threaded, directory);
     return read.map((one) => ('items' in one ? one.made(placed[threaded.indexOf(one)] ?? one.items) : one));
   }
 
-  /** The next messages of every channel that has some; tenants take turns within the bounds of a round. */
-  async function takeRound(): ReturnType<typeof takeNext> {
-    if (stopping) return [];
-    const behind = someOf(turnToRead(reading().filter((state) => state.known > state.planned)));
-    for (const state of behind) inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
-    const rows = Math.max(1, Math.floor(settings.roundRows / Math.max(1, behind.length)));
-    const bytes = Math.max(1, Math.floor(settings.roundBytes / Math.max(1, behind.length)));
-    const mails = Math.max(1, Math.floor((MAILS_A_ROUND_PER_SLOT * deps.content.slots) / Math.max(1, behind.length)));
-    return takeNext(behind, { rows, bytes, mails }, handover, store);
+  /** The next messages of which channels are to be read: tenants take turns. */
+  function behind(): readonly ChannelState[] {
+    return stopping ? [] : someOf(turnToRead(reading().filter((state) => state.known > state.taken)));
+  }
+
+  function isHeld(state: ChannelState): boolean {
+    return states.get(channelKey(state.held.tenant, state.held.channel)) === state;
   }
 
   /** As many channels as a round can take something of; the others come in the next ones. */
@@ -470,8 +458,8 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   function resolvedPlans(late: readonly Resolved[], directory: OwnerDirectory): Made[] {
     return late.flatMap((each) => {
-      const state = states.get(channelKey(each.state.held.tenant, each.state.held.channel));
-      if (state !== each.state) return [];
+      const { state } = each;
+      if (!isHeld(state)) return [];
       const drawing = { state, directory, how: atOnce.how(state, directory) };
       const resumed = [each.item.decided.sequence];
       const drawn = drawExtra(drawing, [each.item], {
@@ -668,9 +656,6 @@ export function createOwner(deps: OwnerDeps): Owner {
     },
   };
 }
-
-/** Mails that a round reads for each child: some hundredths of a second's work, and at worst eight seconds. */
-const MAILS_A_ROUND_PER_SLOT = 32;
 
 /** Of each at least one message is read, however large. */
 const CHANNELS_A_ROUND = 128;

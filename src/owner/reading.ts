@@ -39,15 +39,16 @@ export async function takeNext(
     const last = taken[taken.length - 1];
     if (!last) return [];
     handover.dropUpTo(range.tenant, range.channel, last.sequence);
+    state.taken = last.sequence;
     return [{ state, taken }];
   });
 }
 
 /** Members of a batch that was cut off are read one by one. */
-function nextOf({ held, planned, known, aloneUpTo, interrupted }: ChannelState, rows: number): SequenceRange {
-  const first = planned + 1;
+function nextOf({ held, taken, known, aloneUpTo, interrupted }: ChannelState, rows: number): SequenceRange {
+  const first = taken + 1;
   const alone = first <= aloneUpTo || interrupted.has(first);
-  return { tenant: held.tenant, channel: held.channel, first, last: alone ? first : Math.min(planned + rows, known) };
+  return { tenant: held.tenant, channel: held.channel, first, last: alone ? first : Math.min(taken + rows, known) };
 }
 
 function holesOf(range: SequenceRange, here: readonly StoredMessage[]): SequenceRange[] {

@@ -19,6 +19,8 @@ export interface ChannelState {
   readonly tenant: Tenant;
   /** Every sequence up to here is planned. */
   planned: number;
+  /** Every sequence up to here is being read, or planned. */
+  taken: number;
   lastPlan: number;
   chain: Buffer;
   readonly lines: Lines;
@@ -64,7 +66,7 @@ export function lineKey({ tenant, target, channel }: WaitingLine): string {
 }
 
 export function channelState(held: Held, tenant: Tenant, reader: ReaderState): ChannelState {
-  return { held, tenant, ...reader, known: reader.planned, leavingSince: null };
+  return { held, tenant, ...reader, taken: reader.planned, known: reader.planned, leavingSince: null };
 }
 
 /** Counts deliveries of a line that began or ceased to wait. */

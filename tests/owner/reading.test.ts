@@ -89,7 +89,7 @@ describe('what a round takes', () => {
           stateOf(channel, rows.filter((row) => row.channel === channel).length, alone),
         );
         for (;;) {
-          const behind = states.filter((state) => state.known > state.planned);
+          const behind = states.filter((state) => state.known > state.taken);
           if (behind.length === 0) break;
           const batches = await takeNext(behind, bound, handover, store);
           expect(batches).toHaveLength(behind.length);
