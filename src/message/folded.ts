@@ -25,32 +25,68 @@ export function folded(text: string): string {
 }
 
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-/** What may be words: of ASCII exactly what WORD takes, and all beyond it. Looking further at every letter costs several times as much. */
-const RUN = /[^\0-/:-@[-`{-\x7f]+/g;
 /** What folding only makes lower case. */
 const PLAIN = /^[a-z0-9]+$/i;
 /** Characters of a word that are looked at; longer ones are no words of people. */
 export const LONGEST = 40;
 /** Characters of a word that are folded: marks are not counted above. */
 const FOLDED = 8 * LONGEST;
-/** Runs of a text that are looked at, different or not, and words in those that are not plain: some ten milliseconds of work. */
+/** Different runs of a text that are looked at, and words in those that are not plain: some ten milliseconds of work. */
 const MOST_LOOKED_AT = 20_000;
+
+/** Which ASCII letters are part of words. What is beyond ASCII is looked at further where it is not known yet. */
+const IN_WORDS = Uint8Array.from({ length: 128 }, (_, code) => Number(PLAIN.test(String.fromCharCode(code))));
+
+/**
+ * Where runs of the text that is being read begin and end, by their hashes: most come again and again, and to compare one with
+ * itself costs a tenth of making a text of it. Of two with one hash the later stands there.
+ */
+const KNOWN = 4_096;
+const knownFrom = new Int32Array(KNOWN);
+const knownTo = new Int32Array(KNOWN);
 
 /** The different words of a text, folded, in the order they come; at most so many, among its first MOST_LOOKED_AT. */
 export function wordsOf(text: string, most: number): string[] {
+  const whole = text.toWellFormed();
   const words = new Set<string>();
+  knownTo.fill(0);
   let left = MOST_LOOKED_AT;
-  // Texts say the same words again and again: each way to write one is folded once.
-  for (const run of new Set((text.toWellFormed().match(RUN) ?? []).slice(0, MOST_LOOKED_AT))) {
-    if (PLAIN.test(run)) words.add(run.slice(0, LONGEST).toLowerCase());
-    else {
-      const found = (run.match(WORD) ?? []).slice(0, left);
-      left -= found.length;
-      for (const word of found) addFolded(word, words);
+  for (let at = 0; at < whole.length && left > 0 && words.size < most; at++) {
+    const from = at;
+    let hash = 0;
+    for (let code = whole.charCodeAt(at); code >= 128 || IN_WORDS[code] === 1; code = whole.charCodeAt(++at)) {
+      hash = (Math.imul(hash, 31) + code) | 0;
     }
-    if (words.size >= most) break;
+    if (at > from && isNew(whole, from, at, hash)) left -= addWords(whole.slice(from, at), left, words);
   }
   return [...words].slice(0, most);
+}
+
+function isNew(text: string, from: number, to: number, hash: number): boolean {
+  const slot = (hash ^ (hash >>> 12)) & (KNOWN - 1);
+  const known = knownFrom[slot] as number;
+  const isKnown = (knownTo[slot] as number) - known === to - from && isSame(text, known, from, to);
+  knownFrom[slot] = from;
+  knownTo[slot] = to;
+  return !isKnown;
+}
+
+function isSame(text: string, known: number, from: number, to: number): boolean {
+  for (let at = from, other = known; at < to; at++, other++) {
+    if (text.charCodeAt(at) !== text.charCodeAt(other)) return false;
+  }
+  return true;
+}
+
+/** Answers how many were looked at. */
+function addWords(run: string, most: number, words: Set<string>): number {
+  if (PLAIN.test(run)) {
+    words.add(run.slice(0, LONGEST).toLowerCase());
+    return 1;
+  }
+  const found = (run.match(WORD) ?? []).slice(0, most);
+  for (const word of found) addFolded(word, words);
+  return 1 + found.length;
 }
 
 function addFolded(word: string, words: Set<string>): void {

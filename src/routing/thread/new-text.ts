@@ -18,8 +18,11 @@ export function newText(text: string): string {
   return inOneLine(kept.join('\n'));
 }
 
+/** Where there is more than one blank, or another than that: what is left as it is costs nothing. */
+const TO_JOIN = /[^\S ]\s*| \s+/g;
+
 function inOneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim();
+  return text.replace(TO_JOIN, ' ').trim();
 }
 
 const MOST_BLANK_LINES = 3;
