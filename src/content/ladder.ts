@@ -32,10 +32,11 @@ export const MOST_BLAMED = 2;
 
 /** How much is read on a rung of a ladder. */
 export function levelOf(ladder: Ladder, { rung, blamed }: Pick<LadderPlace, 'rung' | 'blamed'>): Level {
+  if (rung === 0 && blamed.length === 0) return EVERYTHING;
   const passed = ladder.slice(0, rung + 1).map((name) => RUNGS[name]);
   const reader = passed.reduce<Reader>((least, { reader }) => lesser(least, reader), 'whole');
   const without = new Set<Feature>(passed.flatMap((each) => each.without));
-  return rung === 0 && blamed.length === 0 ? EVERYTHING : { reader, without, blamed: new Set(blamed) };
+  return { reader, without, blamed: new Set(blamed) };
 }
 
 const READERS: readonly Reader[] = ['whole', 'text', 'headers', 'envelope', 'nothing'];

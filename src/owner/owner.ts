@@ -22,7 +22,7 @@ import {
   type Settled,
   type WaitingLine,
 } from './ports.js';
-import type { Reading } from './reading.js';
+import { hasNext, type Reading } from './reading.js';
 import { recount } from './recount.js';
 import {
   type Canonical,
@@ -383,7 +383,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** The next messages of which channels are to be read: tenants take turns. */
   function behind(): readonly ChannelState[] {
-    return stopping ? [] : someOf(turnToRead(reading().filter((state) => state.known > state.taken)));
+    return stopping ? [] : someOf(turnToRead(reading().filter(hasNext)));
   }
 
   function isHeld(state: ChannelState): boolean {

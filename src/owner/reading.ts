@@ -44,6 +44,11 @@ export async function takeNext(
   });
 }
 
+/** Whether more of a channel may be taken. Nothing is, while a member of a batch that was cut off is read: blame would not be exact. */
+export function hasNext({ known, taken, planned, aloneUpTo }: ChannelState): boolean {
+  return known > taken && (taken === planned || planned >= aloneUpTo);
+}
+
 /** Members of a batch that was cut off are read one by one. */
 function nextOf({ held, taken, known, aloneUpTo, interrupted }: ChannelState, rows: number): SequenceRange {
   const first = taken + 1;
