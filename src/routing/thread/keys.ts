@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { follow, pointerSteps, scalarText } from '../../content/json/pointer.js';
 import type { CanonicalMessage } from '../../message/message.js';
 import type { View } from '../../message/view.js';
@@ -23,6 +23,9 @@ const MOST_ANSWERED = 10;
 /** `<>` names nothing. */
 const SHORTEST_ID = 3;
 
+/** Longer texts are hashed where they are; for shorter ones that takes longer than to copy them. */
+const LONG = 1_000;
+
 /** Hashes of what is kept to compare messages by: without the secret nobody can tell what they are of. */
 export class ThreadHashes {
   readonly #secret: Buffer;
@@ -36,8 +39,12 @@ export class ThreadHashes {
 
   /** 16 bytes in hex. `what` is one word, so that no text can pass for one of another kind. */
   of(what: string, text: string): string {
-    const said = Buffer.from(`thread ${this.tenant} ${what} ${text}`);
-    return hash('sha256', Buffer.concat([this.#secret, said]), 'hex').slice(0, 32);
+    const kind = `thread ${this.tenant} ${what} `;
+    const digest =
+      text.length > LONG
+        ? createHash('sha256').update(this.#secret).update(kind).update(text).digest('hex')
+        : hash('sha256', Buffer.concat([this.#secret, Buffer.from(kind + text)]), 'hex');
+    return digest.slice(0, 32);
   }
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { EMPTY_VIEW, type Part, type View } from '../../../src/message/view.js';
 import { threadContent } from '../../../src/routing/thread/content.js';
@@ -14,6 +15,14 @@ function mail(view: Partial<View>) {
 function ids(...named: string[]): string[] {
   return named.map((id) => hashes.of('id', id));
 }
+
+it('hash a text in one way, however long it is', () => {
+  for (const length of [0, 999, 1_000, 1_001, 50_000]) {
+    const text = 'é'.repeat(length);
+    const said = Buffer.concat([Buffer.alloc(32, 1), Buffer.from(`thread 1 text ${text}`)]);
+    expect(hashes.of('text', text)).toBe(createHash('sha256').update(said).digest('hex').slice(0, 32));
+  }
+});
 
 describe('what joins a mail with others', () => {
   it('is its own id, those it answers, and its references from the last', () => {
