@@ -140,9 +140,14 @@ function leaveTrace(stage: Stage, leaf = 0): void {
 }
 
 function send({ kind, json, bytes }: Outcome, retires: boolean): void {
-  writeAll(Buffer.concat([encodeAnswerHead({ kind, retires }, json.length, bytes.length), json]));
-  writeAll(bytes);
+  const head = encodeAnswerHead({ kind, retires }, json.length, bytes.length);
+  // In one piece, the parent is woken once; a large part is not copied for that.
+  const whole = bytes.length <= JOINED_BYTES;
+  writeAll(Buffer.concat(whole ? [head, json, bytes] : [head, json]));
+  if (!whole) writeAll(bytes);
 }
+
+const JOINED_BYTES = 256 * 1024;
 
 /** Most messages are read into the same memory: nothing of one is kept when the next comes. */
 const inbox = Buffer.allocUnsafeSlow(512 * 1024);
