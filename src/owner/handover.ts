@@ -18,12 +18,32 @@ export interface Handover {
 
 export function createHandover(maxBytes: number): Handover {
   const lines = new Map<string, StoredMessage[]>();
+  /** How many rows lie in each piece of memory: events of one request are parts of its body, which stays whole until the last of them has gone. */
+  const rowsIn = new Map<ArrayBufferLike, number>();
   let bytes = 0;
+
+  /** What a row adds to what is kept. */
+  function sizeOf({ buffer }: Uint8Array): number {
+    return ROW_BYTES + (rowsIn.has(buffer) ? 0 : buffer.byteLength);
+  }
+
+  function keep({ buffer }: Uint8Array): void {
+    rowsIn.set(buffer, (rowsIn.get(buffer) ?? 0) + 1);
+  }
+
+  function letGo({ buffer }: Uint8Array): void {
+    const left = (rowsIn.get(buffer) ?? 0) - 1;
+    if (left > 0) rowsIn.set(buffer, left);
+    else rowsIn.delete(buffer);
+  }
 
   function drop(key: string, count: number): void {
     const line = lines.get(key) ?? [];
     const dropped = line.splice(0, count);
-    for (const row of dropped) bytes -= sizeOf(row);
+    for (const { raw } of dropped) {
+      letGo(raw);
+      bytes -= sizeOf(raw);
+    }
     if (line.length === 0) lines.delete(key);
   }
 
@@ -31,12 +51,15 @@ export function createHandover(maxBytes: number): Handover {
     put(rows) {
       for (const row of rows) {
         // Too much for memory: the reader is behind and reads the rest from the store.
-        if (bytes + sizeOf(row.arrival) > maxBytes) return;
+        const { raw } = row.arrival;
+        const size = sizeOf(raw);
+        if (bytes + size > maxBytes) return;
         const key = `${row.arrival.tenant.id}/${row.channel}`;
         const line = lines.get(key) ?? [];
         if (!putInto(line, row)) continue;
         lines.set(key, line);
-        bytes += sizeOf(row.arrival);
+        keep(raw);
+        bytes += size;
       }
     },
     peek(tenant, channel, first, last) {
@@ -93,7 +116,3 @@ function storedOf({ arrival, channel, sequence, sha256 }: SequencedRow): StoredM
 
 /** What a row holds beyond its bytes at most: objects, strings, hashes (measured while it kept the whole arrival). */
 export const ROW_BYTES = 1_200;
-
-function sizeOf({ raw }: { readonly raw: Uint8Array }): number {
-  return ROW_BYTES + raw.length;
-}

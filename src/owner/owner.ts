@@ -610,19 +610,24 @@ export function createOwner(deps: OwnerDeps): Owner {
       loops = Promise.all([beating, ...(deps.owns ? [holding.leasing(), rounds(), dispatches(), suspects()] : [])]);
     },
     sequenced(rows) {
-      const mine: SequencedRow[] = [];
+      const near: SequencedRow[] = [];
+      let toRead = false;
       const foreign = new Map<string, SequencedRow>();
       for (const row of rows) {
         const key = channelKey(row.arrival.tenant.id, row.channel);
         const state = states.get(key);
-        if (state) mine.push(row);
-        else if (row.sequence > (foreign.get(key)?.sequence ?? 0)) foreign.set(key, row);
-        if (state && row.sequence > state.known) state.known = row.sequence;
+        if (!state) {
+          if (row.sequence > (foreign.get(key)?.sequence ?? 0)) foreign.set(key, row);
+          continue;
+        }
+        toRead = true;
+        if (row.sequence > state.known) state.known = row.sequence;
+        if (row.sequence - state.planned <= ROUNDS_AHEAD * settings.roundRows) near.push(row);
       }
-      handover.put(mine);
+      handover.put(near);
       for (const { arrival, channel, sequence } of foreign.values())
         deps.observe.foreign(arrival.tenant.id, channel, sequence);
-      if (mine.length > 0) bell.ring();
+      if (toRead) bell.ring();
     },
     stored(tenant, channel, last) {
       const state = states.get(channelKey(tenant, channel));
@@ -656,6 +661,12 @@ export function createOwner(deps: OwnerDeps): Owner {
     },
   };
 }
+
+/**
+ * What lies further ahead of a channel's reader is not kept for it in memory: a reader that is so far behind comes to it
+ * long after, and meanwhile it would only be garbage in the making. It reads from the store until it has caught up.
+ */
+const ROUNDS_AHEAD = 4;
 
 /** Of each at least one message is read, however large. */
 const CHANNELS_A_ROUND = 128;

@@ -16,6 +16,7 @@ import type { Place } from '../../src/message/id.js';
 import type { Portion } from '../../src/message/portion.js';
 import type { Tenant } from '../../src/message/tenant.js';
 import { EMPTY_VIEW, type LadderPlace, TOP } from '../../src/message/view.js';
+import { createBell } from '../../src/owner/bell.js';
 import { createCrashes } from '../../src/owner/crashes.js';
 import { createOwner, type Owner } from '../../src/owner/owner.js';
 import type { Crash, OwnerStore } from '../../src/owner/ports.js';
@@ -197,7 +198,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       parkAfterMs: 100,
       roundRows: 200,
       roundBytes: 1 << 22,
-      handoverBytes: 1 << 20,
+      handoverBytes: 1 << 21,
       maxUnconfirmed: 1000,
       maxUnconfirmedBytes: 1 << 24,
       dispatchBytes: 1 << 24,
@@ -370,6 +371,38 @@ describe('the owner', () => {
     await other.accepter.accept(events(50));
     await until(() => owner.sent.length + other.sent.length === 50, 'them to be sent');
     expectGapless([...owner.sent, ...other.sent], 'erp');
+  });
+
+  it('keeps in memory what is near, and reads from the database what came while it was far behind', async () => {
+    const [planning, release] = [createBell(), createBell()];
+    const readAgain: number[] = [];
+    const process = await startProcess({
+      store: (store) => ({
+        ...store,
+        async read(ranges, bytes) {
+          const found = await store.read(ranges, bytes);
+          readAgain.push(...found.map(({ sequence }) => sequence));
+          return found;
+        },
+        async writePlans(plans, outcomes) {
+          if (plans.some(({ firstSequence }) => firstSequence === 1)) {
+            planning.ring();
+            await release.wait(60_000);
+          }
+          return store.writePlans(plans, outcomes);
+        },
+      }),
+    });
+    const ofOne = (count: number, prefix: string) =>
+      Array.from({ length: count }, (_, i) => eventArrival(tenant, { id: `${prefix}${i}` }));
+    await process.accepter.accept(ofOne(1, 'first'));
+    await planning.wait(60_000);
+    await process.accepter.accept(ofOne(1000, 'then'));
+    release.ring();
+    await until(() => process.sent.length === 1001, 'all to be sent');
+    expect(process.sent.map(({ sequence }) => sequence)).toEqual(Array.from({ length: 1001 }, (_, i) => i + 1));
+    // Four rounds of 200 ahead of the first one are near. (That one may have been found before it was heard of.)
+    expect(readAgain.filter((sequence) => sequence > 1)).toEqual(Array.from({ length: 200 }, (_, i) => i + 802));
   });
 
   it('lines up behind what the target did not take, and sends it in order when it does', async () => {

@@ -10,6 +10,12 @@ const row = (sequence: number, channel = 0): SequencedRow => ({
   sequence,
   sha256: Buffer.alloc(32),
 });
+/** As events of one request are: each a part of the same memory. */
+const rowsOf = (body: Buffer, ...numbers: number[]): SequencedRow[] =>
+  numbers.map((sequence) => {
+    const { arrival, ...rest } = row(sequence);
+    return { ...rest, arrival: { ...arrival, raw: body.subarray(sequence, sequence + 1) } };
+  });
 const sequences = (rows: readonly { readonly sequence: number }[]) => rows.map((each) => each.sequence);
 
 describe('the hand-over', () => {
@@ -46,14 +52,27 @@ describe('the hand-over', () => {
   });
 
   it('keeps no more than it may, and has room again for what was taken or forgotten', () => {
-    const size = ROW_BYTES + row(1).arrival.raw.length;
-    const handover = createHandover(2 * size);
-    handover.put([row(1), row(2), row(3)]);
+    const body = Buffer.allocUnsafeSlow(100);
+    const handover = createHandover(2 * ROW_BYTES + body.length);
+    handover.put(rowsOf(body, 1, 2, 3));
     expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([1, 2]);
     handover.dropUpTo(1, 0, 2);
-    handover.put([row(3), row(4)]);
+    handover.put(rowsOf(body, 3, 4));
     handover.forget(1, 0);
-    handover.put([row(7), row(8)]);
+    handover.put(rowsOf(body, 7, 8));
     expect(sequences(handover.peek(1, 0, 7, 9))).toEqual([7, 8]);
+  });
+
+  it('counts the memory that rows are parts of once, and whole until the last of them has gone', () => {
+    const [body, other] = [Buffer.allocUnsafeSlow(100_000), Buffer.allocUnsafeSlow(100_000)];
+    const handover = createHandover(3 * ROW_BYTES + body.length);
+    handover.put(rowsOf(body, 1, 2));
+    handover.put(rowsOf(other, 3));
+    handover.dropUpTo(1, 0, 1);
+    handover.put(rowsOf(other, 3));
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([2]);
+    handover.dropUpTo(1, 0, 2);
+    handover.put(rowsOf(other, 3));
+    expect(sequences(handover.peek(1, 0, 1, 9))).toEqual([3]);
   });
 });
