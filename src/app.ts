@@ -300,7 +300,7 @@ async function start({ from, configuration, clock: machine, log }: AppDeps, runn
       parkAfterMs: settings.content.parkAfterMs,
       roundRows: 2000,
       roundBytes: 32 * 1024 * 1024,
-      handoverBytes: 48 * 1024 * 1024,
+      handoverBytes: 24 * 1024 * 1024,
       maxUnconfirmed: 5000,
       maxUnconfirmedBytes: 64 * 1024 * 1024,
       dispatchBytes: 256 * 1024 * 1024,
