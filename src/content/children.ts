@@ -17,7 +17,7 @@
  * One place more is for suspects alone, so that fresh mail never waits for what has killed already. It is `asleep`,
  * without a process, until there is a suspect, and again when there was none for a while.
  */
-import { MOST_WORD_BYTES } from '../message/searched.js';
+import { MOST_WORD_BYTES, MOST_WORDS } from '../message/searched.js';
 import type { Part, View, WrittenView } from '../message/view.js';
 import { restAfter } from './backoff.js';
 import {
@@ -116,8 +116,9 @@ const WORDS = /^(?:[^\s\0]{1,40}(?: [^\s\0]{1,40})*)?$/;
 
 /** Nothing where its words are none: then they are found in the view. */
 function writtenOf({ written: json, bytes }: Answer): { written?: WrittenView } {
+  if (bytes.length > MOST_WORD_BYTES) return {};
   const words = bytes.toString();
-  return WORDS.test(words) ? { written: { json, words } } : {};
+  return WORDS.test(words) && words.split(' ').length <= MOST_WORDS ? { written: { json, words } } : {};
 }
 
 class Pool implements Content {

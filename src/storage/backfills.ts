@@ -149,9 +149,10 @@ export function beginEnd(pool: Pool, tenant: Tenant, id: number, ending: Ending)
     if (state === under || state === done)
       return { result: 'ok', done: state === done, channels: await channelsOf(client, tenant.id, id), why: before };
     if (action === 'close') {
-      if (seen && !(await isAsSeen(client, tenant.id, there, seen))) return { result: 'changed' };
       const unfit = await unfitToClose(client, tenant.id, id);
       if (unfit) return unfit;
+      // Not before: once the ledger has read all that was sent, what it has read stands still.
+      if (seen && !(await isAsSeen(client, tenant.id, there, seen))) return { result: 'changed' };
     }
     // What never counted changes no period.
     const final =

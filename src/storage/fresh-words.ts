@@ -13,6 +13,8 @@ export interface FreshWords {
   of(tenant: number, channel: number): WordsBySequence;
   /** Lets go of a channel's up to a sequence: they are in the search. */
   dropUpTo(tenant: number, channel: number, last: number): void;
+  /** Lets go of single ones. */
+  drop(tenant: number, channel: number, sequences: readonly number[]): void;
 }
 
 /** What an entry takes beside its words. */
@@ -54,6 +56,11 @@ export function createFreshWords(maxBytes: number): FreshWords {
       const entries = channels.get(key);
       for (const sequence of [...(entries?.keys() ?? [])])
         if (entries && sequence <= last) drop(key, entries, sequence);
+    },
+    drop(tenant, channel, sequences) {
+      const key = `${tenant}/${channel}`;
+      const entries = channels.get(key);
+      if (entries) for (const sequence of sequences) drop(key, entries, sequence);
     },
   };
 }

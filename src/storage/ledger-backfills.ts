@@ -1,4 +1,4 @@
-import type { PoolClient } from 'pg';
+import { DatabaseError, type PoolClient } from 'pg';
 import type { Identify, reckon } from '../billing/batch.js';
 import { sha256 } from '../channel/sha256.js';
 import { arrayOf, textArray } from './array.js';
@@ -44,15 +44,27 @@ export async function takeBackfills(
   }
   // Looks through all that the channel has counted, and counts anew what a backfill has.
   const ask = await unhurried(client);
-  await ask(LOOK_OVER, []);
+  await lookOver(client);
   await ask(TAKE_BACKFILLS, values);
 }
 
 /**
- * What is looked up for each of many messages. Tables that have just been filled are thought to hold a few rows of a book, any
- * index to be as good as another, and by the wrong one each look reads all of them: 6,000 events took minutes to close.
+ * Has the database look over what is looked up for each of many messages. Tables that have just been filled are thought to hold a
+ * few rows of a book, any index to be as good as another, and by the wrong one each look reads all of them: 6,000 events took
+ * minutes to close. Who cleans up there gives way within a second; others who look over them, until they commit, are not waited for.
  */
-export const LOOK_OVER = 'analyze usage_entry, ledger_correction, backfill_event, backfill_known, ledger_identity';
+export async function lookOver(client: PoolClient): Promise<void> {
+  await client.query("savepoint looked_over; set local lock_timeout = '3s'");
+  try {
+    await client.query('analyze usage_entry, ledger_correction, backfill_event, backfill_known, ledger_identity');
+    await client.query('set local lock_timeout to default; release savepoint looked_over');
+  } catch (error) {
+    if (!(error instanceof DatabaseError && error.code === LOCK_NOT_AVAILABLE)) throw error;
+    await client.query('rollback to savepoint looked_over');
+  }
+}
+
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** 64 bits of a keyed hash. */
 export function identifier(secret: Buffer, tenant: number): Identify {

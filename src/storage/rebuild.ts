@@ -3,7 +3,7 @@ import type { Pool } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
 import { Ledger } from './ledger.js';
-import { LOOK_OVER } from './ledger-backfills.js';
+import { lookOver } from './ledger-backfills.js';
 import { inTransaction, type Unhurried, unhurried } from './pool.js';
 import { liveBook } from './usage.js';
 
@@ -82,7 +82,7 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
     for await (const done of catchUp(ledger, tenant, book)) {
       messages += done;
       if (messages >= lookedOverAt) {
-        await pool.query(LOOK_OVER);
+        await inTransaction(pool, lookOver);
         lookedOverAt = 2 * messages;
       }
       yield { event: 'progress', done: messages, total: await totalOf(pool, tenant.id) };
@@ -157,7 +157,7 @@ async function takeOver(pool: Pool, tenant: number, live: number, book: number):
     );
     const gone = await ask<{ some: boolean }>('select exists (select from gone) as some', []);
     if (!gone.rows[0]?.some) return;
-    await ask(LOOK_OVER, []);
+    await lookOver(client);
     await ask(
       `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
        select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state

@@ -261,7 +261,9 @@ async function fillLate(
     ]);
     await putIn(client, tenant, messages, words, 'update set words = excluded.words');
   });
-  return sequences.filter((sequence) => sequence > last);
+  const [done, left] = [sequences.filter((each) => each <= last), sequences.filter((each) => each > last)];
+  fresh.drop(tenant, channel, done);
+  return left;
 }
 
 /** Of one message after another: what several arrays have in common is their length, and these have many. */

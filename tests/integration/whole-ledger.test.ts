@@ -327,8 +327,11 @@ class Lost {
       const ahead = async () => (await this.#asked(planned, [channel, through])).length > 0;
       await until(ahead, 'plans that the ledger has not read', LONGEST_MS);
       const { rowCount } = await this.database.query(
+        // Of a parked message the owner still needs the bytes: without them it would be quarantined, for a person to put back.
         `with away as (delete from message m using reader r where m.channel = $1 and r.channel = $1 and m.sequence > $2
-           and m.sequence <= r.planned and (m.sequence = $2 + 1 or m.sequence % $3 = 0) returning m.*)
+           and m.sequence <= r.planned and (m.sequence = $2 + 1 or m.sequence % $3 = 0)
+           and not exists (select from standing s where s.tenant = m.tenant and s.channel = m.channel
+             and s.sequence = m.sequence and s.state = 'parked') returning m.*)
          insert into lost select * from away`,
         [channel, through, 2 + random.below(20)],
       );

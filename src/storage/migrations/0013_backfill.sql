@@ -128,6 +128,7 @@ returns void language plpgsql as $$
 declare
   v_series bigint[];
   v_hour timestamptz[];
+  v_nestloop text := current_setting('enable_nestloop');
 begin
   -- Nothing is known of how long a list is, and a list would be read through once for each message: of many, lists are joined by
   -- hash, and what is looked up for one message is looked up by an index, without a join. Planned anew each time, since plans
@@ -176,7 +177,7 @@ begin
   )
   select array_agg(series), array_agg(hour) from (select distinct series, hour from changed) c
   $q$ into v_series, v_hour using p_tenant, p_book, p_channel, p_sequences;
-  set local enable_nestloop = on;
+  perform set_config('enable_nestloop', v_nestloop, true);
   if v_series is not null then
     perform recount_cells(p_tenant, p_book, v_series, v_hour);
   end if;
