@@ -1,12 +1,11 @@
 import { JsonBytes } from '../content/json/bytes.js';
 import { follow } from '../content/json/pointer.js';
-import { readJson } from '../content/json/read.js';
 import type { Arrival } from '../message/arrival.js';
 import { type Place, parseMessageId } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Verdict } from '../message/verdict.js';
 import { type Instead, LEDGER_SOURCE, LEDGER_TYPES } from './correction.js';
-import { documentOf } from './event.js';
+import { type Body, documentOf, readBody } from './event.js';
 
 /*
  * Events of a backfill are messages of the ledger's own, in the channel of their account: they carry the event, and rules
@@ -72,11 +71,10 @@ export function acceptanceText(given: {
 }
 
 /** Reads what the functions above wrote; undefined for the ledger's other messages. */
-export function readBackfillSays(type: string | null, raw: Uint8Array): BackfillSays | undefined {
+export function readBackfillSays(type: string | null, raw: Body): BackfillSays | undefined {
   const what = WHAT[type ?? ''];
   if (what === undefined) return undefined;
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
-  const json = readJson(bytes, 0, bytes.length);
+  const json = readBody(raw);
   if (!json.ok) return undefined;
   const at = (step: string) => follow(json.json.value, ['data', step]);
   const text = (step: string) => {

@@ -2,7 +2,7 @@ import type { Kind } from '../message/arrival.js';
 import type { Place } from '../message/id.js';
 import { type BackfillSays, readBackfillSays } from './backfill.js';
 import { type Correction, type Instead, LEDGER_SOURCE, LEDGER_TYPES, readCorrection } from './correction.js';
-import { identityIn, type UsageMessage } from './event.js';
+import { type Body, type EventName, eventNameIn, type UsageMessage } from './event.js';
 import type { GapReason, Seen } from './mark.js';
 import type { Measured, Meter, Meters, ProblemCode } from './meter.js';
 
@@ -14,7 +14,7 @@ export interface LedgerMessage {
   readonly account: string;
   readonly type: string | null;
   readonly meta: string | null;
-  readonly raw: Uint8Array;
+  readonly raw: Body;
   /** When it happened: its event time, else when it came. */
   readonly at: string;
   readonly arrivedAt: string;
@@ -53,7 +53,7 @@ export interface Gist {
 export type BackfillWord = Exclude<BackfillSays, { what: 'event' }>;
 
 /** 64 bits of what makes an event the same as another one of its feed. */
-export type Identify = (source: string, identity: Uint8Array) => bigint;
+export type Identify = (feed: string, event: EventName) => bigint;
 
 /** Reads one message; null for one that is erased. */
 export function gistOf(message: LedgerMessage, meters: Meters, channel: number, identify: Identify): Gist | null {
@@ -61,15 +61,16 @@ export function gistOf(message: LedgerMessage, meters: Meters, channel: number, 
   const { sequence, account, type, at, arrivedAt, source } = message;
   const own = isLedgerOwn(source);
   const place = { channel, sequence };
-  const matters = own || meters.concern(type, source, place);
   const says = own ? ownWords(message, meters, place, identify) : usage(message, meters, place, identify);
-  return { sequence, account, type, at, arrivedAt, matters, own, ...says };
+  return { sequence, account, type, at, arrivedAt, own, ...says };
 }
 
-type Says = Omit<Gist, 'sequence' | 'account' | 'type' | 'at' | 'arrivedAt' | 'matters' | 'own'>;
+type Says = Omit<Gist, 'sequence' | 'account' | 'type' | 'at' | 'arrivedAt' | 'own'>;
 
 const NONE: readonly never[] = [];
+/** Of the ledger's own words, all matter. */
 const NOTHING: Says = {
+  matters: true,
   measured: NONE,
   problems: NONE,
   unmetered: false,
@@ -80,10 +81,10 @@ const NOTHING: Says = {
 };
 
 function usage(message: LedgerMessage, meters: Meters, place: Place, identify: Identify): Says {
-  const { measured, problems, unmetered, document } = meters.measure(message, place);
-  const identity = message.kind === 'event' && measured.length > 0 ? identityIn(document()) : undefined;
-  const told = identity ? identify(message.source, identity) : null;
-  return { measured, problems, unmetered, correction: null, word: null, backfill: null, identity: told };
+  const { measured, problems, unmetered, concerned, document } = meters.measure(message, place);
+  const name = message.kind === 'event' && measured.length > 0 ? eventNameIn(document()) : undefined;
+  const identity = name ? identify(message.source, name) : null;
+  return { matters: concerned, measured, problems, unmetered, correction: null, word: null, backfill: null, identity };
 }
 
 /** Sequences of other channels mean nothing here. */
@@ -100,10 +101,10 @@ function ownWords(message: LedgerMessage, meters: Meters, place: Place, identify
     return isElsewhere ? NOTHING : { ...NOTHING, word: says };
   }
   const { source, document } = says.instead;
-  const identity = identityIn(document);
-  if (!identity) return NOTHING;
+  const name = eventNameIn(document);
+  if (!name) return NOTHING;
   const counted = usageInstead(says.instead, message, meters, place);
-  return { ...NOTHING, ...counted, backfill: says.backfill, identity: identify(source, identity) };
+  return { ...NOTHING, ...counted, backfill: says.backfill, identity: identify(source, name) };
 }
 
 /** An amendment is measured as the event it stands for, and so is an event of a backfill. */

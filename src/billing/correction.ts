@@ -1,10 +1,10 @@
 import { LosslessNumber } from 'lossless-json';
 import { JsonBytes } from '../content/json/bytes.js';
 import { follow, pointerSteps } from '../content/json/pointer.js';
-import { readJson } from '../content/json/read.js';
 import { type Place, parseMessageId } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
 import { parseDecimal } from '../routing/decimal.js';
+import { type Body, readBody } from './event.js';
 
 /*
  * Corrections are messages of the account's own channel, written by the product itself under a source whose name no
@@ -68,10 +68,9 @@ export function correctionBody(given: {
 }
 
 /** Reads what `correctionBody` wrote; undefined for the ledger's other messages. */
-export function readCorrection(type: string | null, raw: Uint8Array): Correction | undefined {
+export function readCorrection(type: string | null, raw: Body): Correction | undefined {
   if (type !== LEDGER_TYPES.void && type !== LEDGER_TYPES.amend) return undefined;
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
-  const json = readJson(bytes, 0, bytes.length);
+  const json = readBody(raw);
   const text = (...steps: string[]) => {
     const value = json.ok ? follow(json.json.value, ['data', ...steps]) : undefined;
     return typeof value === 'string' ? value : null;

@@ -1,7 +1,6 @@
-import { eventIdentity } from '../channel/identity.js';
 import { readWanted, type Wanted } from '../content/json/exact.js';
 import { follow } from '../content/json/pointer.js';
-import { readJson } from '../content/json/read.js';
+import { type JsonRead, readJson } from '../content/json/read.js';
 import type { Kind } from '../message/arrival.js';
 
 /** What of a stored message meters look at. */
@@ -11,7 +10,19 @@ export interface UsageMessage {
   readonly account: string;
   readonly type: string | null;
   readonly meta: string | null;
-  readonly raw: Uint8Array;
+  readonly raw: Body;
+}
+
+/** Bytes, or the text that they are in UTF-8. */
+export type Body = Uint8Array | string;
+
+export function readBody(body: Body): JsonRead {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : viewOf(body);
+  return readJson(bytes, 0, bytes.length);
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
 
 /**
@@ -20,15 +31,15 @@ export interface UsageMessage {
  * left out.
  */
 export function documentOf({ kind, meta, raw }: UsageMessage, wanted: Wanted | 'all' = 'all'): unknown {
-  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
   const read = () => {
-    const json = readJson(bytes, 0, bytes.length);
+    const json = readBody(raw);
     return json.ok ? json.json.value : undefined;
   };
   switch (kind) {
     case 'event': {
       // The whole of it was JSON when it was accepted, and again when its owner read it.
-      if (meta === null) return wanted === 'all' ? read() : readWanted(bytes.toString('utf8'), wanted);
+      if (meta === null)
+        return wanted === 'all' ? read() : readWanted(typeof raw === 'string' ? raw : viewOf(raw).toString(), wanted);
       return { ...(JSON.parse(meta) as Readonly<Record<string, unknown>>), data: read() };
     }
     case 'webhook':
@@ -53,8 +64,14 @@ export function namesNoAccount(message: UsageMessage, document: () => unknown): 
   return subject === undefined || subject === null;
 }
 
-/** What makes an event the same as another one of its feed, by its document; undefined for what is no event. */
-export function identityIn(document: unknown): Uint8Array | undefined {
+/** What CloudEvents calls `source` and `id`: what makes an event the same as another one of its feed. */
+export interface EventName {
+  readonly source: string;
+  readonly id: string;
+}
+
+/** By its document; undefined for what is no event. */
+export function eventNameIn(document: unknown): EventName | undefined {
   const [source, id] = [follow(document, ['source']), follow(document, ['id'])];
-  return typeof source === 'string' && typeof id === 'string' ? eventIdentity(source, id) : undefined;
+  return typeof source === 'string' && typeof id === 'string' ? { source, id } : undefined;
 }

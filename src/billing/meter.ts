@@ -39,6 +39,8 @@ export interface Measurement {
   readonly problems: readonly { readonly meter: Meter; readonly code: ProblemCode }[];
   /** No meter is for this type: it is kept, and counted as unmetered. */
   readonly unmetered: boolean;
+  /** A meter in use is for it: usage might be missing, could it not be read. */
+  readonly concerned: boolean;
   /** What meters look at in the event's JSON, and what tells it apart; read when it is asked for. */
   readonly document: () => unknown;
 }
@@ -67,7 +69,9 @@ const MOST_DIMENSIONS = 1_500;
 /** The meters of a tenant, made ready: an event is held against those of its type alone. */
 export class Meters {
   readonly #all: readonly Compiled[];
-  readonly #known = new Map<string, Candidates>();
+  /** By source and type. */
+  readonly #known = new Map<string, Map<string, Candidates>>();
+  #remembered = 0;
 
   constructor(meters: readonly Meter[]) {
     this.#all = meters.map(compile);
@@ -75,15 +79,6 @@ export class Meters {
 
   get none(): boolean {
     return this.#all.length === 0;
-  }
-
-  /** Whether usage might be missing when a message of this kind can't be read. */
-  concern(
-    type: string | null,
-    source: string,
-    place: { readonly channel: number; readonly sequence: number },
-  ): boolean {
-    return this.#of(type, source).meters.some(({ meter }) => isInUse(meter, place));
   }
 
   /** `given` is the event's JSON, where it is not the message's own. */
@@ -110,19 +105,23 @@ export class Meters {
       else if (typeof result === 'string') problems.push({ meter: compiled.meter, code: result });
       else measured.push(result);
     }
-    return { measured, problems, unmetered: false, document };
+    return { measured, problems, unmetered: false, concerned: true, document };
   }
 
   #of(type: string | null, source: string): Candidates {
-    const key = `${source}\n${type ?? ''}`;
-    const known = this.#known.get(key);
+    const known = this.#known.get(source)?.get(type ?? '');
     if (known) return known;
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    if (this.#remembered >= MOST_KNOWN) {
+      this.#known.clear();
+      this.#remembered = 0;
+    }
     const meters = this.#all.filter(
       ({ meter, matches }) => matches(type ?? '') && (meter.definition.source ?? source) === source,
     );
     const found = { meters, wanted: wantedBy([...ALWAYS_WANTED, ...meters.flatMap(pointersOf)]) };
-    this.#known.set(key, found);
+    const ofSource = this.#known.get(source) ?? new Map<string, Candidates>();
+    this.#known.set(source, ofSource.set(type ?? '', found));
+    this.#remembered++;
     return found;
   }
 }
@@ -136,7 +135,13 @@ function pointersOf({ meter, value, unit, dimensions, filter }: Compiled): (read
 }
 
 const NONE: readonly never[] = [];
-const NOTHING: Measurement = { measured: NONE, problems: NONE, unmetered: false, document: () => undefined };
+const NOTHING: Measurement = {
+  measured: NONE,
+  problems: NONE,
+  unmetered: false,
+  concerned: false,
+  document: () => undefined,
+};
 const UNMETERED: Measurement = { ...NOTHING, unmetered: true };
 
 function compile(meter: Meter): Compiled {

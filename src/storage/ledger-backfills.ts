@@ -68,16 +68,11 @@ const LOCK_NOT_AVAILABLE = '55P03';
 
 /** 64 bits of a keyed hash. */
 export function identifier(secret: Buffer, tenant: number): Identify {
-  // Names of sources hold no NUL.
-  const heads = new Map<string, Buffer>();
-  const headOf = (source: string): Buffer => {
-    const head = heads.get(source) ?? Buffer.concat([secret, Buffer.from(`${tenant}\0${source}\0`)]);
-    heads.set(source, head);
-    return head;
-  };
+  const key = `${secret.toString('base64')} ${tenant}`;
   const bits = Buffer.allocUnsafe(8);
-  return (source, identity) => {
-    bits.write(sha256(Buffer.concat([headOf(source), identity])), 0, 8, 'latin1');
+  return (feed, { source, id }) => {
+    // Names of feeds hold no white space.
+    bits.write(sha256(`${key} ${feed} ${source.length} ${source}${id}`), 0, 8, 'latin1');
     return bits.readBigInt64BE(0);
   };
 }

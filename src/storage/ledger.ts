@@ -322,7 +322,9 @@ export interface StoredUsage {
   readonly account: string;
   readonly type: string | null;
   readonly meta: string | null;
-  readonly raw: Buffer;
+  /** A character a byte, of what came as one JSON text. */
+  readonly text: string | null;
+  readonly raw: Buffer | null;
   readonly at: string;
   readonly arrived_at: string;
   readonly erased: boolean;
@@ -336,17 +338,29 @@ function ledgerMessage(row: StoredUsage, sources: ReadonlyMap<number, string>): 
     account: row.account,
     type: row.type,
     meta: row.meta,
-    raw: row.raw,
+    raw: row.text === null ? (row.raw ?? '') : textOfBytes(row.text),
     at: row.at,
     arrivedAt: row.arrived_at,
     erased: row.erased,
   };
 }
 
+/** Characters of a byte each, as the UTF-8 they are. */
+function textOfBytes(characters: string): string {
+  const isAscii = Buffer.byteLength(characters) === characters.length;
+  return isAscii ? characters : Buffer.from(characters, 'latin1').toString();
+}
+
 /** UTC, `YYYY-MM-DD HH:MM:SS.ffffff+00` without zeros at the end: microseconds are kept, and earlier is less. */
 function textOf(time: string): string {
   return `(${time} at time zone 'UTC')::text || '+00'`;
 }
+
+/**
+ * What came as one JSON text is read as text: of a bytea the driver gets two digits a byte, which cost a tenth of the ledger's time. No text
+ * holds a NUL.
+ */
+const IS_TEXT = `m.kind = 'event' and m.meta is null and position('\\x00'::bytea in m.raw) = 0`;
 
 /** Each span of the channel that the ranges touch is read from its own partition. */
 export const readMessages: ReadMessages = async (client, { tenant, channel }, ranges) => {
@@ -358,8 +372,9 @@ export const readMessages: ReadMessages = async (client, { tenant, channel }, ra
           coalesce(lead(first_sequence) over (order by first_sequence) - 1, ${Number.MAX_SAFE_INTEGER}) as last
         from span where tenant = $1 and channel = $2)
       select m.sequence, m.source, m.kind, m.account, m.type, m.meta::text as meta,
+        case when ${IS_TEXT} then convert_from(m.raw, 'LATIN1') end as text,
         -- No meter looks into mails.
-        case when m.kind = 'mail' then ''::bytea else m.raw end as raw,
+        case when m.kind <> 'mail' and not (${IS_TEXT}) then m.raw end as raw,
         ${textOf('coalesce(m.event_time, m.arrived_at)')} as at, ${textOf('m.arrived_at')} as arrived_at,
         m.erased_at is not null as erased
       from unnest($3::bigint[], $4::bigint[]) as w(first, last)

@@ -34,7 +34,7 @@ export interface RebuildWish {
 
 const MOST_TOLD = 100;
 /** Channels worked on at the same time: while some batches are with the database, another one is reckoned. */
-const AT_ONCE = 3;
+const AT_ONCE = 4;
 const PROGRESS_MS = 500;
 const ROUNDS = 20;
 /** Messages after which the book is looked over, and again when there are twice as many. */

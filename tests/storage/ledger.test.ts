@@ -60,6 +60,36 @@ const used = (account: string, n: string, time = '2026-03-01T10:00:00Z', u = n):
 });
 
 describe('the ledger', () => {
+  it('reads events whatever their bytes are', async () => {
+    const books = await usageBooks(database.pool, 'bytes', 1);
+    await books.meter('cities', { type: 'usage', aggregation: 'count', dimensions: { city: '/data/city' } });
+    const inCity = (city: string, more = '') => ({
+      account: 'ann',
+      data: `{"city":"${city}"${more}}`,
+      time: '2026-03-01T10:00:00Z',
+    });
+    await books.store([
+      inCity('Zürich'),
+      inCity('\\u65e5\\u672c'),
+      inCity('日本'),
+      inCity('Bern', ',"x":"?"'),
+      inCity('Genf'),
+    ]);
+    // A byte that is no UTF-8, and one that no text of the database holds.
+    await database.pool.query(
+      `update message set raw = overlay(raw placing '\\xff' from position('?'::bytea in raw)) where sequence = 4`,
+    );
+    await database.pool.query(`update message set raw = raw || '\\x00' where sequence = 5`);
+    await books.planAll();
+    await takeAll(new Ledger({ pool: database.pool }));
+    expect(await totals(books, 'ann')).toEqual({
+      'cities Zürich': '1',
+      'cities 日本': '2',
+      'cities Bern': '1',
+      'cities Genf': '1',
+    });
+  });
+
   it('counts what was read whole, by every aggregation, to the last digit', async () => {
     const books = await usageBooks(database.pool, 'one');
     await everyMeter(books);

@@ -18,7 +18,7 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Integers of so many digits are doubles that print as written. */
+/** Decimals of so many digits are doubles that print as written, if not too small. */
 const EXACT_DIGITS = 15;
 
 /**
@@ -49,8 +49,11 @@ export function scan(bytes: Buffer, from: number, to: number): Scan {
 
 /** Whether a double made from this token prints as the token. */
 export function keepsDigits(token: string): boolean {
-  return String(Number(token)) === token;
+  return SHORT_DECIMAL.test(token) || String(Number(token)) === token;
 }
+
+/** Numbers of at most 15 digits, none of them for nothing: what doubles print as, and told in a tenth of the time of printing one. */
+const SHORT_DECIMAL = /^-?(?:[1-9]\d{0,7}(?:\.\d{0,6}[1-9])?|0\.[1-9](?:\d{0,12}[1-9])?)$/;
 
 /** Position of the quote that closes the string whose content starts at `i`, or `to`. */
 export function stringEnd(bytes: Buffer, i: number, to: number): number {
@@ -70,14 +73,22 @@ function numberEnd(bytes: Buffer, i: number, to: number): number {
 }
 
 function printsAsWritten(bytes: Buffer, from: number, to: number): boolean {
-  return isShortInteger(bytes, from, to) || keepsDigits(bytes.toString('latin1', from, to));
+  return isShortDecimal(bytes, from, to) || keepsDigits(bytes.toString('latin1', from, to));
 }
 
-/** The common case, told without making a string. */
-function isShortInteger(bytes: Buffer, from: number, to: number): boolean {
+/** The common case, told without making a string: at most 15 digits, and none of those around a point is for nothing. */
+function isShortDecimal(bytes: Buffer, from: number, to: number): boolean {
   if (to - from > EXACT_DIGITS) return false;
-  for (let i = from; i < to; i++) if (!isDigit(bytes[i] as number)) return false;
-  return true;
+  let point = -1;
+  for (let i = from; i < to; i++) {
+    if (bytes[i] === DOT && point < 0) point = i;
+    else if (!isDigit(bytes[i] as number)) return false;
+  }
+  return point < 0 || (isDigitAbove0(bytes[to - 1]) && (point > from + 1 || isDigitAbove0(bytes[point + 1])));
+}
+
+function isDigitAbove0(byte: number | undefined): boolean {
+  return byte !== undefined && byte > ZERO && byte <= NINE;
 }
 
 function isDigit(byte: number): boolean {

@@ -111,6 +111,8 @@ create table ledger_identity (
 );
 -- They are random: nothing to be gained.
 alter table ledger_identity alter column identities set storage external;
+-- Numbers in a row, but making them smaller takes 0.7 µs an event.
+alter table ledger_identity alter column sequences set storage external;
 
 -- Whether a channel has been told that a backfill counts, and not that it counts no more.
 create function backfill_counts(p_tenant int, p_book smallint, p_channel smallint, p_backfill int) returns boolean
