@@ -11,6 +11,8 @@ export interface ReadBatch {
   readonly readings: readonly Reading[];
   /** Of its events. */
   readonly batchAttempt: number | null;
+  /** All of them. */
+  readonly attempts: readonly number[];
 }
 
 /** The messages of one round, of all channels together, that are being read. */
@@ -30,6 +32,8 @@ export interface ReadAhead {
   next(): BegunRound;
   /** Whether a round is being read that nobody has asked for yet. */
   isAhead(): boolean;
+  /** Whether messages are being tried. */
+  isReading(): boolean;
   /** Whether it has messages of a channel. */
   hasOf(key: string): boolean;
 }
@@ -54,11 +58,13 @@ export function createReadAhead(deps: ReadAheadDeps): ReadAhead {
   const { content, crashes, store, settings } = deps;
   const slots = createSlots(content.slots);
   let ahead: ReturnType<typeof begin> | null = null;
+  let reading = 0;
 
   function begin() {
     const states = deps.behind();
     const taken = take(states);
-    const read = taken.then(readAll);
+    reading++;
+    const read = taken.then(readAll).finally(() => reading--);
     // Whoever asks for it hears of it.
     read.catch(() => undefined);
     return { states, taken, read };
@@ -88,7 +94,7 @@ export function createReadAhead(deps: ReadAheadDeps): ReadAhead {
         const { parkAfterMs } = settings;
         const reading = { state, taken, attempts, content, crashes, slot: slots, parkAfterMs, clock: deps.clock };
         const batchAttempt = mine.find(({ batch }) => batch)?.id ?? null;
-        return { state, readings: await readBatch(reading), batchAttempt };
+        return { state, readings: await readBatch(reading), batchAttempt, attempts: mine.map(({ id }) => id) };
       }),
     );
   }
@@ -116,6 +122,7 @@ export function createReadAhead(deps: ReadAheadDeps): ReadAhead {
       };
     },
     isAhead: () => ahead !== null,
+    isReading: () => reading > 0,
     hasOf: (key) => ahead?.states.some(({ held }) => channelKey(held.tenant, held.channel) === key) ?? false,
   };
 }

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '../message/clock.js';
 import type { AtOnce } from './at-once.js';
-import { type Bell, createBell } from './bell.js';
+import { createBell } from './bell.js';
 import type { Handover } from './handover.js';
 import { BeatWatch, type Lease, type LeaseSettings, type LeaseStore, type Presence } from './leases.js';
 import type { Held, OwnerStore } from './ports.js';
@@ -18,6 +18,8 @@ export interface HoldingDeps {
   readonly atOnce: AtOnce;
   /** Whether a round, a try or a delivery of a channel has begun and not ended. */
   readonly isUnderWay: (state: ChannelState) => boolean;
+  /** Whether messages are being tried: were this process taken for dead meanwhile, that would be held against them. */
+  readonly isTrying: () => boolean;
   /** There is something to read, or something to let go of. */
   readonly wake: () => void;
   /** Others may take channels now. */
@@ -36,7 +38,7 @@ export interface HoldingDeps {
  *                    └────────── too long ◄──────────┘        a lease that is lost drops its channel from anywhere
  */
 export interface Holding {
-  /** Shows that this process lives, until `stop`. */
+  /** Shows that this process lives, until `stop`, and on while anything is tried. */
   beats(): Promise<void>;
   /** Watches the others, takes what is free and gives back what is theirs, until `stop`. */
   leasing(): Promise<void>;
@@ -51,7 +53,7 @@ export interface Holding {
   accompanied(): boolean;
   /** A lease may have become free: look at once. */
   look(): void;
-  /** Begins nothing more; resolves when what was being begun has. */
+  /** Takes and begins nothing more; resolves when what was being taken and begun has. */
   stop(): Promise<void>;
 }
 
@@ -81,10 +83,19 @@ export function createHolding(deps: HoldingDeps): Holding {
   let accompanied = false;
   let stopping = false;
 
-  async function untilStopped(bell: Bell, ms: number, what: string, work: () => Promise<unknown>): Promise<void> {
+  async function beats(): Promise<void> {
+    while (!stopping || deps.isTrying()) {
+      await deps.guarded('beat', () => leases.beat());
+      await beatBell.wait(settings.beatMs);
+    }
+  }
+
+  let looking: Promise<void> = Promise.resolve();
+
+  async function leasing(): Promise<void> {
     while (!stopping) {
-      await deps.guarded(what, work);
-      await bell.wait(ms);
+      await deps.guarded('leases', look);
+      await lookBell.wait(settings.beatMs / LOOKS_A_BEAT);
     }
   }
 
@@ -268,8 +279,11 @@ export function createHolding(deps: HoldingDeps): Holding {
   }
 
   return {
-    beats: () => untilStopped(beatBell, settings.beatMs, 'beat', () => leases.beat()),
-    leasing: () => untilStopped(lookBell, settings.beatMs / LOOKS_A_BEAT, 'leases', look),
+    beats,
+    leasing() {
+      looking = leasing();
+      return looking;
+    },
     lookAround: look,
     beginHeld,
     letGo() {
@@ -285,10 +299,11 @@ export function createHolding(deps: HoldingDeps): Holding {
       lookedFor = true;
       lookBell.ring();
     },
-    stop() {
+    async stop() {
       stopping = true;
       for (const bell of [beatBell, lookBell]) bell.ring();
-      return beginning;
+      await looking;
+      await beginning;
     },
   };
 }

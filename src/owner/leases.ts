@@ -32,6 +32,8 @@ export interface LeaseStore {
   take(wanted: readonly Held[]): Promise<Held[]>;
   /** Gives those leases back of which this process is still the holder: whoever wants them takes them at once. */
   give(held: readonly Held[]): Promise<void>;
+  /** Says that this process takes no channels any more: others share out among themselves what is free. */
+  retire(): Promise<void>;
   /** Gives everything back. */
   leave(): Promise<void>;
   /** Removes rows of processes that died long ago. */

@@ -152,6 +152,7 @@ export function createOwner(deps: OwnerDeps): Owner {
   // Keys of deliveries that an unassign is about to cancel: not to be sent meanwhile.
   let reserved: { readonly underWay: UnderWay; readonly key: string }[] = [];
   let loops: Promise<unknown> = Promise.resolve();
+  let beating: Promise<void> = Promise.resolve();
   let stopping = false;
   const bell = createBell();
   const dispatchBell = createBell();
@@ -227,6 +228,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     handover,
     atOnce,
     isUnderWay,
+    isTrying: () => readAhead.isReading() || late.size > 0 || suspectsTried > 0,
     wake: () => bell.ring(),
     given: deps.observe.given,
     guarded,
@@ -364,7 +366,11 @@ export function createOwner(deps: OwnerDeps): Owner {
     const round = readAhead.next();
     for (const state of round.states.filter(isHeld))
       inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
-    const batches = (await round.read).filter(({ state }) => isHeld(state));
+    const found = await round.read;
+    const lost = found.filter(({ state }) => !isHeld(state));
+    // Nobody writes what became of those tries, and open ones would be held against the messages.
+    if (lost.length > 0) await store.forgetAttempts(lost.flatMap(({ attempts }) => attempts));
+    const batches = found.filter(({ state }) => isHeld(state));
     const read = batches.map(({ state, readings, batchAttempt }) => {
       const items = itemsOf(readings, directory, deps.canonical);
       const parked = readings.filter((reading) => reading.read === 'parked');
@@ -563,16 +569,21 @@ export function createOwner(deps: OwnerDeps): Owner {
     }
   }
 
+  let suspectsTried = 0;
+
   async function trySuspectAt({ tenant, channel, sequence }: { tenant: number; channel: number; sequence: number }) {
     const state = states.get(channelKey(tenant, channel));
     // Each holds its message until the next round.
     if (stopping || resolved.length >= MOST_RESOLVED) return;
     if (!state || state.leavingSince !== null || tryingOf(state).has(sequence)) return;
     tryingOf(state).add(sequence);
-    const done = await trySuspect(suspectDeps, state, sequence).catch((error: unknown) => {
-      tryingOf(state).delete(sequence);
-      throw error;
-    });
+    suspectsTried++;
+    const done = await trySuspect(suspectDeps, state, sequence)
+      .catch((error: unknown) => {
+        tryingOf(state).delete(sequence);
+        throw error;
+      })
+      .finally(() => suspectsTried--);
     if (done) resolved.push(done);
     else {
       tryingOf(state).delete(sequence);
@@ -605,9 +616,10 @@ export function createOwner(deps: OwnerDeps): Owner {
   return {
     async start() {
       await deps.leases.register(deps.name, deps.roles);
-      const beating = holding.beats();
-      if (deps.owns) await guarded('leases', holding.lookAround);
-      loops = Promise.all([beating, ...(deps.owns ? [holding.leasing(), rounds(), dispatches(), suspects()] : [])]);
+      beating = holding.beats();
+      if (!deps.owns) return;
+      await guarded('leases', holding.lookAround);
+      loops = Promise.all([holding.leasing(), rounds(), dispatches(), suspects()]);
     },
     sequenced(rows) {
       const near: SequencedRow[] = [];
@@ -654,9 +666,11 @@ export function createOwner(deps: OwnerDeps): Owner {
       stopping = true;
       const held = holding.stop();
       for (const each of [bell, dispatchBell, suspectBell]) each.ring();
-      await loops;
       await held;
+      await guarded('retire', () => deps.leases.retire());
+      await loops;
       await Promise.all([...beside, ...late]);
+      await beating;
       await guarded('leave', () => deps.leases.leave());
     },
   };

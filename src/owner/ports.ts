@@ -290,6 +290,8 @@ export interface OwnerStore {
   placeInThreads(messages: readonly NewInThread[]): Promise<PlacedInThread[]>;
   beginAttempts(attempts: readonly NewAttempt[]): Promise<number[]>;
   endAttempts(held: Held, attempts: readonly EndedAttempt[]): Promise<void>;
+  /** Removes those that have not ended: they count against nobody. */
+  forgetAttempts(attempts: readonly number[]): Promise<void>;
   /** Writes plans and the outcomes of earlier ones, in one transaction. Answers what they put into quarantine. */
   writePlans(plans: readonly NewPlan[], outcomes: readonly PlanOutcome[]): Promise<readonly Quarantined[]>;
   /** Deliveries of a target that may be tried now, in line order, at most so many. */

@@ -10,18 +10,18 @@ const SAME_EPOCH = 'not exists (select from installation where epoch <>';
  * under one that was restored meanwhile it neither lives nor takes a channel, because its numbers would be used twice.
  */
 export function createLeaseStore(pool: Pool, process: string, epoch: number): LeaseStore {
-  let registered: unknown[] = [];
+  let registered: { readonly name: string; readonly roles: readonly string[] } = { name: '', roles: [] };
   return {
     async register(name, roles) {
-      registered = [process, name, roles];
-      await pool.query('insert into process (id, name, roles) values ($1, $2, $3)', registered);
+      registered = { name, roles };
+      await pool.query('insert into process (id, name, roles) values ($1, $2, $3)', [process, name, roles]);
     },
     async beat() {
       // A process that stood still for long may have been taken for dead, and its row removed.
       await pool.query(
         `insert into process (id, name, roles) select $1::uuid, $2, $3::text[] where ${SAME_EPOCH} $4)
          on conflict (id) do update set beat = process.beat + 1, beat_at = now()`,
-        [...registered, epoch],
+        [process, registered.name, registered.roles, epoch],
       );
     },
     async forgetOthers() {
@@ -88,6 +88,10 @@ export function createLeaseStore(pool: Pool, process: string, epoch: number): Le
           [process, arrayOf(given.rows.map((each) => each.tenant)), arrayOf(given.rows.map((each) => each.channel))],
         );
       });
+    },
+    async retire() {
+      registered = { ...registered, roles: registered.roles.filter((role) => role !== 'owner') };
+      await pool.query('update process set roles = $2 where id = $1', [process, registered.roles]);
     },
     async leave() {
       // A clean end interrupts nothing: what was being read is read again, and held against nobody.

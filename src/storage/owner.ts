@@ -172,6 +172,12 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
       return rows.map((row) => row.id);
     },
     endAttempts: (held, attempts) => fenced(pool, process, [held], (client) => endAttempts(client, attempts)),
+    async forgetAttempts(attempts) {
+      await pool.query('delete from attempt where id = any ($2::bigint[]) and process = $1 and ended_at is null', [
+        process,
+        arrayOf(attempts),
+      ]);
+    },
     writePlans: (plans, outcomes) => writePlans(pool, process, epoch, plans, outcomes),
     due: (target, held, max) => due(pool, target, held, max),
     settle: (held, settled) => fenced(pool, process, [held], (client) => settle(client, settled)),

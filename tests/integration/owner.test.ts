@@ -91,6 +91,7 @@ interface Script {
   readonly store?: (store: OwnerStore) => OwnerStore;
   /** After how long another process's beat that stands still is a death. Without it none dies that is only slow. */
   readonly lostAfterMs?: number;
+  readonly parkAfterMs?: number;
 }
 
 /** The last rung of this test's ladder of three. */
@@ -195,7 +196,7 @@ async function startProcess(script: Script = {}): Promise<Process> {
       beatMs: 50,
       lostAfterMs: script.lostAfterMs ?? 60_000,
       pollMs: 50,
-      parkAfterMs: 100,
+      parkAfterMs: script.parkAfterMs ?? 100,
       roundRows: 200,
       roundBytes: 1 << 22,
       handoverBytes: 1 << 21,
@@ -299,6 +300,11 @@ async function hostilePort(): Promise<ContentPort> {
   const limits = { timeMs: 500 };
   const children = await poolOf({ children: 1, entry: HOSTILE, limits });
   return createContentPort(children, DEFAULT_LADDER, 1, limits.timeMs);
+}
+
+/** How many of the tenant's channels each of them holds. */
+function heldBy(processes: readonly Process[]): number[] {
+  return processes.map(({ owner }) => owner.held().filter((held) => held.tenant === tenant.id).length);
 }
 
 /** The one message that waits for a person, once it does. */
@@ -679,6 +685,60 @@ describe('the owner', () => {
     expect((await parked()).rows).toEqual([{ rung: 1 }]);
   });
 
+  it('leaves what is free to others while its last try goes on', async () => {
+    const { hanging, letGo } = hung<ParseOutcome>();
+    const process = await startProcess({ parse: () => hanging });
+    await process.accepter.accept([mail('one')]);
+    const parked = async () =>
+      (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1;
+    await until(parked, 'it to be parked');
+    const stopped = process.stop();
+    const owning = async () => (await database.pool.query("select from process where 'owner' = any (roles)")).rowCount;
+    await until(async () => (await owning()) === 0, 'it to own nothing new');
+    await database.pool.query('update lease set holder = null');
+    const next = await startProcess();
+    await until(() => heldBy([next])[0] === tenant.channels, 'the next process to take them all');
+    letGo(failed(TOP));
+    await stopped;
+  });
+
+  it('shows that it lives until the last try has ended', async () => {
+    const { hanging, letGo } = hung<ParseOutcome>();
+    const process = await startProcess({ parse: () => hanging });
+    await process.accepter.accept([mail('one')]);
+    const parked = async () =>
+      (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1;
+    await until(parked, 'it to be parked');
+    const stopped = process.stop();
+    const beat = async () =>
+      (await database.pool.query<{ beat: number }>('select beat from process')).rows[0]?.beat ?? 0;
+    for (const before of [await beat(), (await beat()) + 2])
+      await until(async () => (await beat()) > before, 'another beat');
+    letGo(failed(TOP));
+    await stopped;
+    expect((await database.pool.query('select from process')).rowCount).toBe(0);
+  });
+
+  it('leaves no try open of a channel that it lost while it read', async () => {
+    const { hanging, letGo } = hung<ParseOutcome>();
+    let tried = 0;
+    const process = await startProcess({
+      parkAfterMs: 60_000,
+      parse: () => {
+        tried++;
+        return hanging;
+      },
+    });
+    await process.accepter.accept([mail('one', 'this'), mail('two', 'that')]);
+    await until(() => tried === 2, 'both to be tried');
+    const open = () => database.pool.query<{ ended: boolean }>('select ended_at is not null as ended from attempt');
+    expect((await open()).rows).toEqual([{ ended: false }, { ended: false }]);
+    await database.pool.query('update lease set holder = $1, term = term + 1', [randomUUID()]);
+    await until(() => process.owner.held().length === 0, 'it to see that');
+    letGo({ ok: true, child: null, view: EMPTY_VIEW });
+    await until(async () => (await open()).rowCount === 0, 'the tries to be forgotten');
+  });
+
   it('repeats what the death of a process interrupted in its place, and beside the stream when it is interrupted again', async () => {
     const dead = '00000000-0000-0000-0000-00000000dead';
     const leave = (sequence: number, ended: string | null) =>
@@ -899,9 +959,6 @@ describe('several owners', () => {
       await insertTarget('crm', { kind: 'webhook', url: 'https://crm.example.com/' }),
     ];
   });
-
-  const heldBy = (processes: readonly Process[]) =>
-    processes.map(({ owner }) => owner.held().filter((held) => held.tenant === tenant.id).length);
 
   it('share the channels out as they come and go, and send everything once and in order', async () => {
     const sent: { channel: number; number: number }[] = [];

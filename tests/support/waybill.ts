@@ -213,7 +213,9 @@ async function started(child: ChildProcess, adminToken: string): Promise<Waybill
     },
     'Waybill to be ready',
     PATIENCE_MS,
-  );
+  ).catch((error: unknown) => {
+    throw new Error(`it was not ready; what it said: ${stderr.join('\n')}`, { cause: error });
+  });
   return {
     http,
     smtp: addressOf(smtp),
