@@ -1,4 +1,5 @@
-import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,9 +57,10 @@ const ROOM_BYTES = 6e9;
  * went into flushing them. What a test kills are processes; to be proof against the loss of power is the server's own business.
  */
 async function startInMemory(directory: string): Promise<Started> {
+  await removeAbandoned();
   const { bavail, bsize } = await statfs(MEMORY).catch(() => ({ bavail: 0, bsize: 0 }));
-  if (bavail * bsize < ROOM_BYTES) return startTemplateServer(directory);
-  const inMemory = await mkdtemp(join(MEMORY, 'waybill-test-'));
+  if (process.env.WAYBILL_TEST_ON_DISK || bavail * bsize < ROOM_BYTES) return startTemplateServer(directory);
+  const inMemory = await mkdtemp(join(MEMORY, `${IN_MEMORY}${process.pid}-`));
   await chmod(inMemory, 0o711);
   const remove = () => rm(inMemory, { recursive: true, force: true });
   try {
@@ -76,6 +78,16 @@ async function startInMemory(directory: string): Promise<Started> {
   } catch (error) {
     await remove();
     throw error;
+  }
+}
+
+const IN_MEMORY = 'waybill-test-';
+
+/** What runs left behind that were killed: it would take memory until the machine is started anew. */
+async function removeAbandoned(): Promise<void> {
+  for (const name of await readdir(MEMORY).catch(() => [])) {
+    const pid = name.startsWith(IN_MEMORY) ? /^\d+/.exec(name.slice(IN_MEMORY.length))?.[0] : undefined;
+    if (pid && !existsSync(`/proc/${pid}`)) await rm(join(MEMORY, name), { recursive: true, force: true });
   }
 }
 
