@@ -6,6 +6,7 @@ import { forgetPrepared } from './prepared.mjs';
 const ROWS = {
   'batch-accept': () => import('./rows/batch-accept.mjs'),
   'end-to-end': () => import('./rows/end-to-end.mjs'),
+  waiting: () => import('./rows/waiting.mjs'),
   'single-events': () => import('./rows/single-events.mjs'),
   'smtp-accept': () => import('./rows/smtp-accept.mjs'),
   mail: () => import('./rows/mail.mjs'),

@@ -47,16 +47,12 @@ async function readyByPlace(
   target: Target,
   page: readonly { readonly channel: number; readonly sequence: number; readonly rung: number }[],
 ) {
+  const wanted = new Map(page.toReversed().map((each) => [`${each.channel}/${each.sequence}`, each]));
   const ready = new Map<string, ReturnType<typeof readyOf>>();
-  for (const channel of new Set(page.map((each) => each.channel))) {
-    const sequences = page.filter((each) => each.channel === channel).map((each) => each.sequence);
-    const found = await deps.store.readWithViews(target.tenant.id, channel, [...new Set(sequences)]);
-    for (const { message, view, thread } of found) {
-      const rung = page.find((each) => each.sequence === message.sequence)?.rung ?? 0;
-      const seen = view ?? deps.viewInPlace(message, rung);
-      const read = readyOf(message, seen, deps.directory(), deps.canonical, undefined, thread);
-      ready.set(`${channel}/${message.sequence}`, read);
-    }
+  for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, [...wanted.values()])) {
+    const key = `${message.channel}/${message.sequence}`;
+    const seen = view ?? deps.viewInPlace(message, wanted.get(key)?.rung ?? 0);
+    ready.set(key, readyOf(message, seen, deps.directory(), deps.canonical, undefined, thread));
   }
   return ready;
 }

@@ -16,7 +16,7 @@ export interface DecisionDeps {
 /** The plan that carries out what a person decided. */
 export async function drawDecision(deps: DecisionDeps, drawing: Drawing, decision: DueDecision): Promise<Drawn> {
   const { tenant, channel, sequence } = decision;
-  const [found] = await deps.store.readWithViews(tenant, channel, [sequence]);
+  const [found] = await deps.store.readWithViews(tenant, [{ channel, sequence }]);
   const view = found ? (found.view ?? deps.content.inPlace(found.message, undefined, 0)) : null;
   const decider = { by: 'person', who: decision.who, version: decision.version } as const;
   const base = { sequence, rung: view?.rung ?? 0, decider, late: false, why: null };

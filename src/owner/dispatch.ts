@@ -4,7 +4,7 @@ import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { grouped } from '../message/grouped.js';
 import { readyOf } from './planning.js';
-import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
+import { type DueDelivery, FencedOut, type Held, type OwnerStore, type Settled, type WaitingLine } from './ports.js';
 import {
   type Canonical,
   type ChannelStates,
@@ -53,7 +53,7 @@ export interface DispatchDeps {
 }
 
 /** How many waiting deliveries of a target in line are taken at a time, and how many bytes: they are in memory at once. */
-const LINE_BATCH = 1000;
+const LINE_BATCH = 4_000;
 const BATCH_BYTES = 32 * 1024 * 1024;
 
 /** As many from the front as there is memory for. One that is larger than all of it goes when nothing else does. */
@@ -164,17 +164,13 @@ interface Prepared {
 /** Looks up the messages of deliveries and makes what goes on the wire. */
 async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueDelivery[]): Promise<Prepared[]> {
   const directory = deps.directory();
+  // Of a message that goes to it more than once, the first one says on which rung it was read.
+  const wanted = new Map(due.toReversed().map((each) => [channelKey(each.channel, each.sequence), each]));
   const ready = new Map<string, Ready>();
-  for (const [channel, deliveries] of grouped(due, (each) => each.channel)) {
-    const sequences = [...new Set(deliveries.map((each) => each.sequence))];
-    for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, channel, sequences)) {
-      const rung = deliveries.find((each) => each.sequence === message.sequence)?.rung ?? 0;
-      const seen = view ?? deps.viewInPlace(message, rung);
-      ready.set(
-        channelKey(channel, message.sequence),
-        readyOf(message, seen, directory, deps.canonical, undefined, thread),
-      );
-    }
+  for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, [...wanted.values()])) {
+    const key = channelKey(message.channel, message.sequence);
+    const seen = view ?? deps.viewInPlace(message, wanted.get(key)?.rung ?? 0);
+    ready.set(key, readyOf(message, seen, directory, deps.canonical, undefined, thread));
   }
   const prepared: Prepared[] = [];
   for (const each of due) {
@@ -221,7 +217,7 @@ async function tryTogether(deps: DispatchDeps, target: Target, prepared: readonl
     pause ??= after.pause;
     settled.push({ due: each.due, result, startedAt, tookMs, becomes: after.becomes });
   }
-  await settleByChannel(deps, target, settled);
+  await settleAll(deps, target, settled);
   if (pause !== null) await pauseTarget(deps, target, pause);
   return settled.filter((each) => each.becomes.state !== 'pending').length;
 }
@@ -231,19 +227,30 @@ async function pauseTarget(deps: DispatchDeps, target: Target, pause: { code: st
   deps.onPaused(target, pause.code, pause.reason);
 }
 
-/** Writes down what became of them, channel by channel: one that has gone to another owner keeps no other from it. */
-async function settleByChannel(deps: DispatchDeps, target: Target, settled: readonly Settled[]): Promise<void> {
-  const written = await Promise.allSettled(
-    [...grouped(settled, (each) => each.due.channel)].map(async ([channel, ofChannel]) => {
-      const state = deps.states.get(channelKey(target.tenant.id, channel));
-      // Somebody else's by now: the next owner sends it again under the same number.
-      if (!state) return;
-      await deps.store.settle(state.held, ofChannel);
+/** Writes down what became of them. One channel that has gone to another owner keeps no other from it. */
+async function settleAll(deps: DispatchDeps, target: Target, settled: readonly Settled[]): Promise<void> {
+  const byChannel = [...grouped(settled, (each) => each.due.channel)].flatMap(([channel, ofChannel]) => {
+    const state = deps.states.get(channelKey(target.tenant.id, channel));
+    // Somebody else's by now: the next owner sends it again under the same number.
+    return state ? [{ state, ofChannel }] : [];
+  });
+  const settle = async (channels: typeof byChannel) => {
+    await deps.store.settle(
+      channels.map(({ state }) => state.held),
+      channels.flatMap(({ ofChannel }) => ofChannel),
+    );
+    for (const { state, ofChannel } of channels)
       for (const each of ofChannel) if (!stillWaits(each)) countPending(state, target.id, -1);
-    }),
-  );
-  deps.onSettled(target, settled);
-  for (const each of written) if (each.status === 'rejected') throw each.reason;
+  };
+  try {
+    if (byChannel.length > 0) await settle(byChannel);
+  } catch (error) {
+    if (!(error instanceof FencedOut) || byChannel.length === 1) throw error;
+    const apart = await Promise.allSettled(byChannel.map((one) => settle([one])));
+    for (const each of apart) if (each.status === 'rejected') throw each.reason;
+  } finally {
+    deps.onSettled(target, settled);
+  }
 }
 
 /** Whether the delivery's row is still to be sent: as it was, or as the notice that its number is void. */

@@ -1,5 +1,6 @@
 import type { Decider, Run } from '../delivery/plan.js';
 import type { SendResult } from '../message/delivery.js';
+import type { Place } from '../message/id.js';
 import type { StoredMessage } from '../message/message.js';
 import type { Portion } from '../message/portion.js';
 import type { ThreadPlace } from '../message/thread.js';
@@ -279,8 +280,8 @@ export interface OwnerStore {
    * least one, and perhaps fewer than there are of a range.
    */
   read(ranges: readonly SequenceRange[], maxBytes: number): Promise<StoredMessage[]>;
-  /** Some messages by their sequences, with the views they were last given. */
-  readWithViews(tenant: number, channel: number, sequences: readonly number[]): Promise<MessageWithView[]>;
+  /** Some messages of a tenant, with the views they were last given, in order of channel and sequence. */
+  readWithViews(tenant: number, places: readonly Place[]): Promise<MessageWithView[]>;
   /** Last sequence by channel, for the channels held. */
   lastSequences(held: readonly Held[]): Promise<Map<string, number>>;
   /**
@@ -300,7 +301,8 @@ export interface OwnerStore {
     held: readonly Held[],
     max: number,
   ): Promise<DueDelivery[]>;
-  settle(held: Held, settled: readonly Settled[]): Promise<void>;
+  /** Writes down what became of deliveries of these channels: of all of them or, as FencedOut, of none. */
+  settle(held: readonly Held[], settled: readonly Settled[]): Promise<void>;
   pauseTarget(tenant: number, target: number, code: string, reason: string): Promise<void>;
   /** Decisions of any of the channels whose hold is over, at most so many: each tenant's oldest first, in turns. */
   dueDecisions(held: readonly Held[], max: number): Promise<DueDecision[]>;

@@ -34,7 +34,7 @@ const AGAIN_MS = 1_000;
 export async function trySuspect(deps: SuspectDeps, state: ChannelState, sequence: number): Promise<Resolved | null> {
   const { content, crashes, store } = deps;
   const { tenant, channel } = state.held;
-  const [found] = await store.readWithViews(tenant, channel, [sequence]);
+  const [found] = await store.readWithViews(tenant, [{ channel, sequence }]);
   const crashHash = found?.message.kind === 'mail' ? content.crashHash(found.message.raw) : null;
   const twinOf = () => (crashHash === null ? null : crashes.twinEnded(tenant, crashHash));
   for (let twin = twinOf(); twin; twin = twinOf()) await twin;

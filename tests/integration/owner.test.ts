@@ -733,7 +733,9 @@ describe('the owner', () => {
     await until(() => tried === 2, 'both to be tried');
     const open = () => database.pool.query<{ ended: boolean }>('select ended_at is not null as ended from attempt');
     expect((await open()).rows).toEqual([{ ended: false }, { ended: false }]);
-    await database.pool.query('update lease set holder = $1, term = term + 1', [randomUUID()]);
+    const other = randomUUID();
+    await database.pool.query("insert into process (id, name, roles) values ($1, 'other', '{}')", [other]);
+    await database.pool.query('update lease set holder = $1, term = term + 1', [other]);
     await until(() => process.owner.held().length === 0, 'it to see that');
     letGo({ ok: true, child: null, view: EMPTY_VIEW });
     await until(async () => (await open()).rowCount === 0, 'the tries to be forgotten');

@@ -235,7 +235,7 @@ describe('erasing an account', () => {
     expect(await state()).toEqual({ state: 'pending', void: null });
     // Its lease is over: what would go out now is nothing but the notice.
     const store = createOwnerStore(database.pool, '00000000-0000-0000-0000-000000000000', 1);
-    const [found] = await store.readWithViews(books.tenant.id, 0, [1]);
+    const [found] = await store.readWithViews(books.tenant.id, [{ channel: 0, sequence: 1 }]);
     if (!found) throw new Error('it is not found');
     expect(found).toMatchObject({ view: EMPTY_VIEW, message: { erased: true, raw: Buffer.alloc(0) } });
     const ready = { ...found, view: EMPTY_VIEW, canonical: {} as Ready['canonical'] };
