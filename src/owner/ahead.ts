@@ -32,8 +32,6 @@ export interface ReadAhead {
   next(): BegunRound;
   /** Whether a round is being read that nobody has asked for yet. */
   isAhead(): boolean;
-  /** Whether messages are being tried. */
-  isReading(): boolean;
   /** Whether it has messages of a channel. */
   hasOf(key: string): boolean;
 }
@@ -58,13 +56,11 @@ export function createReadAhead(deps: ReadAheadDeps): ReadAhead {
   const { content, crashes, store, settings } = deps;
   const slots = createSlots(content.slots);
   let ahead: ReturnType<typeof begin> | null = null;
-  let reading = 0;
 
   function begin() {
     const states = deps.behind();
     const taken = take(states);
-    reading++;
-    const read = taken.then(readAll).finally(() => reading--);
+    const read = taken.then(readAll);
     // Whoever asks for it hears of it.
     read.catch(() => undefined);
     return { states, taken, read };
@@ -122,7 +118,6 @@ export function createReadAhead(deps: ReadAheadDeps): ReadAhead {
       };
     },
     isAhead: () => ahead !== null,
-    isReading: () => reading > 0,
     hasOf: (key) => ahead?.states.some(({ held }) => channelKey(held.tenant, held.channel) === key) ?? false,
   };
 }

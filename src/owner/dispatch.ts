@@ -4,7 +4,7 @@ import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { grouped } from '../message/grouped.js';
 import { readyOf } from './planning.js';
-import { type DueDelivery, FencedOut, type Held, type OwnerStore, type Settled, type WaitingLine } from './ports.js';
+import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
   type Canonical,
   type ChannelStates,
@@ -227,7 +227,7 @@ async function pauseTarget(deps: DispatchDeps, target: Target, pause: { code: st
   deps.onPaused(target, pause.code, pause.reason);
 }
 
-/** Writes down what became of them. One channel that has gone to another owner keeps no other from it. */
+/** Writes down what became of them. One channel that has gone to another owner, or can't be written, keeps no other from it. */
 async function settleAll(deps: DispatchDeps, target: Target, settled: readonly Settled[]): Promise<void> {
   const byChannel = [...grouped(settled, (each) => each.due.channel)].flatMap(([channel, ofChannel]) => {
     const state = deps.states.get(channelKey(target.tenant.id, channel));
@@ -245,7 +245,7 @@ async function settleAll(deps: DispatchDeps, target: Target, settled: readonly S
   try {
     if (byChannel.length > 0) await settle(byChannel);
   } catch (error) {
-    if (!(error instanceof FencedOut) || byChannel.length === 1) throw error;
+    if (byChannel.length === 1) throw error;
     const apart = await Promise.allSettled(byChannel.map((one) => settle([one])));
     for (const each of apart) if (each.status === 'rejected') throw each.reason;
   } finally {

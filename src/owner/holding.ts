@@ -55,6 +55,8 @@ export interface Holding {
   look(): void;
   /** Takes and begins nothing more; resolves when what was being taken and begun has. */
   stop(): Promise<void>;
+  /** Nothing is tried any more: beats end without waiting for the next one. */
+  endBeats(): void;
 }
 
 /** What is under way of a channel may take so long to end before the process goes on with it instead. */
@@ -305,5 +307,6 @@ export function createHolding(deps: HoldingDeps): Holding {
       await looking;
       await beginning;
     },
+    endBeats: () => beatBell.ring(),
   };
 }

@@ -228,7 +228,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     handover,
     atOnce,
     isUnderWay,
-    isTrying: () => readAhead.isReading() || late.size > 0 || suspectsTried > 0,
+    isTrying: () => unplanned || readAhead.isAhead() || late.size + suspectsTried > 0,
     wake: () => bell.ring(),
     given: deps.observe.given,
     guarded,
@@ -340,6 +340,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       throw error;
     } finally {
       inRound.running = false;
+      unplanned = false;
       for (const { underWay, key } of reserved) underWay.end(key);
       reserved = [];
     }
@@ -359,6 +360,9 @@ export function createOwner(deps: OwnerDeps): Owner {
     for (const follow of toFollow.splice(0)) follow();
   }
 
+  /** Messages of the round are being tried, or what became of that is not written yet. */
+  let unplanned = false;
+
   // Tries that go on are followed once their messages stand as parked.
   const toFollow: (() => void)[] = [];
 
@@ -366,11 +370,12 @@ export function createOwner(deps: OwnerDeps): Owner {
     const round = readAhead.next();
     for (const state of round.states.filter(isHeld))
       inRound.keys.add(channelKey(state.held.tenant, state.held.channel));
+    unplanned = round.states.length > 0;
     const found = await round.read;
-    const lost = found.filter(({ state }) => !isHeld(state));
-    // Nobody writes what became of those tries, and open ones would be held against the messages.
-    if (lost.length > 0) await store.forgetAttempts(lost.flatMap(({ attempts }) => attempts));
     const batches = found.filter(({ state }) => isHeld(state));
+    // Nobody writes what became of those tries, and open ones would be held against the messages.
+    const lost = found.flatMap(({ state, attempts }) => (isHeld(state) ? [] : attempts));
+    if (lost.length > 0) await guarded('forget tries', () => store.forgetAttempts(lost));
     const read = batches.map(({ state, readings, batchAttempt }) => {
       const items = itemsOf(readings, directory, deps.canonical);
       const parked = readings.filter((reading) => reading.read === 'parked');
@@ -670,6 +675,7 @@ export function createOwner(deps: OwnerDeps): Owner {
       await guarded('retire', () => deps.leases.retire());
       await loops;
       await Promise.all([...beside, ...late]);
+      holding.endBeats();
       await beating;
       await guarded('leave', () => deps.leases.leave());
     },

@@ -719,6 +719,32 @@ describe('the owner', () => {
     expect((await database.pool.query('select from process')).rowCount).toBe(0);
   });
 
+  it('shows that it lives until what it tried is written', async () => {
+    const { hanging, letGo } = hung<null>();
+    let writing = false;
+    const process = await startProcess({
+      store: (store) => ({
+        ...store,
+        writePlans: async (plans, outcomes) => {
+          writing ||= plans.length > 0;
+          if (writing) await hanging;
+          return store.writePlans(plans, outcomes);
+        },
+      }),
+    });
+    await process.accepter.accept([mail('one')]);
+    await until(() => writing, 'its plan to be written');
+    const stopped = process.stop();
+    const beat = async () =>
+      (await database.pool.query<{ beat: number }>('select beat from process')).rows[0]?.beat ?? 0;
+    for (const before of [await beat(), (await beat()) + 2])
+      await until(async () => (await beat()) > before, 'another beat');
+    letGo(null);
+    await stopped;
+    expect(process.sent).toHaveLength(1);
+    expect((await database.pool.query('select outcome from attempt')).rows).toEqual([{ outcome: 'processed' }]);
+  });
+
   it('leaves no try open of a channel that it lost while it read', async () => {
     const { hanging, letGo } = hung<ParseOutcome>();
     let tried = 0;
