@@ -18,11 +18,15 @@ export function newText(text: string): string {
   return inOneLine(kept.join('\n'));
 }
 
+/** Without a bound the engine keeps a place for each blank, and gives up at some million of them. */
+const LONGEST_RUN = 4_096;
 /** Where there is more than one blank, or another than that: what is left as it is costs nothing. */
-const TO_JOIN = /[^\S ]\s*| \s+/g;
+const TO_JOIN = new RegExp(`[^\\S ]\\s{0,${LONGEST_RUN}}| \\s{1,${LONGEST_RUN}}`, 'g');
 
 function inOneLine(text: string): string {
-  return text.replace(TO_JOIN, ' ').trim();
+  const joined = text.replace(TO_JOIN, ' ');
+  // Of a longer run more than one blank is left.
+  return text.length - joined.length < LONGEST_RUN ? joined.trim() : inOneLine(joined);
 }
 
 const MOST_BLANK_LINES = 3;

@@ -37,6 +37,12 @@ describe('the new text of an answer', () => {
     );
   });
 
+  it('joins any number of blanks', () => {
+    for (const blank of [' ', '\n', '\t '])
+      for (const count of [1, 2, 4_095, 4_096, 4_097, 4_098, 10_000, 20_000_000])
+        expect(newText(`one${blank.repeat(count)}two`)).toBe('one two');
+  });
+
   it('takes time in proportion to the text, whatever it is made of', () => {
     const lines = ['\n', '\n>\n', '\n\n\n\n> x\n', ':\n> x\n', '1:\n> x\n', ' '.repeat(50), '-- x\n', '_'.repeat(30)];
     for (const line of lines) {
