@@ -2,8 +2,7 @@ import type { PullDeps } from '../../routes/pull.js';
 import type { Target } from '../delivery/target.js';
 import type { StoredMessage } from '../message/message.js';
 import type { View } from '../message/view.js';
-import { isLeft } from '../owner/dispatch.js';
-import { readyOf } from '../owner/planning.js';
+import { isLeft, readyOfEach } from '../owner/dispatch.js';
 import type { OwnerStore } from '../owner/ports.js';
 import type { Canonical, OwnerDirectory, Render } from '../owner/state.js';
 
@@ -23,9 +22,9 @@ export function createPullRender(deps: {
     for (let at = 0; at < leased.length; ) {
       const page = pageFrom(leased, at);
       at += page.length;
-      const ready = await readyByPlace(deps, target, page);
+      const ready = await readyOfEach(deps, target, page);
       for (const each of page) {
-        const message = ready.get(`${each.channel}/${each.sequence}`);
+        const message = ready(each);
         yield isLeft(each, message) ? await deps.render(target, message, each) : null;
       }
     }
@@ -40,21 +39,6 @@ function pageFrom<T extends { readonly size: number }>(leased: readonly T[], fro
     return i > 0 && bytes > PAGE_BYTES;
   });
   return leased.slice(from, fitting === -1 ? from + PAGE : from + fitting);
-}
-
-async function readyByPlace(
-  deps: Parameters<typeof createPullRender>[0],
-  target: Target,
-  page: readonly { readonly channel: number; readonly sequence: number; readonly rung: number }[],
-) {
-  const wanted = new Map(page.toReversed().map((each) => [`${each.channel}/${each.sequence}`, each]));
-  const ready = new Map<string, ReturnType<typeof readyOf>>();
-  for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, [...wanted.values()])) {
-    const key = `${message.channel}/${message.sequence}`;
-    const seen = view ?? deps.viewInPlace(message, wanted.get(key)?.rung ?? 0);
-    ready.set(key, readyOf(message, seen, deps.directory(), deps.canonical, undefined, thread));
-  }
-  return ready;
 }
 
 /** Wakes consumers that wait for something of a target. */

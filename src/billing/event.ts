@@ -21,6 +21,10 @@ export function readBody(body: Body): JsonRead {
   return readJson(bytes, 0, bytes.length);
 }
 
+function textOf(body: Body): string {
+  return typeof body === 'string' ? body : viewOf(body).toString();
+}
+
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
@@ -38,8 +42,7 @@ export function documentOf({ kind, meta, raw }: UsageMessage, wanted: Wanted | '
   switch (kind) {
     case 'event': {
       // The whole of it was JSON when it was accepted, and again when its owner read it.
-      if (meta === null)
-        return wanted === 'all' ? read() : readWanted(typeof raw === 'string' ? raw : viewOf(raw).toString(), wanted);
+      if (meta === null) return wanted === 'all' ? read() : readWanted(textOf(raw), wanted);
       return { ...(JSON.parse(meta) as Readonly<Record<string, unknown>>), data: read() };
     }
     case 'webhook':

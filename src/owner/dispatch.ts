@@ -3,6 +3,7 @@ import type { Target } from '../delivery/target.js';
 import type { Clock } from '../message/clock.js';
 import type { Outgoing, SendResult } from '../message/delivery.js';
 import { grouped } from '../message/grouped.js';
+import type { Place } from '../message/id.js';
 import { readyOf } from './planning.js';
 import type { DueDelivery, Held, OwnerStore, Settled, WaitingLine } from './ports.js';
 import {
@@ -163,22 +164,37 @@ interface Prepared {
 
 /** Looks up the messages of deliveries and makes what goes on the wire. */
 async function outgoingOf(deps: DispatchDeps, target: Target, due: readonly DueDelivery[]): Promise<Prepared[]> {
-  const directory = deps.directory();
-  // Of a message that goes to it more than once, the first one says on which rung it was read.
-  const wanted = new Map(due.toReversed().map((each) => [channelKey(each.channel, each.sequence), each]));
-  const ready = new Map<string, Ready>();
-  for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, [...wanted.values()])) {
-    const key = channelKey(message.channel, message.sequence);
-    const seen = view ?? deps.viewInPlace(message, wanted.get(key)?.rung ?? 0);
-    ready.set(key, readyOf(message, seen, directory, deps.canonical, undefined, thread));
-  }
+  const ready = await readyOfEach(deps, target, due);
   const prepared: Prepared[] = [];
   for (const each of due) {
-    const message = ready.get(channelKey(each.channel, each.sequence));
+    const message = ready(each);
     const outgoing = isLeft(each, message) ? ((await deps.render(target, message, each)) ?? PORTION_GONE) : GONE;
     prepared.push({ due: each, outgoing });
   }
   return prepared;
+}
+
+/** Looks up the messages of deliveries of one target; what it answers with finds them. */
+export async function readyOfEach(
+  deps: Pick<DispatchDeps, 'directory' | 'canonical' | 'viewInPlace'> & {
+    readonly store: Pick<OwnerStore, 'readWithViews'>;
+  },
+  target: Target,
+  deliveries: readonly (Place & { readonly rung: number })[],
+): Promise<(place: Place) => Ready | undefined> {
+  // Of a message that goes to it more than once, the first one says on which rung it was read.
+  const wanted = new Map(deliveries.toReversed().map((each) => [placeKey(each), each]));
+  const ready = new Map<string, Ready>();
+  for (const { message, view, thread } of await deps.store.readWithViews(target.tenant.id, [...wanted.values()])) {
+    const key = placeKey(message);
+    const seen = view ?? deps.viewInPlace(message, wanted.get(key)?.rung ?? 0);
+    ready.set(key, readyOf(message, seen, deps.directory(), deps.canonical, undefined, thread));
+  }
+  return (place) => ready.get(placeKey(place));
+}
+
+function placeKey({ channel, sequence }: Place): string {
+  return `${channel}/${sequence}`;
 }
 
 /** Of a message that was erased nothing goes out but the notice that its number is void. */

@@ -302,6 +302,26 @@ async function hostilePort(): Promise<ContentPort> {
   return createContentPort(children, DEFAULT_LADDER, 1, limits.timeMs);
 }
 
+/** A process with one mail, whose try goes on until the test lets go of it, and which stands as parked. */
+async function stuck() {
+  const { hanging, letGo } = hung<ParseOutcome>();
+  const process = await startProcess({ parse: () => hanging });
+  await process.accepter.accept([mail('one')]);
+  await until(async () => (await parked()).length === 1, 'it to be parked');
+  return { process, letGo };
+}
+
+async function parked(): Promise<{ rung: number }[]> {
+  return (await database.pool.query<{ rung: number }>("select rung from standing where state = 'parked'")).rows;
+}
+
+/** Waits until the one process there is has shown more than once that it lives. */
+async function beatsOn(): Promise<void> {
+  const beat = async () => (await database.pool.query<{ beat: number }>('select beat from process')).rows[0]?.beat ?? 0;
+  const before = await beat();
+  await until(async () => (await beat()) > before + 2, 'it to go on beating');
+}
+
 /** How many of the tenant's channels each of them holds. */
 function heldBy(processes: readonly Process[]): number[] {
   return processes.map(({ owner }) => owner.held().filter((held) => held.tenant === tenant.id).length);
@@ -640,14 +660,8 @@ describe('the owner', () => {
     await database.pool.query(
       "insert into process (id, name, roles) values ('00000000-0000-0000-0000-00000000dead', 'dead', '{}')",
     );
-    const { hanging, letGo } = hung<ParseOutcome>();
-    const accepting = await startProcess({ parse: () => hanging });
+    const { process: accepting, letGo } = await stuck();
     running.splice(running.indexOf(accepting), 1);
-    await accepting.accepter.accept([mail('one')]);
-    await until(
-      async () => (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1,
-      'parked',
-    );
     await database.pool.query("update attempt set process = '00000000-0000-0000-0000-00000000dead'");
     await database.pool.query(
       `insert into attempt (tenant, channel, first_sequence, last_sequence, rung, stage, try, process, ended_at, outcome)
@@ -673,25 +687,16 @@ describe('the owner', () => {
   });
 
   it('writes down what becomes of a try that goes on, before it has stopped', async () => {
-    const { hanging, letGo } = hung<ParseOutcome>();
-    const process = await startProcess({ parse: () => hanging });
-    await process.accepter.accept([mail('one')]);
-    const parked = () => database.pool.query<{ rung: number }>("select rung from standing where state = 'parked'");
-    await until(async () => (await parked()).rowCount === 1, 'it to be parked');
+    const { process, letGo } = await stuck();
     const stopped = process.stop();
     letGo(failed(TOP));
     await stopped;
     expect((await database.pool.query('select outcome from attempt')).rows).toEqual([{ outcome: 'failed' }]);
-    expect((await parked()).rows).toEqual([{ rung: 1 }]);
+    expect(await parked()).toEqual([{ rung: 1 }]);
   });
 
   it('leaves what is free to others while its last try goes on', async () => {
-    const { hanging, letGo } = hung<ParseOutcome>();
-    const process = await startProcess({ parse: () => hanging });
-    await process.accepter.accept([mail('one')]);
-    const parked = async () =>
-      (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1;
-    await until(parked, 'it to be parked');
+    const { process, letGo } = await stuck();
     const stopped = process.stop();
     const owning = async () => (await database.pool.query("select from process where 'owner' = any (roles)")).rowCount;
     await until(async () => (await owning()) === 0, 'it to own nothing new');
@@ -703,17 +708,9 @@ describe('the owner', () => {
   });
 
   it('shows that it lives until the last try has ended', async () => {
-    const { hanging, letGo } = hung<ParseOutcome>();
-    const process = await startProcess({ parse: () => hanging });
-    await process.accepter.accept([mail('one')]);
-    const parked = async () =>
-      (await database.pool.query("select from standing where state = 'parked'")).rowCount === 1;
-    await until(parked, 'it to be parked');
+    const { process, letGo } = await stuck();
     const stopped = process.stop();
-    const beat = async () =>
-      (await database.pool.query<{ beat: number }>('select beat from process')).rows[0]?.beat ?? 0;
-    for (const before of [await beat(), (await beat()) + 2])
-      await until(async () => (await beat()) > before, 'another beat');
+    await beatsOn();
     letGo(failed(TOP));
     await stopped;
     expect((await database.pool.query('select from process')).rowCount).toBe(0);
@@ -735,10 +732,7 @@ describe('the owner', () => {
     await process.accepter.accept([mail('one')]);
     await until(() => writing, 'its plan to be written');
     const stopped = process.stop();
-    const beat = async () =>
-      (await database.pool.query<{ beat: number }>('select beat from process')).rows[0]?.beat ?? 0;
-    for (const before of [await beat(), (await beat()) + 2])
-      await until(async () => (await beat()) > before, 'another beat');
+    await beatsOn();
     letGo(null);
     await stopped;
     expect(process.sent).toHaveLength(1);
