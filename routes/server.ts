@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer, IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import express from 'express';
 import helmet from 'helmet';
@@ -102,7 +102,8 @@ export function createServer(deps: ServerDeps): WaybillServer {
     app.use(path, express.static(directory, { index: false, maxAge: '1h', fallthrough: true }));
   }
   for (const route of deps.routes) if (route.body !== 'raw') mount(app, route, deps, state);
-  for (const [path, methods] of mostExactFirst(methodsByPath(deps.routes))) app.all(path, otherMethod(methods));
+  // Not `app.all`, which keeps a layer for each of thirty-five methods.
+  for (const [path, methods] of mostExactFirst(methodsByPath(deps.routes))) app.route(path).all(otherMethod(methods));
   app.use(() => {
     throw notFound('address');
   });
@@ -431,12 +432,15 @@ async function problemReply(
 }
 
 function serve(app: express.Application, deps: ServerDeps, state: ServerState): WaybillServer {
+  const { request, response } = app as unknown as Prototypes;
   const http = createHttpServer(
     {
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: TIMEOUTS_CHECKED_MS,
+      IncomingMessage: withPrototype(IncomingMessage, request),
+      ServerResponse: withPrototype(ServerResponse, response),
     },
     app,
   );
@@ -451,6 +455,27 @@ function serve(app: express.Application, deps: ServerDeps, state: ServerState): 
       return close(http, graceMs);
     },
   };
+}
+
+/** What express gives every request and answer as its prototype, which its types leave out. */
+interface Prototypes {
+  readonly request: object;
+  readonly response: object;
+}
+
+/**
+ * A constructor of what `Base` constructs, with the prototype that express would give it later. Giving it then makes V8 look
+ * up everything about each request anew, which took a fifth of the time of a small one.
+ */
+function withPrototype<Base extends typeof IncomingMessage | typeof ServerResponse>(
+  base: Base,
+  prototype: object,
+): Base {
+  function construct(this: object, ...args: unknown[]): void {
+    Reflect.apply(base, this, args);
+  }
+  construct.prototype = prototype;
+  return construct as unknown as Base;
 }
 
 /** What arrives isn't HTTP, is too slow, or its headers are too large: said in the same form, and the connection ends. */

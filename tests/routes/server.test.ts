@@ -75,6 +75,22 @@ describe('the table', () => {
   });
 });
 
+test('a request and its answer have the prototypes of express from the beginning, since changing them is slow', async () => {
+  const { server, origin } = await serve([{ ...NOBODY, path: '/x', handler: () => ({ status: 204 }) }]);
+  const atFirst: unknown[] = [];
+  const later: unknown[] = [];
+  server.http.prependListener('request', (incoming, answer) => {
+    atFirst.push(Object.getPrototypeOf(incoming), Object.getPrototypeOf(answer));
+    answer.once('finish', () => later.push(Object.getPrototypeOf(incoming), Object.getPrototypeOf(answer)));
+  });
+  expect((await fetch(`${origin}/x`)).status).toBe(204);
+  const { request: itsRequest, response: itsAnswer } = server.app as unknown as Record<'request' | 'response', object>;
+  expect(atFirst[0]).toBe(itsRequest);
+  expect(atFirst[1]).toBe(itsAnswer);
+  expect(later[0]).toBe(itsRequest);
+  expect(later[1]).toBe(itsAnswer);
+});
+
 describe('an error', () => {
   const failing = (path: string, error: unknown): Route => ({
     ...NOBODY,
