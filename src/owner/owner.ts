@@ -337,10 +337,12 @@ export function createOwner(deps: OwnerDeps): Owner {
       // They are still true, and are written before their channels begin anew.
       atOnce.putBack(closing);
       forgetResolved(late);
+      if (error instanceof FencedOut) await forgetTries(tries);
       throw error;
     } finally {
       inRound.running = false;
       unplanned = false;
+      tries = [];
       for (const { underWay, key } of reserved) underWay.end(key);
       reserved = [];
     }
@@ -362,6 +364,13 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** Messages of the round are being tried, or what became of that is not written yet. */
   let unplanned = false;
+  /** Those tries, once they have ended. */
+  let tries: readonly number[] = [];
+
+  /** Of channels that were lost: nobody writes what became of them, and open ones would be held against the messages. */
+  async function forgetTries(lost: readonly number[]): Promise<void> {
+    if (lost.length > 0) await guarded('forget tries', () => store.forgetAttempts(lost));
+  }
 
   // Tries that go on are followed once their messages stand as parked.
   const toFollow: (() => void)[] = [];
@@ -373,9 +382,8 @@ export function createOwner(deps: OwnerDeps): Owner {
     unplanned = round.states.length > 0;
     const found = await round.read;
     const batches = found.filter(({ state }) => isHeld(state));
-    // Nobody writes what became of those tries, and open ones would be held against the messages.
-    const lost = found.flatMap(({ state, attempts }) => (isHeld(state) ? [] : attempts));
-    if (lost.length > 0) await guarded('forget tries', () => store.forgetAttempts(lost));
+    await forgetTries(found.flatMap(({ state, attempts }) => (isHeld(state) ? [] : attempts)));
+    tries = batches.flatMap(({ attempts }) => attempts);
     const read = batches.map(({ state, readings, batchAttempt }) => {
       const items = itemsOf(readings, directory, deps.canonical);
       const parked = readings.filter((reading) => reading.read === 'parked');

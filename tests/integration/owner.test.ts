@@ -761,6 +761,32 @@ describe('the owner', () => {
     await until(async () => (await open()).rowCount === 0, 'the tries to be forgotten');
   });
 
+  it('leaves no try open of a channel whose loss it sees only as it writes the plan', async () => {
+    const other = randomUUID();
+    await database.pool.query("insert into process (id, name, roles) values ($1, 'other', '{}')", [other]);
+    let fenced = 0;
+    const process = await startProcess({
+      store: (store) => ({
+        ...store,
+        writePlans: async (plans, outcomes) => {
+          if (plans.length > 0) {
+            fenced++;
+            await database.pool.query('update lease set holder = $1, term = term + 1', [other]);
+          }
+          return store.writePlans(plans, outcomes);
+        },
+      }),
+    });
+    await process.accepter.accept([mail('one')]);
+    await until(() => fenced === 1, 'its plan to be refused');
+    await until(() => process.owner.held().length === 0, 'it to see that');
+    await until(
+      async () => (await database.pool.query('select from attempt')).rowCount === 0,
+      'the try to be forgotten',
+    );
+    expect(process.sent).toEqual([]);
+  });
+
   it('repeats what the death of a process interrupted in its place, and beside the stream when it is interrupted again', async () => {
     const dead = '00000000-0000-0000-0000-00000000dead';
     const leave = (sequence: number, ended: string | null) =>
