@@ -30,15 +30,16 @@ export async function run({ scale, cache }) {
       () => carry([small.waybill], small.consumer, requests),
     );
     const stored = await checkGrowth(large.dataDir, large.pool);
-    await checkGrowth(small.dataDir, small.pool);
-    const against = `${counts.small.toLocaleString('en')} messages`;
+    const against = `${millions(await checkGrowth(small.dataDir, small.pool))} million messages`;
     return [
       row(`batch accept with ${millions(stored)} million messages stored`, against, accepting, {
         databaseGB: await databaseGB(large.pool),
+        ratioOfTheFirst: accepting.firstRatio,
       }),
       row(`end to end with ${millions(stored)} million messages stored`, against, carrying, {
         readBackPerSecond: caughtUp.large,
         ofTheSmall: caughtUp.small,
+        ratioOfTheFirst: carrying.firstRatio,
       }),
     ];
   } finally {
@@ -46,9 +47,10 @@ export async function run({ scale, cache }) {
   }
 }
 
+/** Figures of rounds that come after some to warm up, and what the very first pair came to. */
 async function warmly(ofLarge, ofSmall) {
-  await inTurn(WARM_UPS, ofLarge, ofSmall);
-  return inTurn(5, ofLarge, ofSmall);
+  const { a, b } = await inTurn(WARM_UPS, ofLarge, ofSmall);
+  return { ...(await inTurn(5, ofLarge, ofSmall)), firstRatio: (a[0] / b[0]).toFixed(2) };
 }
 
 function row(name, limitIs, figures, also) {

@@ -71,9 +71,6 @@ const UNKNOWN = 'it is not known whether this was accepted, and sending it again
  */
 const LANES = 2;
 
-/** So few are committed together in any case: a commit costs as much as some ten rows. */
-const FEW_ROWS = 32;
-
 /** How often a batch that lost against other writers is done again without and with a pause. */
 const CONTENDED_AT_ONCE = 5;
 const CONTENDED_TRIES = 20;
@@ -136,8 +133,6 @@ export function createAccepter(deps: {
   const busy = new Map<number, Promise<void>>();
   /** What becomes of the keys that are being committed. */
   const underWay = new Map<string, Fate>();
-  /** Requests without an answer. */
-  let unanswered = 0;
   let closed = false;
   let down = false;
 
@@ -159,8 +154,6 @@ export function createAccepter(deps: {
     const verdicts = new Array<Verdict>(arrivals.length);
     let open = arrivals.length;
     const request: Request = { underWay: false };
-    let failed = false;
-    unanswered++;
     return arrivals.map((arrival, index) => ({
       tenant: arrival.tenant.id,
       bytes: arrival.raw.length,
@@ -170,16 +163,10 @@ export function createAccepter(deps: {
       unseen: false,
       settle(verdict) {
         verdicts[index] = verdict;
-        if (--open > 0) return;
-        unanswered--;
-        resolve(verdicts);
+        if (--open === 0) resolve(verdicts);
       },
       // A request is answered as one: when a part of it failed, none of it is said to be taken.
-      fail(error) {
-        if (!failed) unanswered--;
-        failed = true;
-        reject(error);
-      },
+      fail: reject,
     }));
   }
 
@@ -220,21 +207,11 @@ export function createAccepter(deps: {
   /** The next rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
     const batch = line.take(
-      { rows: rowsOfBatch(), bytes: settings.maxBatchBytes },
+      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes },
       (waiting) => !waiting.request.underWay && (isTakenUnseen(waiting) || !mayStoreTwice(waiting, underWay)),
     );
     for (const { request } of batch) request.underWay = true;
     return batch;
-  }
-
-  /**
-   * Of senders that wait with one row each a batch takes half, while they are few: were all answered together, they would
-   * come back together too, and store and senders would wait for each other in turn.
-   */
-  function rowsOfBatch(): number {
-    const free = line.rows - line.passedOver;
-    if (free > unanswered || free >= settings.secondLaneRows) return settings.maxBatchRows;
-    return Math.min(settings.maxBatchRows, Math.max(FEW_ROWS, Math.ceil(free / 2)));
   }
 
   /** Whether a row is a duplicate by a filter's word, as its source wants it. From then on it stays one. */

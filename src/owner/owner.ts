@@ -364,7 +364,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** Messages of the round are being tried, or what became of that is not written yet. */
   let unplanned = false;
-  /** Those tries, once they have ended. */
+  /** Those tries, of which some may go on beyond their patience. */
   let tries: readonly number[] = [];
 
   /** Of channels that were lost: nobody writes what became of them, and open ones would be held against the messages. */

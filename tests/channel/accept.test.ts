@@ -57,49 +57,6 @@ const idsOf = ({ batch }: { readonly batch: Batch }) => batch.rows.map(({ arriva
 const events = (from: number, to: number) =>
   Array.from({ length: to - from }, (_, i) => eventArrival(tenant, { id: String(from + i) }));
 
-describe('a commit', () => {
-  it('takes half of many senders that wait with one event each, so that they do not come back all together', async () => {
-    const { begun, commit } = heldCommits();
-    const { accepter } = accepting(commit, 1000);
-    const verdicts = [accepter.accept(events(0, 1))];
-    await until(() => begun.length === 1, 'commit 1');
-    for (let i = 1; i <= 100; i++) verdicts.push(accepter.accept(events(i, i + 1)));
-    await nextTurn();
-    for (const [i, rows] of [1, 50, 32, 18].entries()) {
-      await until(() => begun.length === i + 1, `commit ${i + 1}`);
-      expect(begun[i]?.batch.rows).toHaveLength(rows);
-      begun[i]?.end();
-    }
-    expect(await Promise.all(verdicts)).toHaveLength(101);
-    await accepter.close();
-  });
-
-  it('does not part a request that could go whole, nor one after others have failed', async () => {
-    const { begun, commit } = heldCommits();
-    let fails = true;
-    const { accepter } = accepting(
-      (batch) => (fails ? Promise.reject(new StoreError('fault', 'no')) : commit(batch)),
-      1000,
-    );
-    await Promise.all(
-      [accepter.accept(events(0, 20)), accepter.accept(events(20, 40))].map((each) =>
-        expect(each).rejects.toThrow(Unavailable),
-      ),
-    );
-    fails = false;
-    const verdicts = [accepter.accept(events(40, 41))];
-    await until(() => begun.length === 1, 'commit 1');
-    verdicts.push(accepter.accept(events(41, 341)), accepter.accept(events(341, 342)));
-    await nextTurn();
-    begun[0]?.end();
-    await until(() => begun.length === 2, 'commit 2');
-    expect(begun[1]?.batch.rows).toHaveLength(301);
-    begun[1]?.end();
-    await Promise.all(verdicts);
-    await accepter.close();
-  });
-});
-
 describe('two commits at once', () => {
   it('begin only when so much waits that it is worth a second, and never a third', async () => {
     const { begun, commit } = heldCommits();
