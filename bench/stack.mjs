@@ -14,7 +14,7 @@ export const TOKEN = 'bench-token-bench-token';
 /** A queue target's queue, as the contract names it. */
 export const QUEUE = 'waybill.default.erp';
 const program = fileURLToPath(new URL('../bin/waybill.mjs', import.meta.url));
-const NODE_FLAGS = ['--max-semi-space-size=16'];
+const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=200'];
 
 const CONFIG = `
 sources:

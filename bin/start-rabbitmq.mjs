@@ -28,7 +28,17 @@ async function main() {
   // Should this process be killed, Waybill drains and ends too.
   const waybill = spawn(
     'setpriv',
-    ['--pdeathsig', 'TERM', '--', execPath, '--max-semi-space-size=16', cli, 'start', ...argv.slice(2)],
+    [
+      '--pdeathsig',
+      'TERM',
+      '--',
+      execPath,
+      '--max-semi-space-size=16',
+      '--heap-growing-percent=200',
+      cli,
+      'start',
+      ...argv.slice(2),
+    ],
     {
       stdio: 'inherit',
       env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },
