@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { pino } from 'pino';
+import { NODE_FLAGS } from '../bin/node-flags.mjs';
 import { startRabbitmq } from '../bin/rabbitmq.mjs';
 import { startEmbedded } from '../dist/src/storage/embedded.js';
 import { cpuMs, rssMB } from './measure.mjs';
@@ -14,7 +15,6 @@ export const TOKEN = 'bench-token-bench-token';
 /** A queue target's queue, as the contract names it. */
 export const QUEUE = 'waybill.default.erp';
 const program = fileURLToPath(new URL('../bin/waybill.mjs', import.meta.url));
-const NODE_FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=200'];
 
 const CONFIG = `
 sources:

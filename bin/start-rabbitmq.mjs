@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv, env, execPath, exit, stderr } from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { NODE_FLAGS } from './node-flags.mjs';
 import { startRabbitmq } from './rabbitmq.mjs';
 
 /*
@@ -28,17 +29,7 @@ async function main() {
   // Should this process be killed, Waybill drains and ends too.
   const waybill = spawn(
     'setpriv',
-    [
-      '--pdeathsig',
-      'TERM',
-      '--',
-      execPath,
-      '--max-semi-space-size=16',
-      '--heap-growing-percent=200',
-      cli,
-      'start',
-      ...argv.slice(2),
-    ],
+    ['--pdeathsig', 'TERM', '--', execPath, ...NODE_FLAGS, cli, 'start', ...argv.slice(2)],
     {
       stdio: 'inherit',
       env: { ...env, AMQP_URL: env.AMQP_URL ?? node?.url },

@@ -464,7 +464,7 @@ interface Prototypes {
 }
 
 /**
- * A constructor of what `Base` constructs, with the prototype that express would give it later. Giving it then makes V8 look
+ * A constructor of what `base` constructs, with the prototype that express would give it later. Giving it then makes V8 look
  * up everything about each request anew, which took a fifth of the time of a small one.
  */
 function withPrototype<Base extends typeof IncomingMessage | typeof ServerResponse>(
