@@ -1,6 +1,6 @@
-import { hash } from 'node:crypto';
 import type { Pool } from 'pg';
 import { LEDGER_SOURCE } from '../billing/correction.js';
+import { bytesDigest } from '../channel/identity.js';
 import type { Arrival } from '../message/arrival.js';
 import type { Place } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
@@ -37,7 +37,7 @@ export function createSay(deps: { readonly pool: Pool; readonly accept: Accept; 
       peer: LEDGER_SOURCE,
       meta: null,
       identity: Buffer.from(identity),
-      digest: hash('sha256', raw, 'buffer').subarray(0, 16),
+      digest: bytesDigest(raw),
       onOtherContent: 'duplicate',
       // However old what it corrects is.
       released: true,

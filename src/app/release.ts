@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { textOf } from '../channel/sha256.js';
 import type { Place } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
 import type { Accept, Verdict } from '../message/verdict.js';
@@ -18,7 +19,7 @@ export function createRelease(deps: { readonly pool: Pool; readonly accept: Acce
         tenant,
         arrivedAt: deps.now(),
         identity: Buffer.from(`released\0q-${number}`),
-        digest: held.digest.subarray(0, 16),
+        digest: textOf(held.digest.subarray(0, 16)),
         onOtherContent: 'duplicate',
         released: true,
       },

@@ -18,11 +18,11 @@ export interface Filters {
   /** The generation that is current as far as this process knows. */
   readonly current: number;
   /** Generations that must be looked up for this key: those whose filter says maybe, and those without a ready filter. */
-  lookUps(fingerprint: Buffer): readonly number[];
+  lookUps(fingerprint: string): readonly number[];
   /** Whether a filter says that this key may have been seen. That there is none for a generation says nothing. */
-  saysMaybe(fingerprint: Buffer): boolean;
+  saysMaybe(fingerprint: string): boolean;
   /** Adds keys that are known to be stored. */
-  remember(fingerprints: readonly Buffer[]): void;
+  remember(fingerprints: readonly string[]): void;
   /** How many of the keys that were looked up were really there. */
   found(keys: number): void;
   /** Another process wrote a key this one's filter did not know: look the current generation up for a while. */
@@ -49,7 +49,8 @@ export interface SequencedRow {
   readonly arrival: Arrival;
   readonly channel: number;
   readonly sequence: number;
-  readonly sha256: Buffer;
+  /** One character a byte. */
+  readonly sha256: string;
 }
 
 export interface Accepter {
@@ -87,19 +88,24 @@ interface Part {
   readonly waiting: readonly Waiting[];
 }
 
-/** The rows of one request keep their order, so they are never under way in two lanes. */
+/** The rows of one request are answered together, and keep their order: they are never under way in two lanes. */
 interface Request {
   underWay: boolean;
+  readonly verdicts: Verdict[];
+  /** How many verdicts are missing. */
+  open: number;
+  readonly resolve: (verdicts: Verdict[]) => void;
+  readonly reject: (error: Error) => void;
 }
 
 interface Waiting extends Lined {
   readonly candidate: Candidate;
   readonly request: Request;
+  /** Its place in the request. */
+  readonly index: number;
   fate: Fate;
   /** Taken as a duplicate by a filter's word: it is kept, and stores no key. */
   unseen: boolean;
-  settle(verdict: Verdict): void;
-  fail(error: Error): void;
 }
 
 /**
@@ -151,22 +157,16 @@ export function createAccepter(deps: {
     resolve: (verdicts: Verdict[]) => void,
     reject: (error: Error) => void,
   ): Waiting[] {
-    const verdicts = new Array<Verdict>(arrivals.length);
-    let open = arrivals.length;
-    const request: Request = { underWay: false };
+    const { length } = arrivals;
+    const request: Request = { underWay: false, verdicts: new Array(length), open: length, resolve, reject };
     return arrivals.map((arrival, index) => ({
       tenant: arrival.tenant.id,
       bytes: arrival.raw.length,
       request,
+      index,
       candidate: candidate(arrival, deps.secret, settings.window),
       fate: { stored: false },
       unseen: false,
-      settle(verdict) {
-        verdicts[index] = verdict;
-        if (--open === 0) resolve(verdicts);
-      },
-      // A request is answered as one: when a part of it failed, none of it is said to be taken.
-      fail: reject,
     }));
   }
 
@@ -300,7 +300,7 @@ export function createAccepter(deps: {
     const { waiting } = part;
     const [first] = waiting;
     if (waiting.length === 1 && first) {
-      first.settle({
+      settle(first, {
         verdict: 'rejected',
         code: 'unstorable',
         reason: 'the database can not hold one of the values of this message; check its fields for unusual characters',
@@ -337,11 +337,12 @@ export function createAccepter(deps: {
     const next = new Map(answer.starts.map((start) => [start.tenant * 1024 + start.channel, start.lastSequence]));
     const exceptions = new Map(answer.exceptions.map((exception) => [exception.row, exception]));
     const sequenced: SequencedRow[] = [];
-    const stored: Buffer[] = [];
+    const stored: string[] = [];
     let row = 0;
-    for (const { candidate, fate, unseen, settle } of waiting) {
+    for (const each of waiting) {
+      const { candidate, fate, unseen } = each;
       if (unseen) {
-        settle({ verdict: 'duplicate', basis: 'filter' });
+        settle(each, { verdict: 'duplicate', basis: 'filter' });
         continue;
       }
       const exception = exceptions.get(row++);
@@ -350,22 +351,23 @@ export function createAccepter(deps: {
         stored.push(candidate.fingerprint);
       }
       if (exception && exception.verdict !== 'sequenced') {
-        settle(exceptionVerdict(exception));
+        settle(each, exceptionVerdict(exception));
         continue;
       }
       const key = candidate.arrival.tenant.id * 1024 + candidate.channel;
       const sequence = exception ? exception.sequence : (next.get(key) ?? 0) + 1;
       if (!exception) next.set(key, sequence);
       sequenced.push({ arrival: candidate.arrival, channel: candidate.channel, sequence, sha256: candidate.sha256 });
-      settle({ verdict: 'sequenced', channel: candidate.channel, sequence });
+      settle(each, { verdict: 'sequenced', channel: candidate.channel, sequence });
     }
     filters.remember(stored);
     if (sequenced.length > 0) deps.onSequenced(sequenced);
     filters.found(answer.exceptions.filter((exception) => exception.verdict !== 'expired').length);
   }
 
+  /** A request is answered as one: when a part of it failed, none of it is said to be taken. */
   function fail(waiting: readonly Waiting[], error: Error): void {
-    for (const each of waiting) each.fail(error);
+    for (const { request } of waiting) request.reject(error);
   }
 
   return {
@@ -377,6 +379,11 @@ export function createAccepter(deps: {
       while (gathering !== null || busy.size > 0) await (gathering ?? Promise.race(busy.values()));
     },
   };
+}
+
+function settle({ request, index }: Waiting, verdict: Verdict): void {
+  request.verdicts[index] = verdict;
+  if (--request.open === 0) request.resolve(request.verdicts);
 }
 
 function demandsOfArrivals(arrivals: readonly Arrival[]): Demand[] {

@@ -1,20 +1,21 @@
 import type { Arrival } from '../message/arrival.js';
+import { msOf } from '../message/iso-time.js';
 import type { Tenant } from '../message/tenant.js';
-import { FINGERPRINT_BYTES, fingerprint } from './fingerprint.js';
+import { fingerprint } from './fingerprint.js';
 import { accountHash, channelOf } from './partition.js';
 import { sha256 } from './sha256.js';
 
-/** An arrival with everything its channel needs to decide it. */
+/** An arrival with everything its channel needs to decide it. Hashes have one character a byte (sha256.ts). */
 export interface Candidate {
   readonly arrival: Arrival;
   readonly channel: number;
   /** Tenant and fingerprint: what is stored once. */
   readonly key: string;
-  readonly fingerprint: Buffer;
-  /** 16 bytes of the content, 8 of the account. */
-  readonly digest: Buffer;
+  readonly fingerprint: string;
+  /** SHA-256 of the account. */
+  readonly accountHash: string;
   /** SHA-256 of the raw bytes. */
-  readonly sha256: Buffer;
+  readonly sha256: string;
   /** Event time outside what can be de-duplicated. */
   readonly expired: boolean;
 }
@@ -25,34 +26,23 @@ export interface TimeWindow {
   readonly futureMs: number;
 }
 
-const DIGEST_BYTES = 24;
-const ACCOUNT_BYTES = 8;
-const SHA256_BYTES = 32;
-
 export function candidate(arrival: Arrival, secret: Uint8Array, window: TimeWindow): Candidate {
   const account = accountHash(arrival.account);
   const print = fingerprint(secret, arrival.tenant.id, arrival.source.id, arrival.identity);
-  const hashes = Buffer.allocUnsafe(FINGERPRINT_BYTES + DIGEST_BYTES + SHA256_BYTES);
-  hashes.write(print, 0, 'latin1');
-  hashes.set(arrival.digest, FINGERPRINT_BYTES);
-  const afterDigest = FINGERPRINT_BYTES + DIGEST_BYTES;
-  hashes.write(account, afterDigest - ACCOUNT_BYTES, ACCOUNT_BYTES, 'latin1');
-  if (arrival.sha256 === undefined) hashes.write(sha256(arrival.raw), afterDigest, 'latin1');
-  else hashes.set(arrival.sha256, afterDigest);
   return {
     arrival,
     channel: channelOf(account, arrival.tenant.channels),
     key: `${arrival.tenant.id}.${print}`,
-    fingerprint: hashes.subarray(0, FINGERPRINT_BYTES),
-    digest: hashes.subarray(FINGERPRINT_BYTES, afterDigest),
-    sha256: hashes.subarray(afterDigest),
+    fingerprint: print,
+    accountHash: account,
+    sha256: arrival.sha256 ?? sha256(arrival.raw),
     expired: isExpired(arrival, window),
   };
 }
 
 function isExpired(arrival: Arrival, window: TimeWindow): boolean {
   if (arrival.eventTime === null || arrival.released) return false;
-  const time = Date.parse(arrival.eventTime);
+  const time = msOf(arrival.eventTime);
   return time < arrival.arrivedAt - window.pastMs || time > arrival.arrivedAt + window.futureMs;
 }
 

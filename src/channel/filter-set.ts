@@ -41,7 +41,7 @@ export class FilterSet implements Filters {
     return this.#current.generation;
   }
 
-  lookUps(fingerprint: Buffer): readonly number[] {
+  lookUps(fingerprint: string): readonly number[] {
     const generations: number[] = [];
     this.#asked++;
     for (const [generation, filter] of this.#sealed) {
@@ -52,7 +52,7 @@ export class FilterSet implements Filters {
     return generations;
   }
 
-  saysMaybe(fingerprint: Buffer): boolean {
+  saysMaybe(fingerprint: string): boolean {
     if (this.#current.filter.has(fingerprint)) return true;
     for (const filter of this.#sealed.values()) if (filter?.has(fingerprint)) return true;
     return false;
@@ -62,7 +62,7 @@ export class FilterSet implements Filters {
     return !this.#current.ready || this.clock.monotonic() < this.#distrustUntil;
   }
 
-  remember(fingerprints: readonly Buffer[]): void {
+  remember(fingerprints: readonly string[]): void {
     const { filter } = this.#current;
     // Duplicates of a key must not make the filter grow.
     for (const fingerprint of fingerprints) if (!filter.has(fingerprint)) filter.add(fingerprint);

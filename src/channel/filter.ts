@@ -24,16 +24,23 @@ export function filterShape(keys: number): FilterShape {
 
 interface Internals {
   _hashing: {
-    hashTwice(value: unknown): { first: number; second: number };
-    getIndexes(value: unknown, size: number, hashes: number): ArrayLike<number>;
+    hashTwice(value: string): { first: number; second: number };
+    getIndexes(value: string, size: number, hashes: number): ArrayLike<number>;
   };
   _filter: { array: Uint8Array };
 }
 
 /** Fingerprints are hashes already, so two 48-bit words of them stand in for the package's own hashing. */
-function wordsOf(value: unknown): { first: number; second: number } {
-  const bytes = value as Buffer;
-  return { first: bytes.readUIntBE(0, 6), second: bytes.readUIntBE(6, 6) };
+function wordsOf(fingerprint: string): { first: number; second: number } {
+  return { first: wordAt(fingerprint, 0), second: wordAt(fingerprint, 6) };
+}
+
+function wordAt(fingerprint: string, at: number): number {
+  return threeBytesAt(fingerprint, at) * 0x1_00_00_00 + threeBytesAt(fingerprint, at + 3);
+}
+
+function threeBytesAt(fingerprint: string, at: number): number {
+  return (fingerprint.charCodeAt(at) << 16) | (fingerprint.charCodeAt(at + 1) << 8) | fingerprint.charCodeAt(at + 2);
 }
 
 /**
@@ -57,7 +64,18 @@ export function indexesInto(
   return indexes;
 }
 
-/** A Bloom filter over fingerprints. No false negatives for what was added. */
+/** What is asked for is mostly added next: its indexes are good until another's are wanted. */
+function lastIndexes({ hashes }: FilterShape): Internals['_hashing']['getIndexes'] {
+  const indexes = new Array<number>(hashes).fill(0);
+  let last = '';
+  return (fingerprint, size) => {
+    if (fingerprint === last) return indexes;
+    last = fingerprint;
+    return indexesInto(indexes, wordsOf(fingerprint), size);
+  };
+}
+
+/** A Bloom filter over fingerprints, 16 characters each, one a byte. No false negatives for what was added. */
 export class FingerprintFilter {
   readonly #filter: BloomFilterType;
   #keys: number;
@@ -70,8 +88,7 @@ export class FingerprintFilter {
     this.#filter = new BloomFilter(shape.bits, shape.hashes);
     const internals = this.#filter as unknown as Internals;
     internals._hashing.hashTwice = wordsOf;
-    const indexes = new Array<number>(shape.hashes).fill(0);
-    internals._hashing.getIndexes = (value, size) => indexesInto(indexes, wordsOf(value), size);
+    internals._hashing.getIndexes = lastIndexes(shape);
     if (bytes) {
       if (bytes.length !== internals._filter.array.length) throw new RangeError('the bytes do not fit the shape');
       internals._filter.array = bytes;
@@ -89,14 +106,14 @@ export class FingerprintFilter {
     return (this.#filter as unknown as Internals)._filter.array;
   }
 
-  add(fingerprint: Buffer): void {
-    this.#filter.add(fingerprint as never);
+  add(fingerprint: string): void {
+    this.#filter.add(fingerprint);
     this.#keys++;
   }
 
   /** False: definitely not added. True: maybe. */
-  has(fingerprint: Buffer): boolean {
-    return this.#filter.has(fingerprint as never);
+  has(fingerprint: string): boolean {
+    return this.#filter.has(fingerprint);
   }
 
   /** Share of bits that keys of this number set, 0 to 1. Computed, not counted: counting would read every bit. */
@@ -118,7 +135,7 @@ export class GrowingFilter {
     this.#filters = [new FingerprintFilter(filterShape(this.#capacity))];
   }
 
-  add(fingerprint: Buffer): void {
+  add(fingerprint: string): void {
     let last = this.#filters[this.#filters.length - 1] as FingerprintFilter;
     if (last.keys >= this.#capacity) {
       this.#capacity *= 2;
@@ -128,7 +145,7 @@ export class GrowingFilter {
     last.add(fingerprint);
   }
 
-  has(fingerprint: Buffer): boolean {
+  has(fingerprint: string): boolean {
     for (const filter of this.#filters) if (filter.has(fingerprint)) return true;
     return false;
   }

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { JsonBytes } from '../content/json/bytes.js';
-import { bytesOf, sha256 } from './sha256.js';
+import { bytesOf, sha256, textOf } from './sha256.js';
 
 /** Bytes of a SHA-256 that are kept to compare content. */
 const DIGEST_BYTES = 16;
@@ -23,8 +23,8 @@ export interface EventContent {
   readonly data: EventData;
 }
 
-/** 16 bytes over an event's content in canonical form. The same whether it came structured or binary. */
-export function eventDigest(content: EventContent): Uint8Array {
+/** 16 bytes over an event's content in canonical form, as `Arrival.digest`. The same whether it came structured or binary. */
+export function eventDigest(content: EventContent): string {
   const { type, subject, time, data } = content;
   json.begin().json('[').text(type).json(',').text(subject).json(',').text(time);
   switch (data.form) {
@@ -34,7 +34,7 @@ export function eventDigest(content: EventContent): Uint8Array {
       return digest(json.json(',{"json":').canonical(data.value).json('}]').view());
     case 'bytes': {
       const head = json.json(',"bytes"]').view();
-      return createHash('sha256').update(head).update(data.bytes).digest().subarray(0, DIGEST_BYTES);
+      return createHash('sha256').update(head).update(data.bytes).digest('binary').slice(0, DIGEST_BYTES);
     }
     default: {
       const never: never = data;
@@ -45,13 +45,13 @@ export function eventDigest(content: EventContent): Uint8Array {
 
 const json = new JsonBytes();
 
-/** 16 bytes over bytes as they came: for webhooks, and for events that have no canonical form. */
-export function bytesDigest(bytes: Uint8Array): Uint8Array {
+/** 16 bytes over bytes as they came, as `Arrival.digest`: for webhooks, and for events that have no canonical form. */
+export function bytesDigest(bytes: Uint8Array): string {
   return digest(bytes);
 }
 
-function digest(content: Uint8Array): Uint8Array {
-  return bytesOf(sha256(content), DIGEST_BYTES);
+function digest(content: Uint8Array): string {
+  return sha256(content).slice(0, DIGEST_BYTES);
 }
 
 /** What makes two events the same: the CloudEvents `source` and `id`, length-prefixed so that no two pairs run together. */
@@ -143,9 +143,9 @@ export function mailIdentity(
   recipient: string,
   raw: Uint8Array,
   contentHash: Uint8Array = mailContentHash(raw),
-): { readonly identity: Uint8Array; readonly digest: Uint8Array } {
+): { readonly identity: Uint8Array; readonly digest: string } {
   const name = Buffer.from(recipient);
-  return { identity: Buffer.concat([contentHash, name]), digest: contentHash.subarray(0, DIGEST_BYTES) };
+  return { identity: Buffer.concat([contentHash, name]), digest: textOf(contentHash.subarray(0, DIGEST_BYTES)) };
 }
 
 function blankLineAt(raw: Uint8Array, at: number): boolean {

@@ -8,7 +8,12 @@ export function sha256(content: string | Uint8Array): string {
   return hash('sha256', content, 'binary');
 }
 
-/** The first `bytes` of a hash as bytes. */
+/** The first `bytes` of a hash, or of what is kept as one is, as bytes. */
 export function bytesOf(sha256: string, bytes: number): Buffer {
   return Buffer.from(bytes === sha256.length ? sha256 : sha256.slice(0, bytes), 'latin1');
+}
+
+/** Bytes as one is kept: a character each. */
+export function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 }

@@ -31,13 +31,16 @@ export interface Arrival {
   readonly meta: string | null;
   /** What makes two arrivals the same within their source (DESIGN 1, Identity). Any bytes, any length. */
   readonly identity: Uint8Array;
-  /** 16 bytes of a SHA-256 over the content in canonical form: same identity, other digest means other content. */
-  readonly digest: Uint8Array;
+  /**
+   * 16 bytes of a SHA-256 over the content in canonical form, one character (Latin-1) each: same identity, other digest means
+   * other content.
+   */
+  readonly digest: string;
   /** Whether other content under the same identity is a `conflict`, or a `duplicate` that is noted. */
   readonly onOtherContent: 'conflict' | 'duplicate';
   readonly raw: Uint8Array;
-  /** SHA-256 of the raw bytes, 32 bytes, where whoever took them in has made it. */
-  readonly sha256?: Uint8Array;
+  /** SHA-256 of the raw bytes, one character (Latin-1) a byte, where whoever took them in has made it. */
+  readonly sha256?: string;
   /** Worth less than this, in absolute value, it is a duplicate as soon as a filter says "maybe seen"; else it is looked up. */
   readonly maybeBelow?: string | undefined;
   /** A person released it from quarantine: its event time is no longer held against it. */

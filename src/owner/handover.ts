@@ -1,4 +1,5 @@
 import type { SequencedRow } from '../channel/accept.js';
+import { bytesOf } from '../channel/sha256.js';
 import type { StoredMessage } from '../message/message.js';
 
 /**
@@ -109,7 +110,7 @@ function storedOf({ arrival, channel, sequence, sha256 }: SequencedRow): StoredM
     arrivedAt: arrival.arrivedAt,
     peer: arrival.peer,
     meta: arrival.meta,
-    sha256,
+    sha256: bytesOf(sha256, 32),
     raw: arrival.raw,
   };
 }

@@ -1,7 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Batch, type BatchAnswer, type Candidate, channelsOf, type Exception } from '../channel/batch.js';
-import { isoTime } from '../message/iso-time.js';
-import { arrayOf, textArray } from './array.js';
+import { booleanArray, instantArray, intArray, smallintArray, textArray, timeArray } from './binary-array.js';
 import { storeError } from './failure.js';
 
 interface AnswerRow {
@@ -63,18 +62,18 @@ function parameters(process: string, batch: Batch): unknown[] {
     batch.id,
     batch.repeated,
     batch.generation,
-    arrayOf(channels.map((each) => each.tenant.id)),
-    arrayOf(channels.map((each) => each.channel)),
-    arrayOf(arrivals.map((arrival) => arrival.tenant.id)),
-    arrayOf(rows.map((row) => row.channel)),
-    arrayOf(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
-    arrayOf(rows.map((row) => row.expired)),
-    packed(rows, (row) => row.fingerprint),
-    packed(rows, (row) => row.digest),
+    intArray(channels.map((each) => each.tenant.id)),
+    smallintArray(channels.map((each) => each.channel)),
+    intArray(arrivals.map((arrival) => arrival.tenant.id)),
+    smallintArray(rows.map((row) => row.channel)),
+    booleanArray(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
+    booleanArray(rows.map((row) => row.expired)),
+    fingerprints(rows),
+    digests(rows),
     ...messageColumns(rows),
     // Rows are numbered from 1 in the database.
-    arrayOf(batch.lookUps.map(([row]) => row + 1)),
-    arrayOf(batch.lookUps.map(([, generation]) => generation)),
+    intArray(batch.lookUps.map(([row]) => row + 1)),
+    intArray(batch.lookUps.map(([, generation]) => generation)),
   ];
 }
 
@@ -82,13 +81,13 @@ function keptParameters(rows: readonly Candidate[]): unknown[] {
   const arrivals = rows.map((row) => row.arrival);
   const identity = joined(arrivals.map((arrival) => arrival.identity));
   return [
-    arrayOf(arrivals.map((arrival) => arrival.tenant.id)),
-    arrayOf(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
-    packed(rows, (row) => row.fingerprint),
-    packed(rows, (row) => row.digest),
+    intArray(arrivals.map((arrival) => arrival.tenant.id)),
+    booleanArray(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
+    fingerprints(rows),
+    digests(rows),
     identity.bytes,
-    arrayOf(identity.offsets),
-    arrayOf(identity.lengths),
+    intArray(identity.offsets),
+    intArray(identity.lengths),
     ...messageColumns(rows),
   ];
 }
@@ -98,20 +97,20 @@ function messageColumns(rows: readonly Candidate[]): unknown[] {
   const arrivals = rows.map((row) => row.arrival);
   const raw = joined(arrivals.map((arrival) => arrival.raw));
   return [
-    arrayOf(arrivals.map((arrival) => arrival.source.id)),
+    intArray(arrivals.map((arrival) => arrival.source.id)),
     textArray(arrivals.map((arrival) => arrival.kind)),
     textArray(arrivals.map((arrival) => arrival.account)),
     textArray(arrivals.map((arrival) => arrival.type)),
     textArray(arrivals.map((arrival) => arrival.externalId)),
     textArray(arrivals.map((arrival) => arrival.value)),
-    textArray(arrivals.map((arrival) => arrival.eventTime)),
-    textArray(arrivals.map((arrival) => isoTime(arrival.arrivedAt))),
+    timeArray(arrivals.map((arrival) => arrival.eventTime)),
+    instantArray(arrivals.map((arrival) => arrival.arrivedAt)),
     textArray(arrivals.map((arrival) => arrival.peer)),
     textArray(arrivals.map((arrival) => arrival.meta)),
-    packed(rows, (row) => row.sha256),
+    contentHashes(rows),
     raw.bytes,
-    arrayOf(raw.offsets),
-    arrayOf(raw.lengths),
+    intArray(raw.offsets),
+    intArray(raw.lengths),
   ];
 }
 
@@ -126,8 +125,40 @@ function joined(pieces: readonly Uint8Array[]): { bytes: Buffer; offsets: number
   return { bytes: Buffer.concat(pieces, end), offsets, lengths: pieces.map((piece) => piece.length) };
 }
 
-function packed(rows: readonly Candidate[], bytes: (row: Candidate) => Uint8Array): Buffer {
-  return Buffer.concat(rows.map(bytes));
+const FINGERPRINT_BYTES = 16;
+const CONTENT_BYTES = 16;
+const ACCOUNT_BYTES = 8;
+const SHA256_BYTES = 32;
+
+function fingerprints(rows: readonly Candidate[]): Buffer {
+  const bytes = Buffer.allocUnsafe(FINGERPRINT_BYTES * rows.length);
+  let at = 0;
+  for (const { fingerprint } of rows) at = writeBytes(bytes, at, fingerprint, FINGERPRINT_BYTES);
+  return bytes;
+}
+
+/** Of each row 16 bytes of its content, 8 of its account. */
+function digests(rows: readonly Candidate[]): Buffer {
+  const bytes = Buffer.allocUnsafe((CONTENT_BYTES + ACCOUNT_BYTES) * rows.length);
+  let at = 0;
+  for (const { arrival, accountHash } of rows) {
+    at = writeBytes(bytes, at, arrival.digest, CONTENT_BYTES);
+    at = writeBytes(bytes, at, accountHash, ACCOUNT_BYTES);
+  }
+  return bytes;
+}
+
+function contentHashes(rows: readonly Candidate[]): Buffer {
+  const bytes = Buffer.allocUnsafe(SHA256_BYTES * rows.length);
+  let at = 0;
+  for (const { sha256 } of rows) at = writeBytes(bytes, at, sha256, SHA256_BYTES);
+  return bytes;
+}
+
+/** The first so many of a text that has a character for each byte. Answers where what comes next begins. */
+function writeBytes(bytes: Buffer, at: number, text: string, count: number): number {
+  for (let i = 0; i < count; i++) bytes[at + i] = text.charCodeAt(i);
+  return at + count;
 }
 
 function read(rows: readonly AnswerRow[]): BatchAnswer {

@@ -5,6 +5,7 @@ import type { Pool } from 'pg';
 import type { Logger } from 'pino';
 import { type FilterShape, FingerprintFilter, filterShape } from '../channel/filter.js';
 import { FilterSet } from '../channel/filter-set.js';
+import { textOf } from '../channel/sha256.js';
 import type { Clock } from '../message/clock.js';
 import { BACKUP_LOCK } from './backup/session.js';
 import { inTransaction } from './pool.js';
@@ -254,7 +255,7 @@ async function liveGenerations(pool: Pool): Promise<GenerationRow[]> {
 }
 
 /** Calls for every key of a generation that was stored when the reading passed it, a page at a time. */
-async function eachKey(pool: Pool, generation: number, call: (fingerprint: Buffer) => void): Promise<void> {
+async function eachKey(pool: Pool, generation: number, call: (fingerprint: string) => void): Promise<void> {
   let tenant = 0;
   let after: Buffer = Buffer.alloc(0);
   for (;;) {
@@ -266,7 +267,8 @@ async function eachKey(pool: Pool, generation: number, call: (fingerprint: Buffe
     );
     const page = rows[0];
     if (!page?.keys) return;
-    for (let at = 0; at < page.keys.length; at += 16) call(page.keys.subarray(at, at + 16));
+    const keys = textOf(page.keys);
+    for (let at = 0; at < keys.length; at += 16) call(keys.slice(at, at + 16));
     tenant = page.tenant;
     after = page.keys.subarray(page.keys.length - 16);
     if (page.keys.length < PAGE * 16) return;

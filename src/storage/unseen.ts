@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Batch, type Candidate, candidate } from '../channel/batch.js';
+import { textOf } from '../channel/sha256.js';
 import type { Arrival, Kind } from '../message/arrival.js';
 import type { Tenant } from '../message/tenant.js';
 import { storeBatch } from './accept.js';
@@ -62,13 +63,14 @@ export async function lookUpUnseen(deps: UnseenDeps): Promise<readonly SeenNow[]
   });
 }
 
-interface KeptRow extends Omit<Arrival, 'tenant' | 'arrivedAt' | 'onOtherContent'> {
+interface KeptRow extends Omit<Arrival, 'tenant' | 'arrivedAt' | 'digest' | 'sha256' | 'onOtherContent'> {
   readonly number: number;
   readonly tenant: Tenant;
   readonly kind: Kind;
   readonly arrivedAt: Date;
   readonly strict: boolean;
   readonly content: Buffer;
+  readonly sha256: Buffer;
   readonly count: number;
 }
 
@@ -102,11 +104,12 @@ const ANY_TIME = { pastMs: Number.POSITIVE_INFINITY, futureMs: Number.POSITIVE_I
 /** Of a digest, what is of the content. */
 const CONTENT_BYTES = 16;
 
-function keptOf({ number, count, strict, content, arrivedAt, ...row }: KeptRow, secret: Uint8Array): Kept {
+function keptOf({ number, count, strict, content, sha256, arrivedAt, ...row }: KeptRow, secret: Uint8Array): Kept {
   const arrival: Arrival = {
     ...row,
     arrivedAt: arrivedAt.getTime(),
-    digest: content.subarray(0, CONTENT_BYTES),
+    digest: textOf(content.subarray(0, CONTENT_BYTES)),
+    sha256: textOf(sha256),
     onOtherContent: strict ? 'conflict' : 'duplicate',
   };
   return { number, candidate: candidate(arrival, secret, ANY_TIME), count };

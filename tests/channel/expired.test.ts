@@ -11,7 +11,7 @@ function expired(eventTime: string | null, released?: true): boolean {
   const arrival: Arrival = {
     ...{ tenant: { id: 1, name: 'acme', channels: 4 }, source: { id: 1, name: 'feed' }, kind: 'event', account: 'a' },
     ...{ type: 'used', externalId: 'e', value: null, eventTime, arrivedAt: ARRIVED, peer: 'test', meta: null },
-    ...{ identity: Buffer.from('e'), digest: Buffer.alloc(16), onOtherContent: 'conflict', raw: Buffer.alloc(0) },
+    ...{ identity: Buffer.from('e'), digest: '\0'.repeat(16), onOtherContent: 'conflict', raw: Buffer.alloc(0) },
     ...(released && { released }),
   };
   return candidate(arrival, Buffer.alloc(32), WINDOW).expired;

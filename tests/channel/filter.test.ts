@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FingerprintFilter, filterShape, GrowingFilter, indexesInto } from '../../src/channel/filter.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
+import { textOf } from '../../src/channel/sha256.js';
 import { settableClock } from '../support/clock.js';
 
 // The package does not export it; a filter has one.
@@ -15,7 +16,8 @@ interface OwnHashing {
   getIndexes(value: unknown, size: number, hashes: number): number[];
 }
 
-const fingerprint = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes));
+const fingerprint = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(textOf);
+const anyFingerprint = () => textOf(randomBytes(16));
 
 describe('a filter of fingerprints', () => {
   it('never denies what was added, also after it has been saved and loaded', () => {
@@ -32,12 +34,23 @@ describe('a filter of fingerprints', () => {
     );
   });
 
+  it('knows a key by all of its bytes, whatever it was asked for before', () => {
+    const filter = new FingerprintFilter(filterShape(1000));
+    for (let at = 0; at < 12; at++) {
+      const key = `${'\0'.repeat(at)}\xff${'\0'.repeat(15 - at)}`;
+      expect(filter.has(key)).toBe(false);
+      filter.add(key);
+      expect(filter.has(key)).toBe(true);
+    }
+    expect(filter.keys).toBe(12);
+  });
+
   it('errs for at most 0.02 % of keys at 2.4 bytes a key', () => {
     const count = 50_000;
     const filter = new FingerprintFilter(filterShape(count));
-    for (let i = 0; i < count; i++) filter.add(randomBytes(16));
+    for (let i = 0; i < count; i++) filter.add(anyFingerprint());
     let wrong = 0;
-    for (let i = 0; i < 200_000; i++) if (filter.has(randomBytes(16))) wrong++;
+    for (let i = 0; i < 200_000; i++) if (filter.has(anyFingerprint())) wrong++;
     expect(filter.bytes.length / count).toBeLessThan(2.4);
     // 40 expected; three standard deviations above.
     expect(wrong).toBeLessThan(60);
@@ -62,7 +75,7 @@ describe('a filter of fingerprints', () => {
 describe('a growing filter', () => {
   it('keeps everything when it grows beyond what was expected', () => {
     const filter = new GrowingFilter(1000);
-    const keys = Array.from({ length: 5000 }, () => randomBytes(16));
+    const keys = Array.from({ length: 5000 }, () => anyFingerprint());
     for (const key of keys) filter.add(key);
     expect(keys.every((key) => filter.has(key))).toBe(true);
     expect(filter.keys).toBe(5000);
@@ -72,7 +85,7 @@ describe('a growing filter', () => {
 describe('the filters of a window', () => {
   it('look up whatever has no ready filter, and what a ready one calls maybe', () => {
     const filters = new FilterSet(3, 1000, settableClock());
-    const [old, fresh] = [randomBytes(16), randomBytes(16)];
+    const [old, fresh] = [anyFingerprint(), anyFingerprint()];
     const sealed = new FingerprintFilter(filterShape(10));
     sealed.add(old);
     filters.seal(1, sealed);
@@ -91,16 +104,16 @@ describe('the filters of a window', () => {
     const filters = new FilterSet(1, 1000, clock);
     filters.ready();
     filters.distrust();
-    expect(filters.lookUps(randomBytes(16))).toEqual([1]);
+    expect(filters.lookUps(anyFingerprint())).toEqual([1]);
     clock.advance(10_000);
-    expect(filters.lookUps(randomBytes(16))).toEqual([]);
+    expect(filters.lookUps(anyFingerprint())).toEqual([]);
   });
 
   it('look up the generation before until its filter is there', () => {
     const filters = new FilterSet(1, 1000, settableClock());
     filters.ready();
     filters.advance([1, 2]);
-    expect(filters.lookUps(randomBytes(16))).toEqual([1, 2]);
+    expect(filters.lookUps(anyFingerprint())).toEqual([1, 2]);
     expect(filters.missing()).toEqual([1]);
   });
 
@@ -108,7 +121,7 @@ describe('the filters of a window', () => {
     const filters = new FilterSet(2, 1000, settableClock());
     filters.seal(1, new FingerprintFilter(filterShape(10)));
     filters.advance([2, 3, 4]);
-    expect(filters.lookUps(randomBytes(16))).toEqual([2, 3, 4]);
+    expect(filters.lookUps(anyFingerprint())).toEqual([2, 3, 4]);
     expect(filters.status().map(({ generation }) => generation)).toEqual([2, 3, 4]);
     // Read before the last rotation.
     filters.advance([1, 2, 3]);
@@ -118,7 +131,7 @@ describe('the filters of a window', () => {
 
   it('do not grow with duplicates', () => {
     const filters = new FilterSet(1, 1000, settableClock());
-    const key = randomBytes(16);
+    const key = anyFingerprint();
     filters.remember(Array.from({ length: 5000 }, () => key));
     expect(filters.status()).toMatchObject([{ keys: 1 }]);
   });

@@ -13,6 +13,7 @@ import {
 } from '../../src/channel/identity.js';
 import { canonicalJson } from '../support/canonical-json.js';
 
+const latin1Hex = (text: string) => Buffer.from(text, 'latin1').toString('hex');
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const json = (value: unknown): EventContent => ({
   type: 't',
@@ -103,7 +104,7 @@ describe('the digest of an event', () => {
       data: { form: 'json', value: { z: 1, a: 'ü' } },
     });
     const text = '["a","b",null,{"json":{"a":"ü","z":1}}]';
-    expect(hex(digest)).toBe(createHash('sha256').update(text).digest('hex').slice(0, 32));
+    expect(latin1Hex(digest)).toBe(createHash('sha256').update(text).digest('hex').slice(0, 32));
   });
 
   it('differs where any part differs', () => {
@@ -119,11 +120,11 @@ describe('the digest of an event', () => {
       { ...base, data: { form: 'bytes', bytes: Buffer.from('"x"') } },
       { ...base, data: { form: 'bytes', bytes: Buffer.alloc(0) } },
     ];
-    expect(new Set(others.map((content) => hex(eventDigest(content)))).size).toBe(others.length);
+    expect(new Set(others.map((content) => latin1Hex(eventDigest(content)))).size).toBe(others.length);
   });
 
   it('keeps 1, 1.0 and "1" apart', () => {
-    const digests = [1, new LosslessNumber('1.0'), '1'].map((value) => hex(eventDigest(json(value))));
+    const digests = [1, new LosslessNumber('1.0'), '1'].map((value) => latin1Hex(eventDigest(json(value))));
     expect(new Set(digests).size).toBe(3);
   });
 });
@@ -193,13 +194,13 @@ describe('the identity of a mail', () => {
     const one = mailIdentity('a@example.com', raw);
     const other = mailIdentity('b@example.com', raw, mailContentHash(raw));
     expect(hex(one.identity)).not.toBe(hex(other.identity));
-    expect(hex(one.digest)).toBe(hex(other.digest));
+    expect(one.digest).toBe(other.digest);
     expect(one.digest).toHaveLength(16);
     expect(hex(mailIdentity('a@example.com', Buffer.from(trace + content)).identity)).toBe(hex(one.identity));
   });
 });
 
 it('digests bytes as they are', () => {
-  expect(hex(bytesDigest(Buffer.from('{"a": 1}')))).not.toBe(hex(bytesDigest(Buffer.from('{"a":1}'))));
+  expect(bytesDigest(Buffer.from('{"a": 1}'))).not.toBe(bytesDigest(Buffer.from('{"a":1}')));
   expect(bytesDigest(Buffer.alloc(0))).toHaveLength(16);
 });

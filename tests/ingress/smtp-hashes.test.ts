@@ -11,7 +11,7 @@ it.each([10, 2_100_000, 7_000_001])(
     const raw = Buffer.concat([Buffer.from(HEAD), Buffer.alloc(bytes, 'some text\r\n')]);
     const { contentHash, sha256 } = await hashesOf(raw);
     expect(Buffer.from(contentHash)).toEqual(Buffer.from(mailContentHash(raw)));
-    if (sha256 !== null) expect(Buffer.from(sha256)).toEqual(createHash('sha256').update(raw).digest());
+    if (sha256 !== null) expect(sha256).toBe(createHash('sha256').update(raw).digest('binary'));
     expect(sha256 === null).toBe(bytes < 2_000_000);
   },
 );

@@ -20,7 +20,7 @@ function reader({ mails = 0, events = 0, aloneUpTo = 0, fails = false }) {
       arrival: { ...eventArrival(tenant, { id: String(i) }), kind, raw: Buffer.from([i]) },
       channel: 0,
       sequence: i + 1,
-      sha256: Buffer.alloc(32),
+      sha256: '\0'.repeat(32),
     })),
   );
   const begun: NewAttempt[] = [];

@@ -8,7 +8,7 @@ const row = (sequence: number, channel = 0): SequencedRow => ({
   arrival: eventArrival(tenant, { id: `${channel}-${sequence}` }),
   channel,
   sequence,
-  sha256: Buffer.alloc(32),
+  sha256: '\0'.repeat(32),
 });
 /** As events of one request are: each a part of the same memory. */
 const rowsOf = (body: Buffer, ...numbers: number[]): SequencedRow[] =>

@@ -32,7 +32,7 @@ function rowsOf(all: readonly Stored[]): (SequencedRow & { here: boolean })[] {
     const sequence = (last.get(channel) ?? 0) + 1;
     last.set(channel, sequence);
     const arrival = { ...eventArrival(tenant, { id: `${channel}-${sequence}` }), kind, raw: Buffer.alloc(bytes) };
-    return { arrival, channel, sequence, sha256: Buffer.alloc(32), here };
+    return { arrival, channel, sequence, sha256: '\0'.repeat(32), here };
   });
 }
 

@@ -41,7 +41,7 @@ export function eventArrival(
     peer: 'token test',
     meta: null,
     identity: Buffer.from(id),
-    digest: hash('sha256', content, 'buffer').subarray(0, 16),
+    digest: hash('sha256', content, 'binary').slice(0, 16),
     onOtherContent: 'conflict',
     raw: Buffer.from(
       JSON.stringify({ specversion: '1.0', id, source: '/s', type: 'usage', subject: account, data: content }),

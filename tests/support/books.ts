@@ -199,7 +199,7 @@ async function startKeeper(site: Site): Promise<Keeper> {
       peer: 'token test',
       meta: JSON.stringify({ headers: { from: account } }),
       identity: Buffer.from(id),
-      digest: Buffer.alloc(16, 1),
+      digest: '\x01'.repeat(16),
       onOtherContent: 'conflict',
       raw: Buffer.from(JSON.stringify({ id, account, ...(id.startsWith('thread') && { thread: account }) })),
     }),

@@ -192,7 +192,7 @@ export async function usageBooks(pool: Pool, name: string, channels = 2): Promis
           const raw = `{"specversion":"1.0","id":"${id}","source":"/s","type":"usage","subject":${JSON.stringify(account)},"data":${data}}`;
           const text = backfillEventText(backfill, {
             ...{ tenant, kind: 'event', account, type: 'usage', externalId: id, value: null, eventTime: time },
-            ...{ arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id), digest: Buffer.alloc(16) },
+            ...{ arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id), digest: '\0'.repeat(16) },
             ...{ onOtherContent: 'conflict', raw: Buffer.from(raw), source: { id: source, name: 'feed' } },
           });
           return { account, type: LEDGER_TYPES.backfillEvent, raw: text, time, source: own.id };

@@ -5,8 +5,8 @@ import { mailContentHash, withoutTrace } from '../../channel/identity.js';
 export interface MailHashes {
   /** Of the bytes without trace fields. */
   readonly contentHash: Uint8Array;
-  /** SHA-256 of all bytes, where it was made here; else it is made where it is needed. */
-  readonly sha256: Uint8Array | null;
+  /** SHA-256 of all bytes, one character a byte, where it was made here; else it is made where it is needed. */
+  readonly sha256: string | null;
 }
 
 /** Larger mails are hashed in several turns of the event loop, in slices of so many bytes: 25 MB at once hold it up for 40 ms. */
@@ -21,7 +21,7 @@ async function inTurns(raw: Uint8Array): Promise<MailHashes> {
   for (const piece of withoutTrace(raw)) await update(content, piece);
   const all = createHash('sha256');
   await update(all, raw);
-  return { contentHash: content.digest(), sha256: all.digest() };
+  return { contentHash: content.digest(), sha256: all.digest('binary') };
 }
 
 async function update(sha: Hash, bytes: Uint8Array): Promise<void> {

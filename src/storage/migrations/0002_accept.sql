@@ -201,14 +201,16 @@ begin
     on conflict on constraint span_pkey do update set generation = excluded.generation;
 
   with fresh as materialized (
-    select i.*, i.ord::int as row,
-      c.last_sequence + row_number() over (partition by i.tenant, i.channel order by i.ord) as sequence
-    from unnest(p_tenant, p_row_channel, p_source, p_kind, p_account, p_type, p_external_id, p_value, p_event_time,
-        p_arrived_at, p_peer, p_meta, p_offset, p_length) with ordinality
-      as i(tenant, channel, source, kind, account, type, external_id, value, event_time,
-        arrived_at, peer, meta, at, length, ord)
+    select i.*,
+      c.last_sequence + row_number() over (partition by i.tenant, i.channel order by i.row) as sequence
+    -- In from, each array would be copied whole into a store of its own first.
+    from (select generate_subscripts(p_tenant, 1) as row, unnest(p_tenant) as tenant, unnest(p_row_channel) as channel,
+        unnest(p_source) as source, unnest(p_kind) as kind, unnest(p_account) as account, unnest(p_type) as type,
+        unnest(p_external_id) as external_id, unnest(p_value) as value, unnest(p_event_time) as event_time,
+        unnest(p_arrived_at) as arrived_at, unnest(p_peer) as peer, unnest(p_meta) as meta,
+        unnest(p_offset) as at, unnest(p_length) as length) i
     join channel c on c.tenant = i.tenant and c.channel = i.channel
-    where not exists (select from unnest(v_known) as k(row) where k.row = i.ord)
+    where not exists (select from unnest(v_known) as k(row) where k.row = i.row)
   ), keys as (
     insert into key (generation, tenant, fingerprint, channel, sequence, digest)
     select v_generation, f.tenant, substr(p_fingerprint, (f.row - 1) * 16 + 1, 16), f.channel, f.sequence,

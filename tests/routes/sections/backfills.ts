@@ -33,7 +33,7 @@ export async function metered(api: Api, name: string, late: 'adjust' | 'quaranti
     ...{ tenant, source: { id: source, name: 'feed' }, kind: 'event', account, type: 'used', externalId: id },
     ...{ value: null, eventTime: time, arrivedAt: 0, peer: 'test', meta: null, identity: Buffer.from(id) },
     ...{
-      digest: Buffer.alloc(16),
+      digest: '\0'.repeat(16),
       onOtherContent: 'conflict',
       raw: Buffer.from(rawOf(id, n).replace('acme', account)),
     },
