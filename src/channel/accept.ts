@@ -12,6 +12,7 @@ import {
 } from './batch.js';
 import { type Demand, demandsOf, Line, type Lined } from './line.js';
 import { isBelow, type UnseenRoom } from './maybe.js';
+import { createPace } from './pace.js';
 
 /** What the filters know. Bits are set only by `remember`, after the commit. */
 export interface Filters {
@@ -137,6 +138,7 @@ export function createAccepter(deps: {
   const line = new Line<Waiting>({ rows: settings.maxWaitingRows, bytes: settings.maxWaitingBytes });
   let gathering: Promise<void> | null = null;
   const busy = new Map<number, Promise<void>>();
+  const pace = createPace(() => clock.monotonic());
   /** What becomes of the keys that are being committed. */
   const underWay = new Map<string, Fate>();
   let closed = false;
@@ -196,7 +198,9 @@ export function createAccepter(deps: {
 
   /** Sees one batch through. Never rejects. */
   async function carry(lane: number, waiting: readonly Waiting[]): Promise<void> {
+    pace.began();
     await decide({ lane, waiting }, false);
+    pace.ended();
     for (const { candidate, fate, request } of waiting) {
       request.underWay = false;
       if (underWay.get(candidate.key) === fate) underWay.delete(candidate.key);
@@ -207,7 +211,7 @@ export function createAccepter(deps: {
   /** The next rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
     const batch = line.take(
-      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes },
+      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes, requests: pace.mostRequests() },
       (waiting) => !waiting.request.underWay && (isTakenUnseen(waiting) || !mayStoreTwice(waiting, underWay)),
     );
     for (const { request } of batch) request.underWay = true;

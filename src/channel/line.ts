@@ -4,11 +4,18 @@ import { Room } from './room.js';
 export interface Lined {
   readonly tenant: number;
   readonly bytes: number;
+  /** What it came with: the rows of one stand one after the other. */
+  readonly request: object;
 }
 
 export interface LineBounds {
   readonly rows: number;
   readonly bytes: number;
+}
+
+/** Of one batch. */
+export interface BatchBounds extends LineBounds {
+  readonly requests: number;
 }
 
 /**
@@ -95,29 +102,34 @@ export class Line<T extends Lined> {
    * Takes a batch out of the line; what `mayGo` refuses keeps its place. The bytes may be exceeded by one row. What was
    * taken counts against the room until `settled`.
    */
-  take(bounds: LineBounds, mayGo: (row: T) => boolean): T[] {
+  take(bounds: BatchBounds, mayGo: (row: T) => boolean): T[] {
     const batch: T[] = [];
     let bytes = 0;
+    let requests = 0;
+    const isFull = () => batch.length >= bounds.rows || bytes >= bounds.bytes || requests >= bounds.requests;
     let turns = [...this.#queues];
     const served: typeof turns = [];
-    while (turns.length > 0 && batch.length < bounds.rows && bytes < bounds.bytes) {
+    while (turns.length > 0 && !isFull()) {
       const share = {
         rows: Math.max(1, Math.floor((bounds.rows - batch.length) / turns.length)),
         bytes: Math.max(1, Math.floor((bounds.bytes - bytes) / turns.length)),
+        requests: Math.max(1, Math.floor((bounds.requests - requests) / turns.length)),
       };
       const more: typeof turns = [];
       for (const turn of turns) {
-        if (batch.length >= bounds.rows || bytes >= bounds.bytes) break;
+        if (isFull()) break;
         const [tenant, queue] = turn;
         const first = !queue.begun;
         const before = batch.length;
         const left = {
           rows: Math.min(share.rows, bounds.rows - batch.length),
           bytes: Math.min(share.bytes, bounds.bytes - bytes),
+          requests: Math.min(share.requests, bounds.requests - requests),
         };
-        const size = queue.take(left, mayGo, batch);
+        const taken = queue.take(left, mayGo, batch);
         this.#rows.remove(tenant, batch.length - before);
-        bytes += size;
+        bytes += taken.bytes;
+        requests += taken.requests;
         if (first) served.push(turn);
         if (!queue.exhausted) more.push(turn);
       }
@@ -166,20 +178,25 @@ class Queue<T extends Lined> {
     this.#rows.push(row);
   }
 
-  /** Moves rows that may go into the batch. Answers their bytes. */
-  take(bounds: LineBounds, mayGo: (row: T) => boolean, batch: T[]): number {
+  /** Moves rows that may go into the batch. Answers their bytes, and of how many requests they are. */
+  take(bounds: BatchBounds, mayGo: (row: T) => boolean, batch: T[]): { bytes: number; requests: number } {
     const end = batch.length + bounds.rows;
     let bytes = 0;
+    let requests = 0;
+    let last: object | undefined;
     for (; this.#at < this.#rows.length && batch.length < end && bytes < bounds.bytes; this.#at++) {
       const row = this.#rows[this.#at] as T;
+      if (row.request !== last && requests === bounds.requests) break;
       if (mayGo(row)) {
         batch.push(row);
         bytes += row.bytes;
+        if (row.request !== last) requests++;
+        last = row.request;
       } else {
         this.#passedOver.push(row);
       }
     }
-    return bytes;
+    return { bytes, requests };
   }
 
   /** What was passed over stays in front of the rest. Answers how many those are. */

@@ -57,6 +57,24 @@ const idsOf = ({ batch }: { readonly batch: Batch }) => batch.rows.map(({ arriva
 const events = (from: number, to: number) =>
   Array.from({ length: to - from }, (_, i) => eventArrival(tenant, { id: String(from + i) }));
 
+describe('a commit', () => {
+  it('takes no more than some senders of one message while the store has time, and the rows of a request together', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const verdicts = Array.from({ length: 100 }, (_, n) => accepter.accept(events(n, n + 1)));
+    verdicts.push(accepter.accept(events(100, 300)));
+    await until(() => begun.length === 1, 'commit 1');
+    expect(begun[0]?.batch.rows).toHaveLength(32);
+    for (let n = 0; n < 4; n++) {
+      begun[n]?.end();
+      await until(() => begun.length === n + 2 || n === 3, `commit ${n + 2}`);
+    }
+    expect(begun.map(({ batch }) => batch.rows.length)).toEqual([32, 32, 32, 204]);
+    expect((await Promise.all(verdicts)).flat()).toHaveLength(300);
+    await accepter.close();
+  });
+});
+
 describe('two commits at once', () => {
   it('begin only when so much waits that it is worth a second, and never a third', async () => {
     const { begun, commit } = heldCommits();
@@ -124,7 +142,7 @@ describe('two commits at once', () => {
     const { accepter } = accepting(commit, 1000);
     const first = accepter.accept(events(0, 1));
     await until(() => begun.length === 1, 'commit 1');
-    const again = Array.from({ length: 600 }, () => accepter.accept(events(0, 1)));
+    const again = accepter.accept(Array.from({ length: 600 }, () => events(0, 1)).flat());
     await nextTurn();
     const more = accepter.accept(events(1, 3));
     await nextTurn();
@@ -134,7 +152,7 @@ describe('two commits at once', () => {
     await until(() => begun.length === 2, 'commit 2');
     expect(begun[1]?.batch.rows).toHaveLength(602);
     begun[1]?.end();
-    await Promise.all([first, ...again, more]);
+    await Promise.all([first, again, more]);
     await accepter.close();
   });
 

@@ -8,6 +8,7 @@ interface Row extends Lined {
 }
 
 const ANY = () => true;
+const MANY = Number.POSITIVE_INFINITY;
 const demands = (rows: readonly Row[]) =>
   demandsOf(
     rows,
@@ -17,7 +18,8 @@ const demands = (rows: readonly Row[]) =>
 
 /** Rows of one request by the tenants they are of. */
 function request(tenants: readonly number[], bytes = 1): Row[] {
-  return tenants.map((tenant, n) => ({ tenant, bytes, n }));
+  const of = {};
+  return tenants.map((tenant, n) => ({ tenant, bytes, n, request: of }));
 }
 
 function enter(line: Line<Row>, rows: readonly Row[]): boolean {
@@ -93,7 +95,7 @@ describe('the line', () => {
     // The bytes are bounded alike, with what is under way.
     const bytes = new Line<Row>({ rows: 1000, bytes: 1000 });
     while (enter(bytes, request([1], 100)));
-    expect(bytes.take({ rows: 10, bytes: 10_000 }, ANY)).toHaveLength(5);
+    expect(bytes.take({ rows: 10, bytes: 10_000, requests: MANY }, ANY)).toHaveLength(5);
     expect(enter(bytes, request([1], 100))).toBe(true);
     expect(enter(bytes, request([1], 100))).toBe(false);
     expect(enter(bytes, request([2], 400))).toBe(true);
@@ -104,7 +106,7 @@ describe('the line', () => {
     expect(enter(line, request(Array(30).fill(1), 50))).toBe(true);
     expect(enter(line, request([2]))).toBe(false);
     expect(line.rows).toBe(30);
-    line.settled(line.take({ rows: 50, bytes: 1 << 20 }, ANY));
+    line.settled(line.take({ rows: 50, bytes: 1 << 20, requests: MANY }, ANY));
     expect([line.rows, line.bytes]).toEqual([0, 0]);
   });
 
@@ -127,7 +129,7 @@ describe('the line', () => {
           for (const tenants of requests) enter(line, request(tenants));
           const waiting = countOf(requests.flatMap((tenants) => request(tenants)));
           const total = [...waiting.values()].reduce((sum, count) => sum + count, 0);
-          const batch = line.take({ rows: most, bytes: 1 << 30 }, ANY);
+          const batch = line.take({ rows: most, bytes: 1 << 30, requests: MANY }, ANY);
           expect(batch).toHaveLength(Math.min(most, total));
           const given = countOf(batch);
           for (const [tenant, count] of waiting) {
@@ -145,7 +147,7 @@ describe('the line', () => {
         for (let tenant = 1; tenant <= tenants; tenant++) enter(line, request(Array(100).fill(tenant)));
         const given = countOf(
           Array.from({ length: Math.ceil(tenants / most) }, () =>
-            line.take({ rows: most, bytes: 1 << 30 }, ANY),
+            line.take({ rows: most, bytes: 1 << 30, requests: MANY }, ANY),
           ).flat(),
         );
         expect(given.size).toBe(tenants);
@@ -160,11 +162,11 @@ describe('the line', () => {
         (rows) => {
           const line = new Line<Row>({ rows: 1 << 20, bytes: 1 << 30 });
           for (const [tenant, bytes] of rows) enter(line, request([tenant], bytes));
-          const batch = line.take({ rows: 1000, bytes: 1000 }, ANY);
+          const batch = line.take({ rows: 1000, bytes: 1000, requests: MANY }, ANY);
           const size = batch.reduce((sum, { bytes }) => sum + bytes, 0);
           expect(size - (batch.at(-1)?.bytes ?? 0)).toBeLessThan(1000);
           // Who got less than a share of rows of at most 400 had no more.
-          const waiting = countOf(rows.map(([tenant, bytes]) => ({ tenant, bytes, n: 0 })));
+          const waiting = countOf(rows.flatMap(([tenant, bytes]) => request([tenant], bytes)));
           const tenants = waiting.size;
           const given = countOf(batch);
           for (const [tenant, count] of waiting) {
@@ -191,16 +193,16 @@ describe('the line', () => {
         for (const { tenants, rows, refused } of steps) {
           enter(
             line,
-            tenants.map((tenant) => ({ tenant, bytes: 1, n: n++ })),
+            tenants.map((tenant) => ({ tenant, bytes: 1, n: n++, request: tenants })),
           );
           // Of the refused tenants every other row may not go.
-          const batch = line.take({ rows, bytes: 1 << 30 }, (row) => !refused.includes(row.tenant));
+          const batch = line.take({ rows, bytes: 1 << 30, requests: MANY }, (row) => !refused.includes(row.tenant));
           expect(batch.every((row) => !refused.includes(row.tenant))).toBe(true);
           expect(line.passedOver).toBeLessThanOrEqual(line.rows);
           line.settled(batch);
           given.push(...batch);
         }
-        given.push(...line.take({ rows: 1 << 20, bytes: 1 << 30 }, ANY));
+        given.push(...line.take({ rows: 1 << 20, bytes: 1 << 30, requests: MANY }, ANY));
         expect(line.rows).toBe(0);
         expect([...given].map((row) => row.n).sort((a, b) => a - b)).toEqual(Array.from({ length: n }, (_, i) => i));
         for (const tenant of [1, 2, 3, 4]) {
@@ -211,14 +213,38 @@ describe('the line', () => {
     );
   });
 
+  it('takes no more requests than it may, whole ones first, and all that is there in the end', () => {
+    const requests = fc.array(fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 5 }), {
+      maxLength: 30,
+    });
+    fc.assert(
+      fc.property(requests, fc.integer({ min: 1, max: 6 }), (each, most) => {
+        const line = new Line<Row>({ rows: 1 << 20, bytes: 1 << 30 });
+        for (const tenants of each) enter(line, request(tenants));
+        let left = each.flat().length;
+        while (line.rows > 0) {
+          const batch = line.take({ rows: 1000, bytes: 1 << 30, requests: most }, ANY);
+          expect(new Set(batch.map((row) => row.request)).size).toBeLessThanOrEqual(most);
+          expect(batch.length).toBeGreaterThan(0);
+          left -= batch.length;
+          expect(line.rows).toBe(left);
+        }
+        expect(left).toBe(0);
+      }),
+    );
+    const line = new Line<Row>({ rows: 1000, bytes: 1 << 30 });
+    for (let n = 0; n < 5; n++) enter(line, request([1, 1, 1]));
+    expect(line.take({ rows: 1000, bytes: 1 << 30, requests: 2 }, ANY)).toHaveLength(6);
+  });
+
   it('keeps what it passed over in front of what came later', () => {
     const line = new Line<Row>({ rows: 100, bytes: 1000 });
     enter(line, request(Array(10).fill(1)));
-    const even = line.take({ rows: 100, bytes: 1000 }, (row) => row.n % 2 === 0);
+    const even = line.take({ rows: 100, bytes: 1000, requests: MANY }, (row) => row.n % 2 === 0);
     expect(even.map((row) => row.n)).toEqual([0, 2, 4, 6, 8]);
     expect(line.passedOver).toBe(5);
-    enter(line, [{ tenant: 1, bytes: 1, n: 99 }]);
-    expect(line.take({ rows: 100, bytes: 1000 }, ANY).map((row) => row.n)).toEqual([1, 3, 5, 7, 9, 99]);
+    enter(line, [{ tenant: 1, bytes: 1, n: 99, request: {} }]);
+    expect(line.take({ rows: 100, bytes: 1000, requests: MANY }, ANY).map((row) => row.n)).toEqual([1, 3, 5, 7, 9, 99]);
     expect(line.passedOver).toBe(0);
   });
 });

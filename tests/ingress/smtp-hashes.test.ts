@@ -15,3 +15,11 @@ it.each([10, 2_100_000, 7_000_001])(
     expect(sha256 === null).toBe(bytes < 2_000_000);
   },
 );
+
+it('a mail without trace fields is hashed once', async () => {
+  const raw = Buffer.from('Subject: hi\r\n\r\ntext');
+  const sha = createHash('sha256').update(raw);
+  const known = await hashesOf(raw);
+  expect(Buffer.from(known.contentHash)).toEqual(sha.copy().digest());
+  expect(known.sha256).toBe(sha.digest('binary'));
+});

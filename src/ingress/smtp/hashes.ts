@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { mailContentHash, withoutTrace } from '../../channel/identity.js';
+import { textOf } from '../../channel/sha256.js';
 
 export interface MailHashes {
   /** Of the bytes without trace fields. */
@@ -13,7 +14,13 @@ export interface MailHashes {
 const SLICE_BYTES = 2 * 1024 * 1024;
 
 export function hashesOf(raw: Uint8Array): MailHashes | Promise<MailHashes> {
-  return raw.length > SLICE_BYTES ? inTurns(raw) : { contentHash: mailContentHash(raw), sha256: null };
+  return raw.length > SLICE_BYTES ? inTurns(raw) : atOnce(raw);
+}
+
+function atOnce(raw: Uint8Array): MailHashes {
+  const pieces = withoutTrace(raw);
+  const contentHash = mailContentHash(raw, pieces);
+  return { contentHash, sha256: pieces.length === 1 ? textOf(contentHash) : null };
 }
 
 async function inTurns(raw: Uint8Array): Promise<MailHashes> {
