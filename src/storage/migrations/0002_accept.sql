@@ -6,6 +6,9 @@ begin
   foreach parent in array array['key', 'message', 'view'] loop
     -- Made apart and attached: CREATE … PARTITION OF would lock out readers of the parent.
     execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
+    -- Nobody asks whether what lies in the side table is visible to all, so it need not be read again each time a tenth
+    -- was added: only to be frozen, every 2 GB.
+    execute format('alter table %I set (toast.autovacuum_vacuum_insert_threshold = 1000000)', parent || '_' || p_id);
     execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
   end loop;
   insert into generation (id) values (p_id);
