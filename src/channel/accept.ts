@@ -118,7 +118,7 @@ interface Waiting extends Lined {
  * Where a source asks for it, what a filter calls "maybe seen" is not looked up but kept, by the same commit (maybe.ts).
  *
  * A second arrival with a key that is under way stays in the line and is decided by a later commit, when the first
- * one's fate is known; once the key is stored, all that have it share a batch.
+ * one's fate is known; once the key is stored, all that have it may share a batch.
  */
 export function createAccepter(deps: {
   readonly commit: CommitBatch;
@@ -172,7 +172,7 @@ export function createAccepter(deps: {
     }));
   }
 
-  /** Requests of the same turn of the event loop share a commit. */
+  /** Requests of the same turn of the event loop are there together when the next batch is made. */
   async function gather(): Promise<void> {
     await deps.pause(0);
     gathering = null;
@@ -208,10 +208,15 @@ export function createAccepter(deps: {
     line.settled(waiting);
   }
 
+  /** A second commit is begun for what is worth one, and where none succeeds there is nothing to gain by few. */
+  function mostRequests(): number {
+    return busy.size > 0 || down ? Number.POSITIVE_INFINITY : pace.mostRequests();
+  }
+
   /** The next rows of the line, within the bounds of a batch, of which no key could be stored twice. */
   function takeBatch(): Waiting[] {
     const batch = line.take(
-      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes, requests: pace.mostRequests() },
+      { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes, requests: mostRequests() },
       (waiting) => !waiting.request.underWay && (isTakenUnseen(waiting) || !mayStoreTwice(waiting, underWay)),
     );
     for (const { request } of batch) request.underWay = true;

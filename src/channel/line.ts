@@ -108,7 +108,8 @@ export class Line<T extends Lined> {
     let requests = 0;
     const isFull = () => batch.length >= bounds.rows || bytes >= bounds.bytes || requests >= bounds.requests;
     let turns = [...this.#queues];
-    const served: typeof turns = [];
+    /** Whoever was served last stands last. */
+    const served = new Map<number, Queue<T>>();
     while (turns.length > 0 && !isFull()) {
       const share = {
         rows: Math.max(1, Math.floor((bounds.rows - batch.length) / turns.length)),
@@ -119,7 +120,6 @@ export class Line<T extends Lined> {
       for (const turn of turns) {
         if (isFull()) break;
         const [tenant, queue] = turn;
-        const first = !queue.begun;
         const before = batch.length;
         const left = {
           rows: Math.min(share.rows, bounds.rows - batch.length),
@@ -130,7 +130,8 @@ export class Line<T extends Lined> {
         this.#rows.remove(tenant, batch.length - before);
         bytes += taken.bytes;
         requests += taken.requests;
-        if (first) served.push(turn);
+        served.delete(tenant);
+        served.set(tenant, queue);
         if (!queue.exhausted) more.push(turn);
       }
       turns = more;
@@ -164,10 +165,6 @@ class Queue<T extends Lined> {
 
   get length(): number {
     return this.#rows.length;
-  }
-
-  get begun(): boolean {
-    return this.#at > 0;
   }
 
   get exhausted(): boolean {

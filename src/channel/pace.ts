@@ -1,7 +1,7 @@
 /** Requests that share a commit while the store has time: about a third of a hundred senders. */
 const FEW_REQUESTS = 32;
 
-/** Of the time since some ten commits ago, the store lay idle for this share at least. */
+/** It has, while it lay idle for this share of the time of the last ten commits or so. */
 const IDLE_SHARE = 0.1;
 const WEIGHT = 0.1;
 
@@ -13,7 +13,7 @@ const WEIGHT = 0.1;
 export function createPace(now: () => number) {
   let underWay = 0;
   let changedAt = now();
-  /** Milliseconds of one commit, and of the time between two, as they last were. */
+  /** Milliseconds of a commit, or of several that overlapped, and of the time between two, as they last were. */
   let busyMs = 0;
   let idleMs = 0;
 
@@ -26,7 +26,8 @@ export function createPace(now: () => number) {
 
   return {
     began(): void {
-      if (underWay++ === 0) idleMs += WEIGHT * (since() - idleMs);
+      // A rest that is longer than a commit is none of senders who come back: nobody sends.
+      if (underWay++ === 0) idleMs += WEIGHT * (Math.min(since(), busyMs) - idleMs);
     },
     ended(): void {
       if (--underWay === 0) busyMs += WEIGHT * (since() - busyMs);

@@ -6,7 +6,7 @@ export function isoTime(ms: number): string {
   return last.text;
 }
 
-/** Milliseconds since 1970 of an RFC 3339 time, what lies below them cut off; NaN of anything else. */
+/** Milliseconds since 1970 of an RFC 3339 time that was checked, what lies below them cut off. NaN of what is none in its form. */
 export function msOf(text: string): number {
   if (!isFull(text)) return Date.parse(text);
   const year = digits(text, 0, 4);
@@ -35,7 +35,8 @@ const UPPER_Z = 0x5a;
 const FULL_LENGTH = 27;
 
 function isFull(text: string): boolean {
-  return text.length === FULL_LENGTH && text.charCodeAt(FULL_LENGTH - 1) === UPPER_Z;
+  // Of the years before 100 `Date.UTC` makes others.
+  return text.length === FULL_LENGTH && text.charCodeAt(FULL_LENGTH - 1) === UPPER_Z && text.charCodeAt(0) !== ZERO;
 }
 
 function digits(text: string, from: number, to: number): number {

@@ -1,5 +1,13 @@
 import type { Pool, PoolClient } from 'pg';
-import { type Batch, type BatchAnswer, type Candidate, channelsOf, type Exception } from '../channel/batch.js';
+import {
+  type Batch,
+  type BatchAnswer,
+  type Candidate,
+  channelsOf,
+  type Exception,
+  StoreError,
+} from '../channel/batch.js';
+import { FINGERPRINT_BYTES } from '../channel/fingerprint.js';
 import { booleanArray, instantArray, intArray, smallintArray, textArray, timeArray } from './binary-array.js';
 import { storeError } from './failure.js';
 
@@ -30,15 +38,31 @@ export function createCommit(pool: Pool, process: string): (batch: Batch) => Pro
  * caller has begun a larger one. Rejects with StoreError.
  */
 export async function storeBatch(db: Pool | PoolClient, process: string, batch: Batch): Promise<BatchAnswer> {
+  const statement = statementFor(process, batch);
   try {
-    const { rows } = await db.query<AnswerRow>(statementFor(process, batch));
+    const { rows } = await db.query<AnswerRow>(statement);
     return read(rows);
   } catch (error) {
     throw storeError(error);
   }
 }
 
-function statementFor(process: string, batch: Batch): { name: string; text: string; values: unknown[] } {
+interface Statement {
+  readonly name: string;
+  readonly text: string;
+  readonly values: unknown[];
+}
+
+function statementFor(process: string, batch: Batch): Statement {
+  try {
+    return statementOf(process, batch);
+  } catch (error) {
+    if (error instanceof RangeError) throw new StoreError('data', error.message, { cause: error });
+    throw error;
+  }
+}
+
+function statementOf(process: string, batch: Batch): Statement {
   const { id, rows, unseen } = batch;
   if (unseen.length === 0) return { name: 'accept', text: ACCEPT, values: parameters(process, batch) };
   const kept = keptParameters(unseen);
@@ -50,7 +74,7 @@ function placeholders(first: number, last: number): string {
   return Array.from({ length: last - first + 1 }, (_, i) => `$${first + i}`).join(', ');
 }
 
-/** Parallel columns. Bytes of all rows go as one Buffer each: the driver sends that in binary. */
+/** Parallel columns; bytes of all rows as one Buffer each, with where each begins. Throws RangeError. */
 function parameters(process: string, batch: Batch): unknown[] {
   const { rows } = batch;
   const channels = channelsOf(rows);
@@ -125,7 +149,6 @@ function joined(pieces: readonly Uint8Array[]): { bytes: Buffer; offsets: number
   return { bytes: Buffer.concat(pieces, end), offsets, lengths: pieces.map((piece) => piece.length) };
 }
 
-const FINGERPRINT_BYTES = 16;
 const CONTENT_BYTES = 16;
 const ACCOUNT_BYTES = 8;
 const SHA256_BYTES = 32;
@@ -157,6 +180,7 @@ function contentHashes(rows: readonly Candidate[]): Buffer {
 
 /** The first so many of a text that has a character for each byte. Answers where what comes next begins. */
 function writeBytes(bytes: Buffer, at: number, text: string, count: number): number {
+  if (text.length < count) throw new RangeError(`a hash of ${text.length} bytes, not ${count}`);
   for (let i = 0; i < count; i++) bytes[at + i] = text.charCodeAt(i);
   return at + count;
 }

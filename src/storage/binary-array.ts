@@ -6,7 +6,6 @@ import { microsecondsOf, msOf } from '../message/iso-time.js';
  */
 
 const BOOLEAN = 16;
-const BIGINT = 20;
 const SMALLINT = 21;
 const INT = 23;
 const TEXT = 25;
@@ -23,17 +22,19 @@ const SHORT = 64;
 const NOT_ASCII = 0x80;
 const MOST_BYTES_A_UNIT = 3;
 
+const MOST_INT = 2 ** 31 - 1;
+const MOST_SMALLINT = 2 ** 15 - 1;
 const WORD = 0x1_0000_0000;
 /** 2000-01-01, from which PostgreSQL counts its microseconds, in milliseconds since 1970. */
 const EPOCH_MS = 946_684_800_000;
 
-/** `int[]`. */
+/** `int[]`. Throws RangeError at what is none, as all of these do. */
 export function intArray(values: readonly number[]): Buffer {
   const bytes = begin(INT, values.length, 4 * values.length);
   let at = HEAD_BYTES;
   for (let i = 0; i < values.length; i++) {
     at = writeInt(bytes, at, 4);
-    at = writeInt(bytes, at, values[i] as number);
+    at = writeInt(bytes, at, within(MOST_INT, values[i] as number));
   }
   return bytes;
 }
@@ -43,27 +44,12 @@ export function smallintArray(values: readonly number[]): Buffer {
   const bytes = begin(SMALLINT, values.length, 2 * values.length);
   let at = HEAD_BYTES;
   for (let i = 0; i < values.length; i++) {
-    const value = values[i] as number;
+    const value = within(MOST_SMALLINT, values[i] as number);
     at = writeInt(bytes, at, 2);
     bytes[at++] = value >> 8;
     bytes[at++] = value;
   }
   return bytes;
-}
-
-/** `bigint[]`, of safe integers. */
-export function bigintArray(values: readonly (number | null)[]): Buffer {
-  const bytes = begin(BIGINT, values.length, 8 * values.length);
-  let at = HEAD_BYTES;
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i] as number | null;
-    if (value === null) {
-      at = writeInt(bytes, at, NULL);
-      continue;
-    }
-    at = writeBigint(bytes, at, value);
-  }
-  return bytes.subarray(0, at);
 }
 
 /** `timestamptz[]`, of milliseconds since 1970. */
@@ -74,7 +60,7 @@ export function instantArray(values: readonly number[]): Buffer {
   return bytes;
 }
 
-/** `timestamptz[]`, of RFC 3339 with at most microseconds. Throws RangeError at anything else. */
+/** `timestamptz[]`, of RFC 3339 with at most microseconds. */
 export function timeArray(values: readonly (string | null)[]): Buffer {
   const bytes = begin(TIMESTAMPTZ, values.length, 8 * values.length);
   let at = HEAD_BYTES;
@@ -131,6 +117,11 @@ function copied(bytes: Buffer, length: number, size: number): Buffer {
   const larger = Buffer.allocUnsafe(size);
   bytes.copy(larger, 0, 0, length);
   return larger;
+}
+
+function within(most: number, value: number): number {
+  if (Number.isInteger(value) && value <= most && value >= -most - 1) return value;
+  throw new RangeError(`${value} does not fit its column`);
 }
 
 /** Answers where what comes next begins, as all that write do. */

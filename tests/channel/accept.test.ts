@@ -73,6 +73,33 @@ describe('a commit', () => {
     expect((await Promise.all(verdicts)).flat()).toHaveLength(300);
     await accepter.close();
   });
+
+  it('takes all that wait once they are worth a second one', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter } = accepting(commit, 1000);
+    const verdicts = Array.from({ length: 600 }, (_, n) => accepter.accept(events(n, n + 1)));
+    await until(() => begun.length === 2, 'commit 2');
+    expect(begun.map(({ batch }) => batch.rows.length)).toEqual([32, 568]);
+    for (const each of begun) each.end();
+    await Promise.all(verdicts);
+    await accepter.close();
+  });
+
+  it('takes all that wait where the database is away, so that they hear of it at once', async () => {
+    let tries = 0;
+    const { accepter } = accepting(async () => {
+      tries++;
+      throw new StoreError('unavailable', 'away');
+    }, 1000);
+    const single = (from: number, to: number) =>
+      Promise.allSettled(Array.from({ length: to - from }, (_, n) => accepter.accept(events(from + n, from + n + 1))));
+    await single(0, 1);
+    const before = tries;
+    const answers = await single(1, 200);
+    expect(answers.every(({ status }) => status === 'rejected')).toBe(true);
+    expect(tries - before).toBe(1);
+    await accepter.close();
+  });
 });
 
 describe('two commits at once', () => {

@@ -213,6 +213,21 @@ describe('the line', () => {
     );
   });
 
+  it('gives tenants that always wait as many requests each, however few go at a time', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 40 }), (tenants, most) => {
+        const line = new Line<Row>({ rows: 1 << 20, bytes: 1 << 30 });
+        for (let tenant = 1; tenant <= tenants; tenant++) for (let n = 0; n < 200; n++) enter(line, request([tenant]));
+        const given: Row[] = [];
+        for (let n = 0; n < 10 && given.length < 100 * tenants; n++)
+          given.push(...line.take({ rows: 1000, bytes: 1 << 30, requests: most }, ANY));
+        const counts = [...countOf(given).values()];
+        expect(counts).toHaveLength(Math.min(tenants, given.length));
+        expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+
   it('takes no more requests than it may, whole ones first, and all that is there in the end', () => {
     const requests = fc.array(fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 5 }), {
       maxLength: 30,

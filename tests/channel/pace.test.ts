@@ -26,6 +26,11 @@ describe('how many requests share a commit', () => {
     expect(mostAfter([])).toBe(32);
   });
 
+  it('are soon all that wait when very many come after a long rest', () => {
+    expect(mostAfter([...times(30, 0.1, 15), [3_600_000, 15], ...times(30, 0.1, 15)])).toBe(MANY);
+    expect(mostAfter([[3_600_000, 15], ...times(30, 0.1, 15)])).toBe(MANY);
+  });
+
   it('are all that wait where the store has none, and few again some commits after it has', () => {
     expect(mostAfter(times(30, 0.1, 15))).toBe(MANY);
     expect(mostAfter([...times(30, 0.1, 15), ...times(10, 10, 5)])).toBe(32);

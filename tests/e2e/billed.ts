@@ -124,7 +124,7 @@ export async function addBilling({ pool, tenant, sources, backfills }: TestSite)
               type: 'storage.used',
             },
             ...{ externalId: event, value: null, eventTime: lastMonth.toISOString(), arrivedAt: 0, peer: 'test' },
-            ...{ meta: null, identity: Buffer.from(event), digest: Buffer.alloc(16), onOtherContent: 'conflict' },
+            ...{ meta: null, identity: Buffer.from(event), digest: '\0'.repeat(16), onOtherContent: 'conflict' },
             raw: Buffer.from(raw),
           };
         }),

@@ -88,7 +88,7 @@ export class MemoryChannel {
   private take(arrival: Arrival): Verdict {
     this.arrivals.push(arrival);
     const key = Buffer.from(arrival.identity).toString('hex');
-    const digest = Buffer.from(arrival.digest).toString('hex');
+    const { digest } = arrival;
     const known = this.seen.get(key);
     if (known === undefined) {
       this.seen.set(key, { digest, sequence: this.seen.size + 1 });

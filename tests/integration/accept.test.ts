@@ -311,10 +311,12 @@ describe('accept', () => {
     const { accepter } = await startProcess();
     const arrivals = Array.from({ length: 20 }, (_, i) => eventArrival(tenant, { id: `r${i}` }));
     arrivals[7] = { ...(arrivals[7] as Arrival), account: 'a\0b' };
+    // One that can't even be written out for the database.
+    arrivals[12] = { ...(arrivals[12] as Arrival), eventTime: 'soon' };
     const verdicts = await accepter.accept(arrivals);
-    expect(verdicts.filter((verdict) => verdict.verdict === 'sequenced')).toHaveLength(19);
-    expect(verdicts[7]).toMatchObject({ verdict: 'rejected', code: 'unstorable' });
-    expect(await expectGapless()).toBe(19);
+    expect(verdicts.filter((verdict) => verdict.verdict === 'sequenced')).toHaveLength(18);
+    for (const row of [7, 12]) expect(verdicts[row]).toMatchObject({ verdict: 'rejected', code: 'unstorable' });
+    expect(await expectGapless()).toBe(18);
     await accepter.close();
   });
 

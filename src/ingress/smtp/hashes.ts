@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { mailContentHash, withoutTrace } from '../../channel/identity.js';
 import { textOf } from '../../channel/sha256.js';
@@ -24,16 +24,19 @@ function atOnce(raw: Uint8Array): MailHashes {
 }
 
 async function inTurns(raw: Uint8Array): Promise<MailHashes> {
-  const content = createHash('sha256');
-  for (const piece of withoutTrace(raw)) await update(content, piece);
-  const all = createHash('sha256');
-  await update(all, raw);
-  return { contentHash: content.digest(), sha256: all.digest('binary') };
+  const pieces = withoutTrace(raw);
+  const content = await hashOf(pieces);
+  const all = pieces.length === 1 ? content : await hashOf([raw]);
+  return { contentHash: content, sha256: textOf(all) };
 }
 
-async function update(sha: Hash, bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
-    sha.update(bytes.subarray(at, at + SLICE_BYTES));
-    if (at + SLICE_BYTES < bytes.length) await nextTurn();
+async function hashOf(pieces: readonly Uint8Array[]): Promise<Buffer> {
+  const sha = createHash('sha256');
+  for (const piece of pieces) {
+    for (let at = 0; at < piece.length; at += SLICE_BYTES) {
+      sha.update(piece.subarray(at, at + SLICE_BYTES));
+      if (at + SLICE_BYTES < piece.length) await nextTurn();
+    }
   }
+  return sha.digest();
 }

@@ -8,7 +8,8 @@ begin
     execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
     -- Nobody asks whether what lies in the side table is visible to all, so it need not be read again each time a tenth
     -- was added: only to be frozen, every 2 GB.
-    execute format('alter table %I set (toast.autovacuum_vacuum_insert_threshold = 1000000)', parent || '_' || p_id);
+    execute format('alter table %I set (toast.autovacuum_vacuum_insert_threshold = 1000000,
+      toast.autovacuum_vacuum_insert_scale_factor = 0)', parent || '_' || p_id);
     execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
   end loop;
   insert into generation (id) values (p_id);
@@ -31,7 +32,7 @@ end $$;
 -- Decides one batch and makes it durable, in one transaction: see channel/accept.ts for the order of work.
 --
 -- Rows come as parallel arrays; fingerprints (16 bytes a row), digests (24), hashes (32) and raw bytes each as
--- one bytea, because the driver sends a single Buffer in binary. A key may come several times within a batch only
+-- one bytea, which is cut up without being copied first. A key may come several times within a batch only
 -- where it is stored already and looked up for each of its rows; otherwise key's primary key refuses the batch.
 -- p_look_up_row/_generation: pairs the filters could not rule out. p_generation: the generation that was current
 -- for the filters; when another has been opened since, every row is looked up from there on.
