@@ -2,8 +2,10 @@
 const FEW_REQUESTS = 32;
 
 /** It has, while it lay idle for this share of the time of the last ten commits or so. */
-const IDLE_SHARE = 0.1;
+const IDLE_SHARE = 0.05;
 const WEIGHT = 0.1;
+/** What counts of a rest at most, in commits. */
+const LONGEST_REST = 4;
 
 /**
  * How many requests may share a commit. Senders that are answered together come back together: when all of them wait for one commit
@@ -26,8 +28,8 @@ export function createPace(now: () => number) {
 
   return {
     began(): void {
-      // A rest that is longer than a commit is none of senders who come back: nobody sends.
-      if (underWay++ === 0) idleMs += WEIGHT * (Math.min(since(), busyMs) - idleMs);
+      // Longer than this nobody rests who comes back: nobody sends.
+      if (underWay++ === 0) idleMs += WEIGHT * (Math.min(since(), LONGEST_REST * busyMs) - idleMs);
     },
     ended(): void {
       if (--underWay === 0) busyMs += WEIGHT * (since() - busyMs);
