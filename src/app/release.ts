@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { DIGEST_BYTES } from '../channel/identity.js';
 import { textOf } from '../channel/sha256.js';
 import type { Place } from '../message/id.js';
 import type { Tenant } from '../message/tenant.js';
@@ -19,7 +20,7 @@ export function createRelease(deps: { readonly pool: Pool; readonly accept: Acce
         tenant,
         arrivedAt: deps.now(),
         identity: Buffer.from(`released\0q-${number}`),
-        digest: textOf(held.digest.subarray(0, 16)),
+        digest: textOf(held.digest.subarray(0, DIGEST_BYTES)),
         onOtherContent: 'duplicate',
         released: true,
       },

@@ -7,7 +7,7 @@ import { JsonBytes } from '../content/json/bytes.js';
 import { bytesOf, sha256, textOf } from './sha256.js';
 
 /** Bytes of a SHA-256 that are kept to compare content. */
-const DIGEST_BYTES = 16;
+export const DIGEST_BYTES = 16;
 
 /** An event's data in whichever form it came: none, a JSON value, or bytes that are no JSON. */
 export type EventData =

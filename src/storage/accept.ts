@@ -8,6 +8,7 @@ import {
   StoreError,
 } from '../channel/batch.js';
 import { FINGERPRINT_BYTES } from '../channel/fingerprint.js';
+import { DIGEST_BYTES } from '../channel/identity.js';
 import { booleanArray, instantArray, intArray, smallintArray, textArray, timeArray } from './binary-array.js';
 import { storeError } from './failure.js';
 
@@ -92,8 +93,8 @@ function parameters(process: string, batch: Batch): unknown[] {
     smallintArray(rows.map((row) => row.channel)),
     booleanArray(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
     booleanArray(rows.map((row) => row.expired)),
-    fingerprints(rows),
-    digests(rows),
+    packed(rows, FINGERPRINT),
+    packed(rows, DIGEST),
     ...messageColumns(rows),
     // Rows are numbered from 1 in the database.
     intArray(batch.lookUps.map(([row]) => row + 1)),
@@ -107,8 +108,8 @@ function keptParameters(rows: readonly Candidate[]): unknown[] {
   return [
     intArray(arrivals.map((arrival) => arrival.tenant.id)),
     booleanArray(arrivals.map((arrival) => arrival.onOtherContent === 'conflict')),
-    fingerprints(rows),
-    digests(rows),
+    packed(rows, FINGERPRINT),
+    packed(rows, DIGEST),
     identity.bytes,
     intArray(identity.offsets),
     intArray(identity.lengths),
@@ -131,7 +132,7 @@ function messageColumns(rows: readonly Candidate[]): unknown[] {
     instantArray(arrivals.map((arrival) => arrival.arrivedAt)),
     textArray(arrivals.map((arrival) => arrival.peer)),
     textArray(arrivals.map((arrival) => arrival.meta)),
-    contentHashes(rows),
+    packed(rows, SHA256),
     raw.bytes,
     intArray(raw.offsets),
     intArray(raw.lengths),
@@ -149,32 +150,24 @@ function joined(pieces: readonly Uint8Array[]): { bytes: Buffer; offsets: number
   return { bytes: Buffer.concat(pieces, end), offsets, lengths: pieces.map((piece) => piece.length) };
 }
 
-const CONTENT_BYTES = 16;
 const ACCOUNT_BYTES = 8;
 const SHA256_BYTES = 32;
 
-function fingerprints(rows: readonly Candidate[]): Buffer {
-  const bytes = Buffer.allocUnsafe(FINGERPRINT_BYTES * rows.length);
-  let at = 0;
-  for (const { fingerprint } of rows) at = writeBytes(bytes, at, fingerprint, FINGERPRINT_BYTES);
-  return bytes;
-}
+/** A hash, and how many of its bytes are stored. */
+type Part = readonly [bytes: number, of: (row: Candidate) => string];
 
-/** Of each row 16 bytes of its content, 8 of its account. */
-function digests(rows: readonly Candidate[]): Buffer {
-  const bytes = Buffer.allocUnsafe((CONTENT_BYTES + ACCOUNT_BYTES) * rows.length);
-  let at = 0;
-  for (const { arrival, accountHash } of rows) {
-    at = writeBytes(bytes, at, arrival.digest, CONTENT_BYTES);
-    at = writeBytes(bytes, at, accountHash, ACCOUNT_BYTES);
-  }
-  return bytes;
-}
+const FINGERPRINT: readonly Part[] = [[FINGERPRINT_BYTES, (row) => row.fingerprint]];
+const DIGEST: readonly Part[] = [
+  [DIGEST_BYTES, (row) => row.arrival.digest],
+  [ACCOUNT_BYTES, (row) => row.accountHash],
+];
+const SHA256: readonly Part[] = [[SHA256_BYTES, (row) => row.sha256]];
 
-function contentHashes(rows: readonly Candidate[]): Buffer {
-  const bytes = Buffer.allocUnsafe(SHA256_BYTES * rows.length);
+/** Parts of all rows, row by row. */
+function packed(rows: readonly Candidate[], parts: readonly Part[]): Buffer {
+  const bytes = Buffer.allocUnsafe(rows.length * parts.reduce((sum, [count]) => sum + count, 0));
   let at = 0;
-  for (const { sha256 } of rows) at = writeBytes(bytes, at, sha256, SHA256_BYTES);
+  for (const row of rows) for (const [count, of] of parts) at = writeBytes(bytes, at, of(row), count);
   return bytes;
 }
 

@@ -1,7 +1,7 @@
 import { microsecondsOf, msOf } from '../message/iso-time.js';
 
 /**
- * Arrays as PostgreSQL's binary protocol has them (array_recv), for what is written with every message: as text a value costs five times
+ * Arrays as PostgreSQL's binary protocol has them (array_recv), for what is written with every message: as text a value costs more than twice
  * as much to write, is collected as several pieces of string, and is parsed again by the database. The parameter must be declared with just this element type.
  */
 

@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Batch, type Candidate, candidate } from '../channel/batch.js';
+import { DIGEST_BYTES } from '../channel/identity.js';
 import { textOf } from '../channel/sha256.js';
 import type { Arrival, Kind } from '../message/arrival.js';
 import type { Tenant } from '../message/tenant.js';
@@ -101,14 +102,12 @@ interface Kept {
 
 /** Its time was judged when it came. */
 const ANY_TIME = { pastMs: Number.POSITIVE_INFINITY, futureMs: Number.POSITIVE_INFINITY };
-/** Of a digest, what is of the content. */
-const CONTENT_BYTES = 16;
 
 function keptOf({ number, count, strict, content, sha256, arrivedAt, ...row }: KeptRow, secret: Uint8Array): Kept {
   const arrival: Arrival = {
     ...row,
     arrivedAt: arrivedAt.getTime(),
-    digest: textOf(content.subarray(0, CONTENT_BYTES)),
+    digest: textOf(content.subarray(0, DIGEST_BYTES)),
     sha256: textOf(sha256),
     onOtherContent: strict ? 'conflict' : 'duplicate',
   };
