@@ -82,15 +82,29 @@ export class Ledger {
     return rows;
   }
 
-  /** The next batch of a channel; null where another process is at it, or there is none. */
-  async take(place: Book): Promise<Taken | null> {
-    return this.#inBatch(place, async (client, mark, fresh) => {
-      const plans = await plansAfter(client, place, mark.plan);
-      const last = plans.at(-1);
-      if (!last) return null;
-      const taken = await this.#write(client, place, mark, fresh, says(plans), last.number);
-      return { ...taken, more: plans.length === MOST_PLANS || taken.messages >= MOST_SEQUENCES };
-    });
+  /** The next batch of a channel, of plans up to `through`; null where another process is at it, or there is none. */
+  async take(place: Book, through = Number.MAX_SAFE_INTEGER): Promise<Taken | null> {
+    return this.#inBatch(place, (client, mark, fresh) => this.#next(client, place, mark, fresh, through));
+  }
+
+  /** The same within a transaction of the caller's, which may yet be rolled back: what it makes is not remembered. */
+  async takeWithin(client: PoolClient, place: Book, through: number): Promise<Taken | null> {
+    const mark = await lockMark(client, place);
+    return mark && this.#next(client, place, mark, nothingNew(place), through);
+  }
+
+  async #next(
+    client: PoolClient,
+    place: Book,
+    mark: MarkRow,
+    fresh: NewSeries,
+    through: number,
+  ): Promise<Taken | null> {
+    const plans = await plansAfter(client, place, mark.plan, through);
+    const last = plans.at(-1);
+    if (!last) return null;
+    const taken = await this.#write(client, place, mark, fresh, says(plans), last.number);
+    return { ...taken, more: plans.length === MOST_PLANS || taken.messages >= MOST_SEQUENCES };
   }
 
   /** Looks at gaps again: whether the messages are there by now, and what the plans say of them. */
@@ -122,7 +136,7 @@ export class Ledger {
     place: Book,
     fn: (client: PoolClient, mark: MarkRow, fresh: NewSeries) => Promise<Taken | null>,
   ): Promise<Taken | null> {
-    const fresh: NewSeries = { tenant: place.tenant, version: 0, ids: new SeriesIds() };
+    const fresh = nothingNew(place);
     const taken = await inTransaction(this.deps.pool, async (client) => {
       const mark = await lockMark(client, place);
       return mark === null ? null : fn(client, mark, fresh);
@@ -231,11 +245,17 @@ interface PlanOf {
   readonly runs: readonly Pick<Run, 's' | 'n' | 'r' | 'm'>[];
 }
 
-async function plansAfter(client: PoolClient, { tenant, channel }: Book, after: number): Promise<PlanOf[]> {
+async function plansAfter(
+  client: PoolClient,
+  { tenant, channel }: Book,
+  after: number,
+  through: number,
+): Promise<PlanOf[]> {
   const { rows } = await client.query<PlanOf>({
     name: 'plans_of_ledger',
-    text: `select number, runs from plan where tenant = $1 and channel = $2 and number > $3 order by number limit ${MOST_PLANS}`,
-    values: [tenant, channel, after],
+    text: `select number, runs from plan where tenant = $1 and channel = $2 and number > $3 and number <= $4
+      order by number limit ${MOST_PLANS}`,
+    values: [tenant, channel, after, through],
   });
   let sequences = 0;
   return rows.filter(({ runs }, i) => {
@@ -425,6 +445,10 @@ interface NewSeries {
   readonly tenant: number;
   version: number;
   readonly ids: SeriesIds;
+}
+
+function nothingNew({ tenant }: Book): NewSeries {
+  return { tenant, version: 0, ids: new SeriesIds() };
 }
 
 interface KnownTenant {

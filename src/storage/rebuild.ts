@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import type { Tenant } from '../message/tenant.js';
 import { writeAudit } from './audit.js';
 import { Ledger } from './ledger.js';
@@ -36,6 +36,8 @@ const MOST_TOLD = 100;
 /** Channels worked on at the same time: while some batches are with the database, another one is reckoned. */
 const AT_ONCE = 4;
 const PROGRESS_MS = 500;
+/** Rounds end with one that brought no more messages than this: what is left is taken while the live book stands still. */
+const SOON_DONE = 1_000;
 const ROUNDS = 20;
 /** Messages after which the book is looked over, and again when there are twice as many. */
 const LOOKED_OVER_FROM = 20_000;
@@ -66,6 +68,15 @@ export async function* rebuild(pool: Pool, tenant: Tenant, wish: RebuildWish): A
   }
 }
 
+/** The book in force, and the one that is to take its place. */
+interface Making {
+  readonly pool: Pool;
+  readonly ledger: Ledger;
+  readonly tenant: Tenant;
+  readonly live: number;
+  readonly book: number;
+}
+
 async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent> {
   const live = await liveBook(pool, tenant.id);
   const book = live === 1 ? 2 : 1;
@@ -75,11 +86,18 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
      on conflict (tenant) do update set rebuilding = $3, rebuilding_since = now(), rebuilding_by = $4`,
     [tenant.id, live, book, wish.who],
   );
-  const ledger = new Ledger({ pool });
+  // A channel without a mark could not be held while the books are compared.
+  await pool.query(
+    `insert into ledger_mark (tenant, book, channel) select $1, $2::smallint, c from generate_series(0, $3 - 1) c
+     on conflict do nothing`,
+    [tenant.id, live, tenant.channels],
+  );
+  const making: Making = { pool, ledger: new Ledger({ pool }), tenant, live, book };
   let messages = 0;
   let lookedOverAt = LOOKED_OVER_FROM;
   for (let round = 0; round < ROUNDS; round++) {
-    for await (const done of catchUp(ledger, tenant, book)) {
+    const before = messages;
+    for await (const done of catchUp(making)) {
       messages += done;
       if (messages >= lookedOverAt) {
         await inTransaction(pool, lookOver);
@@ -87,29 +105,30 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
       }
       yield { event: 'progress', done: messages, total: await totalOf(pool, tenant.id) };
     }
-    await takeOver(pool, tenant.id, live, book);
-    const ended = await compareAndSwap(pool, tenant, live, book, wish);
-    if (ended === 'behind') continue;
-    for (const difference of ended.told) yield { event: 'difference', ...difference };
-    const differences = ended.count;
-    // It is what it came to, whatever becomes of the removing: the next one begins with that.
-    yield { event: 'result', ok: differences === 0, swapped: ended.swapped, messages, differences };
-    await clear(pool, tenant.id, ended.swapped ? live : book);
-    return;
+    if (messages - before <= SOON_DONE) break;
   }
-  await pool.query('update ledger set rebuilding = null where tenant = $1', [tenant.id]);
-  throw new Error('the rebuilt ledger did not catch up with the live one');
+  await inTransaction(pool, (client) => takeOver(client, making));
+  const ended = await compareAndSwap(making, wish);
+  for (const difference of ended.told) yield { event: 'difference', ...difference };
+  messages += ended.messages;
+  const differences = ended.count;
+  // It is what it came to, whatever becomes of the removing: the next one begins with that.
+  yield { event: 'result', ok: differences === 0, swapped: ended.swapped, messages, differences };
+  await clear(pool, tenant.id, ended.swapped ? live : book);
 }
 
-/** Yields now and then how many messages batches have had since. */
-async function* catchUp(ledger: Ledger, tenant: Tenant, book: number): AsyncGenerator<number> {
-  const left = Array.from({ length: tenant.channels }, (_, channel) => channel);
+/** Takes what the live book had taken when it began, and yields now and then how many messages batches have had since. */
+async function* catchUp({ pool, ledger, tenant, live, book }: Making): AsyncGenerator<number> {
+  const { rows: left } = await pool.query<{ channel: number; plan: number }>(
+    'select channel, plan from ledger_mark where tenant = $1 and book = $2',
+    [tenant.id, live],
+  );
   let messages = 0;
   let ended = false;
   const lane = async () => {
-    for (let channel = left.pop(); channel !== undefined; channel = left.pop()) {
+    for (let mark = left.pop(); mark !== undefined; mark = left.pop()) {
       for (let more = true; more && !ended; ) {
-        const taken = await ledger.take({ tenant: tenant.id, book, channel });
+        const taken = await ledger.take({ tenant: tenant.id, book, channel: mark.channel }, mark.plan);
         messages += taken?.messages ?? 0;
         more = taken !== null;
       }
@@ -143,98 +162,96 @@ async function totalOf(pool: Pool, tenant: number): Promise<number> {
 }
 
 /** What is not in the store any more, and the live ledger has counted, is taken from its journal. */
-async function takeOver(pool: Pool, tenant: number, live: number, book: number): Promise<void> {
-  await inTransaction(pool, async (client) => {
-    const ask = await unhurried(client);
-    await ask(
-      `create temp table gone on commit drop as
+async function takeOver(client: PoolClient, { tenant: { id: tenant }, live, book }: Making): Promise<void> {
+  const ask = await unhurried(client);
+  await ask(
+    `create temp table gone on commit drop as
          select g.channel, g.sequence from ledger_gap g where g.tenant = $1 and g.book = $3 and g.reason = 'missing'
            and not exists (select from ledger_gap o where o.tenant = $1 and o.book = $2 and o.channel = g.channel
              and o.sequence = g.sequence)
            and exists (select from ledger_mark m where m.tenant = $1 and m.book = $2 and m.channel = g.channel
              and m.through >= g.sequence)`,
-      [tenant, live, book],
-    );
-    const gone = await ask<{ some: boolean }>('select exists (select from gone) as some', []);
-    if (!gone.rows[0]?.some) return;
-    await lookOver(client);
-    await ask(
-      `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
+    [tenant, live, book],
+  );
+  const gone = await ask<{ some: boolean }>('select exists (select from gone) as some', []);
+  if (!gone.rows[0]?.some) return;
+  await lookOver(client);
+  await ask(
+    `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
        select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state
        from gone join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into ledger_correction (tenant, book, channel, sequence, action, target, who, why, arrived_at)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into ledger_correction (tenant, book, channel, sequence, action, target, who, why, arrived_at)
        select c.tenant, $3, c.channel, c.sequence, c.action, c.target, c.who, c.why, c.arrived_at
        from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
          and c.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into backfill_event (tenant, book, channel, sequence, backfill, identity)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into backfill_event (tenant, book, channel, sequence, backfill, identity)
        select b.tenant, $3, b.channel, b.sequence, b.backfill, b.identity
        from gone join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
          and b.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into backfill_word (tenant, book, channel, sequence, backfill, action, who, why, arrived_at)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into backfill_word (tenant, book, channel, sequence, backfill, action, who, why, arrived_at)
        select b.tenant, $3, b.channel, b.sequence, b.backfill, b.action, b.who, b.why, b.arrived_at
        from gone join backfill_word b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
          and b.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into ledger_acceptance (tenant, book, channel, sequence, target, who, why, arrived_at)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into ledger_acceptance (tenant, book, channel, sequence, target, who, why, arrived_at)
        select a.tenant, $3, a.channel, a.sequence, a.target, a.who, a.why, a.arrived_at
        from gone join ledger_acceptance a on a.tenant = $1 and a.book = $2 and a.channel = gone.channel
          and a.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into ledger_identity (tenant, book, channel, first_sequence, sequences, identities)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into ledger_identity (tenant, book, channel, first_sequence, sequences, identities)
        select $1, $3, l.channel, min(i.sequence), array_agg(i.sequence), array_agg(i.identity)
        from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
        join gone on gone.channel = l.channel and gone.sequence = i.sequence
        where l.tenant = $1 and l.book = $2 group by l.channel`,
-      [tenant, live, book],
-    );
-    await ask(
-      `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
+    [tenant, live, book],
+  );
+  await ask(
+    `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
        select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
        from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
          and p.sequence = gone.sequence`,
-      [tenant, live, book],
-    );
-    await ask(
-      `delete from ledger_gap g using gone where g.tenant = $1 and g.book = $2 and g.channel = gone.channel
+    [tenant, live, book],
+  );
+  await ask(
+    `delete from ledger_gap g using gone where g.tenant = $1 and g.book = $2 and g.channel = gone.channel
          and g.sequence = gone.sequence`,
-      [tenant, book],
-    );
-    await ask(
-      `select recount_cells($1, $2::smallint, array_agg(series), array_agg(hour)) from (
+    [tenant, book],
+  );
+  await ask(
+    `select recount_cells($1, $2::smallint, array_agg(series), array_agg(hour)) from (
          select distinct e.series, date_trunc('hour', e.at, 'UTC') as hour from gone
          join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence) h
        having count(*) > 0`,
-      [tenant, book],
-    );
-    await ask(
-      `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
+    [tenant, book],
+  );
+  await ask(
+    `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
        from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
            and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)) named
        group by channel`,
-      [tenant, book],
-    );
-    await ask(
-      `select settle_backfills($1, $2::smallint, g.channel,
+    [tenant, book],
+  );
+  await ask(
+    `select settle_backfills($1, $2::smallint, g.channel,
          array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel),
          array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel
            union select target from ledger_acceptance where tenant = $1 and book = $2 and channel = g.channel))
        from (select distinct channel from gone) g`,
-      [tenant, book],
-    );
-  });
+    [tenant, book],
+  );
 }
 
 interface Difference {
@@ -246,27 +263,29 @@ interface Difference {
 }
 
 async function compareAndSwap(
-  pool: Pool,
-  tenant: Tenant,
-  live: number,
-  book: number,
+  making: Making,
   wish: RebuildWish,
-): Promise<'behind' | { readonly told: Difference[]; readonly count: number; readonly swapped: boolean }> {
+): Promise<{
+  readonly messages: number;
+  readonly told: Difference[];
+  readonly count: number;
+  readonly swapped: boolean;
+}> {
+  const { pool, tenant, live, book } = making;
   return inTransaction(pool, async (client) => {
     const ask = await unhurried(client);
     // Both stand still from here on.
-    const marks = await ask<{ channel: number; book: number; through: number; plan: number }>(
-      `select channel, book, through, plan from ledger_mark where tenant = $1 and book in ($2, $3)
+    const marks = await ask<{ channel: number; book: number; plan: number }>(
+      `select channel, book, plan from ledger_mark where tenant = $1 and book in ($2, $3)
        order by book, channel for update`,
       [tenant.id, live, book],
     );
-    const reached = (of: number) =>
-      new Map(marks.rows.filter((mark) => mark.book === of).map((mark) => [mark.channel, mark.plan]));
-    const [before, after] = [reached(live), reached(book)];
-    const even = [...before].every(([channel, plan]) => plan === (after.get(channel) ?? 0));
-    const ahead = [...after].some(([channel, plan]) => plan > (before.get(channel) ?? 0));
-    // The live one may be behind as well: then it is waited for.
-    if (!even || ahead) return 'behind';
+    const messages = await takeRest(
+      client,
+      making,
+      marks.rows.filter((mark) => mark.book === live),
+    );
+    if (messages > 0) await takeOver(client, making);
     const { told, count } = await differences(ask, tenant.id, live, book);
     const swapped = count === 0 || wish.acceptDifferences;
     await client.query(
@@ -281,8 +300,25 @@ async function compareAndSwap(
       object: tenant.name,
       detail,
     });
-    return { told, count, swapped };
+    return { messages, told, count, swapped };
   });
+}
+
+/** What the live book took since the last round; answers how many messages it was. */
+async function takeRest(
+  client: PoolClient,
+  { ledger, tenant, book }: Making,
+  marks: readonly { readonly channel: number; readonly plan: number }[],
+): Promise<number> {
+  let messages = 0;
+  for (const { channel, plan } of marks) {
+    const place = { tenant: tenant.id, book, channel };
+    for (let taken = await ledger.takeWithin(client, place, plan); taken; ) {
+      messages += taken.messages;
+      taken = await ledger.takeWithin(client, place, plan);
+    }
+  }
+  return messages;
 }
 
 const CELLS = (book: string) => `

@@ -264,6 +264,35 @@ describe('a ledger made anew', () => {
     expect(rows).toEqual([{ book: 2 }]);
   });
 
+  it('is no further than the one in force, which goes on where it was', async () => {
+    const { books, ledger } = await filled();
+    await books.store([used('acme', '1'), used('gamma', '2')]);
+    await books.planAll();
+    expect(await rebuildOf(books)).toEqual([{ event: 'result', ok: true, swapped: true, messages: 4, differences: 0 }]);
+    await takeAll(ledger);
+    expect(await totals(books, 'acme')).toMatchObject({ sum: '14.5', count: '3' });
+    expect(await totals(books, 'gamma')).toMatchObject({ sum: '2', count: '1' });
+  });
+
+  it('is made while messages come and are counted without a pause', async () => {
+    const { books, ledger } = await filled();
+    let stored = 0;
+    let making = true;
+    const coming = (async () => {
+      for (; making; stored++) {
+        await books.store([used('acme', '1'), used(`account ${stored}`, '1')]);
+        await books.planAll();
+        // Every other one is left for the next time.
+        if (stored % 2 === 0) await takeAll(ledger);
+      }
+    })();
+    for (let i = 0; i < 5; i++) expect(await rebuildOf(books)).toMatchObject([{ ok: true, swapped: true }]);
+    making = false;
+    await coming;
+    await takeAll(ledger);
+    expect(await totals(books, 'acme')).toMatchObject({ count: String(2 + stored) });
+  });
+
   it('that differs is told by account and meter, and only taken when somebody says so', async () => {
     const { books } = await filled();
     await database.pool.query("update usage_cell set value = value + 1 where how = 's' and events = 1 and value = 5");
