@@ -12,6 +12,7 @@ import {
   rename,
   rm,
   stat,
+  statfs,
   symlink,
   writeFile,
 } from 'node:fs/promises';
@@ -22,6 +23,7 @@ import pg from 'pg';
 import { type Logger, pino } from 'pino';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { explainOutput } from '../../src/storage/embedded/cluster.js';
+import { makeLogAhead, reusedLogMb } from '../../src/storage/embedded/log-ahead.js';
 import { DataDirectoryInUse, type Embedded, EmbeddedFailed, startEmbedded } from '../../src/storage/embedded.js';
 import { realClock } from '../support/clock.js';
 import { temporaryDirectory } from '../support/directory.js';
@@ -186,6 +188,57 @@ describe('starting', () => {
     const { pid } = await start();
     const stats = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ');
     expect(Number(stats?.[3])).toBe(pid);
+  });
+});
+
+describe('the log of a new database', () => {
+  const never = new AbortController().signal;
+  const segments = async (url: string) => {
+    const [row] = await query(
+      url,
+      `select count(*) filter (where name > pg_walfile_name(pg_current_wal_lsn()))::int as ready,
+         count(*)::int as "there", pg_current_wal_lsn()::text as position
+       from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'`,
+    );
+    return row as { ready: number; there: number; position: string };
+  };
+
+  test('is made ahead, once', async () => {
+    const { url } = await start();
+    expect((await segments(url)).ready).toBeLessThan(4);
+    await makeLogAhead(url, 160, never);
+    const made = await segments(url);
+    expect(made.ready).toBeGreaterThanOrEqual(8);
+    await makeLogAhead(url, 160, never);
+    expect(await segments(url)).toEqual(made);
+  });
+
+  test('is left alone while others write, and when it is asked to stop', async () => {
+    const { url } = await start();
+    const writing = new AbortController();
+    const writer = (async () => {
+      while (!writing.signal.aborted)
+        await query(
+          url,
+          "select pg_logical_emit_message(false, 'test', repeat('x', 2000000)) from generate_series(1, 4)",
+        );
+    })();
+    await makeLogAhead(url, 4096, never);
+    writing.abort();
+    await writer;
+    expect((await segments(url)).there).toBeLessThan(128);
+    const before = await segments(url);
+    await makeLogAhead(url, 4096, AbortSignal.abort());
+    expect((await segments(url)).there).toBeLessThanOrEqual(before.there);
+  });
+
+  test('takes no more than a twentieth of what is free, nor more than a gigabyte', async () => {
+    const { bavail, bsize } = await statfs(dataDir);
+    const share = (bavail * bsize) / 20 / 2 ** 20;
+    expect(await reusedLogMb(dataDir)).toBeCloseTo(Math.min(Math.max(share, 80), 1024), -1);
+    const { url, directory } = await start();
+    const [setting] = await query(url, "select setting::int as mb from pg_settings where name = 'min_wal_size'");
+    expect(setting?.mb).toBeCloseTo(await reusedLogMb(directory), -1);
   });
 });
 

@@ -18,6 +18,8 @@ export interface ServerSettings {
   readonly sockets: string;
   readonly runner: Runner;
   readonly log: Logger;
+  /** Megabytes of write-ahead log that a checkpoint leaves for reuse. */
+  readonly reusedLogMb: number;
   /** Stops a start that is under way. */
   readonly signal: AbortSignal;
 }
@@ -41,7 +43,14 @@ export async function startServer(settings: ServerSettings): Promise<Server> {
   await stopLeftBehind(cluster, log);
   await rm(join(cluster, 'postmaster.pid'), { force: true });
   await emptySockets(sockets);
-  const command = [join(runner.binaries, 'postgres'), '-D', cluster, '-k', sockets, ...serverSettings()];
+  const command = [
+    join(runner.binaries, 'postgres'),
+    '-D',
+    cluster,
+    '-k',
+    sockets,
+    ...serverSettings(settings.reusedLogMb),
+  ];
   // Detached, so that Ctrl-C in a terminal reaches Waybill alone, which drains first and then stops the server.
   const child = spawnAs(runner, command, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, cwd: '/' });
   const ended = followOutput(child, log);
@@ -69,7 +78,7 @@ export async function stopServer(server: Pick<Server, 'pid' | 'ended'>): Promise
  * The settings are part of the product, so they are given at each start and not written into the cluster.
  * Sizes are for one machine shared with Waybill and a broker.
  */
-function serverSettings(): string[] {
+function serverSettings(reusedLogMb: number): string[] {
   const settings = {
     listen_addresses: '',
     unix_socket_permissions: '0700',
@@ -95,7 +104,7 @@ function serverSettings(): string[] {
     // compressed (this build has pglz alone).
     wal_compression: 'pglz',
     wal_buffers: '16MB',
-    min_wal_size: '512MB',
+    min_wal_size: `${reusedLogMb}MB`,
     max_wal_size: '4GB',
     checkpoint_timeout: '15min',
     max_wal_senders: 0,
