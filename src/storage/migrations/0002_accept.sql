@@ -58,11 +58,13 @@ declare
   v_done boolean := false;
   -- Rows that are no new message, and of those that are known what is known.
   v_known int[] := '{}';
+  v_known_row int;
   v_known_channel smallint[];
   v_known_sequence bigint[];
   v_known_differs boolean[];
   v_known_verdict text[];
   v_conflicts int[] := '{}';
+  v_fresh boolean[] := array_fill(true, array[cardinality(p_tenant)]);
   v_row record;
   v_quarantine bigint;
   v_numbering boolean := false;
@@ -204,6 +206,11 @@ begin
     where c.generation <> v_generation
     on conflict on constraint span_pkey do update set generation = excluded.generation;
 
+  -- Not by a join with what is known: of arrays the planner knows no length, and would compare each with each.
+  foreach v_known_row in array v_known loop
+    v_fresh[v_known_row] := false;
+  end loop;
+
   with fresh as materialized (
     select i.*,
       c.last_sequence + row_number() over (partition by i.tenant, i.channel order by i.row) as sequence
@@ -212,9 +219,9 @@ begin
         unnest(p_source) as source, unnest(p_kind) as kind, unnest(p_account) as account, unnest(p_type) as type,
         unnest(p_external_id) as external_id, unnest(p_value) as value, unnest(p_event_time) as event_time,
         unnest(p_arrived_at) as arrived_at, unnest(p_peer) as peer, unnest(p_meta) as meta,
-        unnest(p_offset) as at, unnest(p_length) as length) i
+        unnest(p_offset) as at, unnest(p_length) as length, unnest(v_fresh) as fresh) i
     join channel c on c.tenant = i.tenant and c.channel = i.channel
-    where not exists (select from unnest(v_known) as k(row) where k.row = i.row)
+    where i.fresh
   ), keys as (
     insert into key (generation, tenant, fingerprint, channel, sequence, digest)
     select v_generation, f.tenant, substr(p_fingerprint, (f.row - 1) * 16 + 1, 16), f.channel, f.sequence,
