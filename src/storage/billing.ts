@@ -15,6 +15,7 @@ import type { Tenant } from '../message/tenant.js';
 import type { FilePlace, NamedBilling } from '../routing/definitions.js';
 import { writeAudit } from './audit.js';
 import { changeConfiguration, isStorable } from './configuration.js';
+import { liveBook } from './usage.js';
 
 /** Meters, rate cards and subscriptions as they are kept. */
 export interface StoredBilling<D = BillingDefinition> {
@@ -338,17 +339,18 @@ async function dropBilling(
  * by what it has changed, and what came before is not.
  */
 async function marksNow(client: PoolClient, tenant: Tenant): Promise<Record<string, number>> {
+  const book = await liveBook(client, tenant.id);
   await client.query(
-    `insert into ledger_mark (tenant, book, channel)
-     select $1, coalesce((select live from ledger where tenant = $1), 1), generate_series(0, $2 - 1)
+    `insert into ledger_mark (tenant, book, channel) select $1, $2, generate_series(0, $3 - 1)
      on conflict do nothing`,
-    [tenant.id, tenant.channels],
+    [tenant.id, book, tenant.channels],
   );
   const { rows } = await client.query<{ channel: number; through: number }>(
-    `select channel, through from ledger_mark
-     where tenant = $1 and book = coalesce((select live from ledger where tenant = $1), 1) order by channel for update`,
-    [tenant.id],
+    'select channel, through from ledger_mark where tenant = $1 and book = $2 order by channel for update',
+    [tenant.id, book],
   );
+  // Whoever made the ledger anew may have held them, and put another book in its place.
+  if ((await liveBook(client, tenant.id)) !== book) return marksNow(client, tenant);
   return Object.fromEntries(rows.map(({ channel, through }) => [String(channel), through]));
 }
 

@@ -7,7 +7,7 @@ import type { Clock } from '../message/clock.js';
 import { prepareCluster, WAYBILL } from './embedded/cluster.js';
 import { DataDirectoryInUse, EmbeddedFailed, explainFileError } from './embedded/failure.js';
 import { type DirectoryLock, lockDirectory } from './embedded/lock.js';
-import { makeLogAheadSoon, reusedLogMb } from './embedded/log-ahead.js';
+import { makeLogAheadSoon, reusedLogMbOf } from './embedded/log-ahead.js';
 import { chooseRunner, type RootWay } from './embedded/runner.js';
 import { type Server, startServer, stopServer } from './embedded/server.js';
 import { findSockets, prepareSockets, removeSockets, socketUrl } from './embedded/sockets.js';
@@ -23,6 +23,8 @@ export interface EmbeddedSettings {
   readonly asRoot?: RootWay;
   /** Where root puts what another user can't reach in its own place. */
   readonly systemDir?: string;
+  /** Whether a new database's log is made ahead; it is by default. What lives for seconds gains nothing by it. */
+  readonly logAhead?: boolean;
 }
 
 export interface Embedded {
@@ -32,8 +34,8 @@ export interface Embedded {
   readonly directory: string;
   /** The server's process; undefined while it is being started again. */
   readonly pid: number | undefined;
-  /** Resolves when a new database has its log ahead of it, some seconds after the start: from then on it is as fast as later. */
-  readonly logReady: Promise<void>;
+  /** Some seconds after the start, whether a new database has its log ahead of it: from then on it is as fast as later. */
+  readonly logReady: Promise<boolean>;
   /** Stops the server, within about a minute at worst, and releases the data directory. */
   stop(): Promise<void>;
 }
@@ -113,12 +115,12 @@ async function createDirectory(path: string): Promise<void> {
 }
 
 async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Promise<Embedded> {
-  const { dataDir, log, clock, asRoot, systemDir = '/var/lib/waybill' } = settings;
+  const { dataDir, log, clock, asRoot, systemDir = '/var/lib/waybill', logAhead = true } = settings;
   const began = clock.monotonic();
   const runner = await chooseRunner({ log, systemDir, ...(asRoot && { asRoot }) });
   const cluster = await prepareCluster({ dataDir, runner, systemDir, log });
   const sockets = await prepareSockets(cluster, runner);
-  const logMb = await reusedLogMb(cluster);
+  const logMb = await reusedLogMbOf(cluster);
   const start = (signal: AbortSignal) => startServer({ cluster, sockets, runner, log, reusedLogMb: logMb, signal });
   const first = await start(new AbortController().signal);
   const took = Math.round(clock.monotonic() - began);
@@ -127,14 +129,14 @@ async function startLocked(settings: EmbeddedSettings, lock: DirectoryLock): Pro
     await removeSockets(cluster);
     lock.release();
   };
-  return new KeptServer(socketUrl(sockets, WAYBILL), cluster, first, logMb, start, release, log);
+  return new KeptServer(socketUrl(sockets, WAYBILL), cluster, first, logAhead ? logMb : 0, start, release, log);
 }
 
 /** A server that is started again when it ends before it is asked to. */
 class KeptServer implements Embedded {
   readonly #stopping = new AbortController();
   readonly #kept: Promise<void>;
-  readonly logReady: Promise<void>;
+  readonly logReady: Promise<boolean>;
   #server: Server | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -142,17 +144,21 @@ class KeptServer implements Embedded {
     readonly url: string,
     readonly directory: string,
     first: Server,
-    logMb: number,
+    logAheadMb: number,
     private readonly start: (signal: AbortSignal) => Promise<Server>,
     private readonly release: () => Promise<void>,
     private readonly log: Logger,
   ) {
     this.#server = first;
     this.#kept = this.#keep(first);
-    this.logReady = makeLogAheadSoon(url, logMb, this.#stopping.signal).catch((error: unknown) => {
-      // Without it commits are slower for a while, nothing else.
-      if (!this.#stopping.signal.aborted) this.log.warn({ err: error }, 'the log could not be made ahead');
-    });
+    this.logReady =
+      logAheadMb === 0
+        ? Promise.resolve(false)
+        : makeLogAheadSoon(url, logAheadMb, this.#stopping.signal).catch((error: unknown) => {
+            // Without it commits are slower for a while, nothing else.
+            if (!this.#stopping.signal.aborted) this.log.warn({ err: error }, 'the log could not be made ahead');
+            return false;
+          });
   }
 
   get pid(): number | undefined {

@@ -82,14 +82,21 @@ export class Ledger {
     return rows;
   }
 
-  /** The next batch of a channel, of plans up to `through`; null where another process is at it, or there is none. */
-  async take(place: Book, through = Number.MAX_SAFE_INTEGER): Promise<Taken | null> {
-    return this.#inBatch(place, (client, mark, fresh) => this.#next(client, place, mark, fresh, through));
+  /** The next batch of a channel of the book in force; null where another process is at it, or there is none. */
+  async take(place: Book): Promise<Taken | null> {
+    return this.#inBatch(place, 'live', (client, mark, fresh) =>
+      this.#next(client, place, mark, fresh, Number.MAX_SAFE_INTEGER),
+    );
+  }
+
+  /** The next batch of a channel of the book that is being made anew, of plans up to `through`. */
+  async takeThrough(place: Book, through: number): Promise<Taken | null> {
+    return this.#inBatch(place, 'rebuilding', (client, mark, fresh) => this.#next(client, place, mark, fresh, through));
   }
 
   /** The same within a transaction of the caller's, which may yet be rolled back: what it makes is not remembered. */
   async takeWithin(client: PoolClient, place: Book, through: number): Promise<Taken | null> {
-    const mark = await lockMark(client, place);
+    const mark = await lockMark(client, place, 'rebuilding');
     return mark && this.#next(client, place, mark, nothingNew(place), through);
   }
 
@@ -109,7 +116,7 @@ export class Ledger {
 
   /** Looks at gaps again: whether the messages are there by now, and what the plans say of them. */
   async ask(place: Book, sequences: readonly number[]): Promise<Taken | null> {
-    return this.#inBatch(place, async (client, mark, fresh) => {
+    return this.#inBatch(place, 'live', async (client, mark, fresh) => {
       await client.query(
         `update ledger_gap set asked = asked + 1, asked_at = now()
          where tenant = $1 and book = $2 and channel = $3 and sequence = any ($4::bigint[])`,
@@ -126,7 +133,7 @@ export class Ledger {
 
   /** Feeds sequences to the ledger as a channel might that sends again what it sent before. For tests. */
   async feed(place: Book, said: readonly PlanSays[]): Promise<Taken | null> {
-    return this.#inBatch(place, async (client, mark, fresh) => ({
+    return this.#inBatch(place, 'live', async (client, mark, fresh) => ({
       ...(await this.#write(client, place, mark, fresh, said, mark.plan)),
       more: false,
     }));
@@ -134,11 +141,12 @@ export class Ledger {
 
   async #inBatch(
     place: Book,
+    role: Role,
     fn: (client: PoolClient, mark: MarkRow, fresh: NewSeries) => Promise<Taken | null>,
   ): Promise<Taken | null> {
     const fresh = nothingNew(place);
     const taken = await inTransaction(this.deps.pool, async (client) => {
-      const mark = await lockMark(client, place);
+      const mark = await lockMark(client, place, role);
       return mark === null ? null : fn(client, mark, fresh);
     });
     // Not before the commit: what is rolled back was never there.
@@ -215,13 +223,21 @@ interface MarkRow {
   readonly plan: number;
 }
 
-/** Locks the channel's mark, made at its first batch; null where another process holds it. */
-async function lockMark(client: PoolClient, { tenant, book, channel }: Book): Promise<MarkRow | null> {
+/** What a book has to be to its tenant for a batch to go into it, at the moment it does. */
+type Role = 'live' | 'rebuilding';
+
+const BOOK_IN_ROLE: Readonly<Record<Role, string>> = {
+  live: 'coalesce((select live from ledger where tenant = $1), 1)',
+  rebuilding: '(select rebuilding from ledger where tenant = $1)',
+};
+
+/** Locks the channel's mark, made at its first batch; null where another process holds it, or the book has lost its role. */
+async function lockMark(client: PoolClient, { tenant, book, channel }: Book, role: Role): Promise<MarkRow | null> {
   const lock = async () => {
     const { rows } = await client.query<MarkRow>({
-      name: 'lock_ledger_mark',
-      text: `select through, plan from ledger_mark where tenant = $1 and book = $2 and channel = $3
-        for update skip locked`,
+      name: `lock_ledger_mark_${role}`,
+      text: `select through, plan from ledger_mark
+        where tenant = $1 and book = $2 and channel = $3 and $2 = ${BOOK_IN_ROLE[role]} for update skip locked`,
       values: [tenant, book, channel],
     });
     return rows[0] ?? null;
@@ -230,10 +246,8 @@ async function lockMark(client: PoolClient, { tenant, book, channel }: Book): Pr
   if (found) return found;
   const made = await client.query(
     `insert into ledger_mark (tenant, book, channel) select $1, $2::smallint, $3
-     where not exists (select from ledger_mark where tenant = $1 and book = $2 and channel = $3)
-       -- Not in a book that has been put away meanwhile.
-       and $2 in (select coalesce(max(live), 1) from ledger where tenant = $1
-         union all select rebuilding from ledger where tenant = $1)
+     where $2 = ${BOOK_IN_ROLE[role]} and not exists (
+       select from ledger_mark where tenant = $1 and book = $2 and channel = $3)
      on conflict do nothing`,
     [tenant, book, channel],
   );

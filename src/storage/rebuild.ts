@@ -103,11 +103,11 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
         await inTransaction(pool, lookOver);
         lookedOverAt = 2 * messages;
       }
-      yield { event: 'progress', done: messages, total: await totalOf(pool, tenant.id) };
+      yield { event: 'progress', done: messages, total: await totalOf(making) };
     }
+    await inTransaction(pool, (client) => takeOver(client, making));
     if (messages - before <= SOON_DONE) break;
   }
-  await inTransaction(pool, (client) => takeOver(client, making));
   const ended = await compareAndSwap(making, wish);
   for (const difference of ended.told) yield { event: 'difference', ...difference };
   messages += ended.messages;
@@ -128,7 +128,7 @@ async function* catchUp({ pool, ledger, tenant, live, book }: Making): AsyncGene
   const lane = async () => {
     for (let mark = left.pop(); mark !== undefined; mark = left.pop()) {
       for (let more = true; more && !ended; ) {
-        const taken = await ledger.take({ tenant: tenant.id, book, channel: mark.channel }, mark.plan);
+        const taken = await ledger.takeThrough({ tenant: tenant.id, book, channel: mark.channel }, mark.plan);
         messages += taken?.messages ?? 0;
         more = taken !== null;
       }
@@ -153,10 +153,11 @@ async function* catchUp({ pool, ledger, tenant, live, book }: Making): AsyncGene
   }
 }
 
-async function totalOf(pool: Pool, tenant: number): Promise<number> {
+/** Messages that the live book has come to. */
+async function totalOf({ pool, tenant, live }: Making): Promise<number> {
   const { rows } = await pool.query<{ total: number }>(
-    'select coalesce(sum(planned), 0)::bigint as total from reader where tenant = $1',
-    [tenant],
+    'select coalesce(sum(through), 0)::bigint as total from ledger_mark where tenant = $1 and book = $2',
+    [tenant.id, live],
   );
   return rows[0]?.total ?? 0;
 }
@@ -262,6 +263,7 @@ interface Difference {
   readonly eventsAfter: number;
 }
 
+/** Holds both books, brings the new one to where the live one stands, and puts it in its place if nothing differs. */
 async function compareAndSwap(
   making: Making,
   wish: RebuildWish,
@@ -273,19 +275,22 @@ async function compareAndSwap(
 }> {
   const { pool, tenant, live, book } = making;
   return inTransaction(pool, async (client) => {
-    const ask = await unhurried(client);
-    // Both stand still from here on.
-    const marks = await ask<{ channel: number; book: number; plan: number }>(
+    const holding = await unhurried(client);
+    const marks = await holding<Mark>(
       `select channel, book, plan from ledger_mark where tenant = $1 and book in ($2, $3)
        order by book, channel for update`,
       [tenant.id, live, book],
     );
+    // Batches, in as much of a hurry as others.
+    await client.query('set local statement_timeout to default');
     const messages = await takeRest(
       client,
       making,
       marks.rows.filter((mark) => mark.book === live),
     );
-    if (messages > 0) await takeOver(client, making);
+    const ask = await unhurried(client);
+    await takeOver(client, making);
+    await checkEven(ask, making);
     const { told, count } = await differences(ask, tenant.id, live, book);
     const swapped = count === 0 || wish.acceptDifferences;
     await client.query(
@@ -304,12 +309,14 @@ async function compareAndSwap(
   });
 }
 
+interface Mark {
+  readonly channel: number;
+  readonly book: number;
+  readonly plan: number;
+}
+
 /** What the live book took since the last round; answers how many messages it was. */
-async function takeRest(
-  client: PoolClient,
-  { ledger, tenant, book }: Making,
-  marks: readonly { readonly channel: number; readonly plan: number }[],
-): Promise<number> {
+async function takeRest(client: PoolClient, { ledger, tenant, book }: Making, marks: readonly Mark[]): Promise<number> {
   let messages = 0;
   for (const { channel, plan } of marks) {
     const place = { tenant: tenant.id, book, channel };
@@ -319,6 +326,18 @@ async function takeRest(
     }
   }
   return messages;
+}
+
+/** Only books that speak of the same plans can be compared. */
+async function checkEven(ask: Unhurried, { tenant, live, book }: Making): Promise<void> {
+  const { rows } = await ask<{ channel: number }>(
+    `select channel from ledger_mark where tenant = $1 and book in ($2, $3) group by channel
+     having coalesce(max(plan) filter (where book = $2), 0) <> coalesce(max(plan) filter (where book = $3), 0)`,
+    [tenant.id, live, book],
+  );
+  if (rows.length > 0) {
+    throw new Error(`the rebuilt ledger is not where the live one is, in ${rows.length} channels: ask again`);
+  }
 }
 
 const CELLS = (book: string) => `

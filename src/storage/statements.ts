@@ -256,6 +256,7 @@ async function isBehind(
   return rows.length > 0;
 }
 
+/** The account's channel of the live ledger stands still until the end of the transaction. */
 async function lockChannelOf(client: PoolClient, tenant: Tenant, account: string): Promise<void> {
   const channel = channelOf(accountHash(account), tenant.channels);
   const book = await liveBook(client, tenant.id);
@@ -269,6 +270,8 @@ async function lockChannelOf(client: PoolClient, tenant: Tenant, account: string
     book,
     channel,
   ]);
+  // Whoever made the ledger anew may have held it, and put another book in its place.
+  if ((await liveBook(client, tenant.id)) !== book) await lockChannelOf(client, tenant, account);
 }
 
 /** The first period of an account that is not final. */

@@ -12,7 +12,12 @@ export const TEMPLATE = 'waybill_template';
 export async function startTemplateServer(
   directory: string,
 ): Promise<{ about: { url: string }; stop(): Promise<void> }> {
-  const server = await startEmbedded({ dataDir: join(directory, 'data'), log: silent, clock: realClock });
+  const server = await startEmbedded({
+    dataDir: join(directory, 'data'),
+    log: silent,
+    clock: realClock,
+    logAhead: false,
+  });
   try {
     await createTemplate(server.url);
   } catch (error) {

@@ -63,7 +63,6 @@ declare
   v_known_sequence bigint[];
   v_known_differs boolean[];
   v_known_verdict text[];
-  v_conflicts int[] := '{}';
   v_fresh boolean[] := array_fill(true, array[cardinality(p_tenant)]);
   v_row record;
   v_quarantine bigint;
@@ -122,7 +121,6 @@ begin
         from unnest(v_known, v_known_channel, v_known_sequence, v_known_verdict) as f(row, channel, sequence, verdict)
         where f.verdict = 'conflict' order by f.row
       loop
-        v_conflicts := v_conflicts || v_row.row;
         row_number := v_row.row;
         verdict := 'conflict';
         tenant := p_tenant[v_row.row];
@@ -181,10 +179,11 @@ begin
       duplicates = c.duplicates + t.duplicates, conflicts = c.conflicts + t.conflicts, expired = c.expired + t.expired
     from (
       select p_tenant[k.row] as tenant, p_row_channel[k.row] as channel,
-        count(*) filter (where not p_expired[k.row] and k.row <> all (v_conflicts)) as duplicates,
-        count(*) filter (where k.row = any (v_conflicts)) as conflicts,
+        count(*) filter (where not p_expired[k.row] and k.verdict <> 'conflict') as duplicates,
+        count(*) filter (where k.verdict = 'conflict') as conflicts,
         count(*) filter (where p_expired[k.row]) as expired
-      from unnest(v_known) as k(row)
+      -- What expired was added without a verdict.
+      from unnest(v_known, v_known_verdict) as k(row, verdict)
       group by 1, 2
     ) t where c.tenant = t.tenant and c.channel = t.channel;
   end if;

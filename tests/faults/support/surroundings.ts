@@ -77,7 +77,9 @@ export class PrivatePostgres {
 
   static async start(directory?: string): Promise<PrivatePostgres> {
     const dataDir = join(directory ?? (await temporaryDirectory()), 'data');
-    const postgres = new PrivatePostgres(await startEmbedded({ dataDir, log: silent, clock: realClock }));
+    const postgres = new PrivatePostgres(
+      await startEmbedded({ dataDir, log: silent, clock: realClock, logAhead: false }),
+    );
     onTestFinished(() => postgres.server.stop());
     return postgres;
   }
