@@ -15,7 +15,7 @@ import type { Tenant } from '../message/tenant.js';
 import type { FilePlace, NamedBilling } from '../routing/definitions.js';
 import { writeAudit } from './audit.js';
 import { changeConfiguration, isStorable } from './configuration.js';
-import { liveBook } from './usage.js';
+import { liveBook, makeMarks } from './usage.js';
 
 /** Meters, rate cards and subscriptions as they are kept. */
 export interface StoredBilling<D = BillingDefinition> {
@@ -340,11 +340,7 @@ async function dropBilling(
  */
 async function marksNow(client: PoolClient, tenant: Tenant): Promise<Record<string, number>> {
   const book = await liveBook(client, tenant.id);
-  await client.query(
-    `insert into ledger_mark (tenant, book, channel) select $1, $2, generate_series(0, $3 - 1)
-     on conflict do nothing`,
-    [tenant.id, book, tenant.channels],
-  );
+  await makeMarks(client, tenant, book);
   const { rows } = await client.query<{ channel: number; through: number }>(
     'select channel, through from ledger_mark where tenant = $1 and book = $2 order by channel for update',
     [tenant.id, book],

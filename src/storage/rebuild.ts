@@ -5,7 +5,7 @@ import { writeAudit } from './audit.js';
 import { Ledger } from './ledger.js';
 import { lookOver } from './ledger-backfills.js';
 import { inTransaction, type Unhurried, unhurried } from './pool.js';
-import { liveBook } from './usage.js';
+import { liveBook, makeMarks } from './usage.js';
 
 export type RebuildEvent =
   | { readonly event: 'progress'; readonly done: number; readonly total: number }
@@ -86,12 +86,7 @@ async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGen
      on conflict (tenant) do update set rebuilding = $3, rebuilding_since = now(), rebuilding_by = $4`,
     [tenant.id, live, book, wish.who],
   );
-  // A channel without a mark could not be held while the books are compared.
-  await pool.query(
-    `insert into ledger_mark (tenant, book, channel) select $1, $2::smallint, c from generate_series(0, $3 - 1) c
-     on conflict do nothing`,
-    [tenant.id, live, tenant.channels],
-  );
+  await makeMarks(pool, tenant, live);
   const making: Making = { pool, ledger: new Ledger({ pool }), tenant, live, book };
   let messages = 0;
   let lookedOverAt = LOOKED_OVER_FROM;
@@ -167,11 +162,11 @@ async function takeOver(client: PoolClient, { tenant: { id: tenant }, live, book
   const ask = await unhurried(client);
   await ask(
     `create temp table gone on commit drop as
-         select g.channel, g.sequence from ledger_gap g where g.tenant = $1 and g.book = $3 and g.reason = 'missing'
-           and not exists (select from ledger_gap o where o.tenant = $1 and o.book = $2 and o.channel = g.channel
-             and o.sequence = g.sequence)
-           and exists (select from ledger_mark m where m.tenant = $1 and m.book = $2 and m.channel = g.channel
-             and m.through >= g.sequence)`,
+       select g.channel, g.sequence from ledger_gap g where g.tenant = $1 and g.book = $3 and g.reason = 'missing'
+         and not exists (select from ledger_gap o where o.tenant = $1 and o.book = $2 and o.channel = g.channel
+           and o.sequence = g.sequence)
+         and exists (select from ledger_mark m where m.tenant = $1 and m.book = $2 and m.channel = g.channel
+           and m.through >= g.sequence)`,
     [tenant, live, book],
   );
   const gone = await ask<{ some: boolean }>('select exists (select from gone) as some', []);
@@ -179,78 +174,78 @@ async function takeOver(client: PoolClient, { tenant: { id: tenant }, live, book
   await lookOver(client);
   await ask(
     `insert into usage_entry (tenant, book, channel, sequence, series, at, arrived_at, value, member, state)
-       select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state
-       from gone join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence`,
+     select e.tenant, $3, e.channel, e.sequence, e.series, e.at, e.arrived_at, e.value, e.member, e.state
+     from gone join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `insert into ledger_correction (tenant, book, channel, sequence, action, target, who, why, arrived_at)
-       select c.tenant, $3, c.channel, c.sequence, c.action, c.target, c.who, c.why, c.arrived_at
-       from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
-         and c.sequence = gone.sequence`,
+     select c.tenant, $3, c.channel, c.sequence, c.action, c.target, c.who, c.why, c.arrived_at
+     from gone join ledger_correction c on c.tenant = $1 and c.book = $2 and c.channel = gone.channel
+       and c.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `insert into backfill_event (tenant, book, channel, sequence, backfill, identity)
-       select b.tenant, $3, b.channel, b.sequence, b.backfill, b.identity
-       from gone join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
-         and b.sequence = gone.sequence`,
+     select b.tenant, $3, b.channel, b.sequence, b.backfill, b.identity
+     from gone join backfill_event b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
+       and b.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `insert into backfill_word (tenant, book, channel, sequence, backfill, action, who, why, arrived_at)
-       select b.tenant, $3, b.channel, b.sequence, b.backfill, b.action, b.who, b.why, b.arrived_at
-       from gone join backfill_word b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
-         and b.sequence = gone.sequence`,
+     select b.tenant, $3, b.channel, b.sequence, b.backfill, b.action, b.who, b.why, b.arrived_at
+     from gone join backfill_word b on b.tenant = $1 and b.book = $2 and b.channel = gone.channel
+       and b.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `insert into ledger_acceptance (tenant, book, channel, sequence, target, who, why, arrived_at)
-       select a.tenant, $3, a.channel, a.sequence, a.target, a.who, a.why, a.arrived_at
-       from gone join ledger_acceptance a on a.tenant = $1 and a.book = $2 and a.channel = gone.channel
-         and a.sequence = gone.sequence`,
+     select a.tenant, $3, a.channel, a.sequence, a.target, a.who, a.why, a.arrived_at
+     from gone join ledger_acceptance a on a.tenant = $1 and a.book = $2 and a.channel = gone.channel
+       and a.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `insert into ledger_identity (tenant, book, channel, first_sequence, sequences, identities)
-       select $1, $3, l.channel, min(i.sequence), array_agg(i.sequence), array_agg(i.identity)
-       from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
-       join gone on gone.channel = l.channel and gone.sequence = i.sequence
-       where l.tenant = $1 and l.book = $2 group by l.channel`,
+     select $1, $3, l.channel, min(i.sequence), array_agg(i.sequence), array_agg(i.identity)
+     from ledger_identity l cross join lateral unnest(l.sequences, l.identities) as i(sequence, identity)
+     join gone on gone.channel = l.channel and gone.sequence = i.sequence
+     where l.tenant = $1 and l.book = $2 group by l.channel`,
     [tenant, live, book],
   );
   await ask(
     `insert into usage_problem (tenant, book, channel, sequence, meter, code, account, at)
-       select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
-       from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
-         and p.sequence = gone.sequence`,
+     select p.tenant, $3, p.channel, p.sequence, p.meter, p.code, p.account, p.at
+     from gone join usage_problem p on p.tenant = $1 and p.book = $2 and p.channel = gone.channel
+       and p.sequence = gone.sequence`,
     [tenant, live, book],
   );
   await ask(
     `delete from ledger_gap g using gone where g.tenant = $1 and g.book = $2 and g.channel = gone.channel
-         and g.sequence = gone.sequence`,
+       and g.sequence = gone.sequence`,
     [tenant, book],
   );
   await ask(
     `select recount_cells($1, $2::smallint, array_agg(series), array_agg(hour)) from (
-         select distinct e.series, date_trunc('hour', e.at, 'UTC') as hour from gone
-         join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence) h
-       having count(*) > 0`,
+       select distinct e.series, date_trunc('hour', e.at, 'UTC') as hour from gone
+       join usage_entry e on e.tenant = $1 and e.book = $2 and e.channel = gone.channel and e.sequence = gone.sequence) h
+     having count(*) > 0`,
     [tenant, book],
   );
   await ask(
     `select apply_corrections($1, $2::smallint, channel, with_corrections($1, $2::smallint, channel, array_agg(sequence)))
-       from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
-           and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)) named
-       group by channel`,
+     from (select c.channel, c.target as sequence from gone join ledger_correction c on c.tenant = $1 and c.book = $2
+         and c.channel = gone.channel and gone.sequence in (c.sequence, c.target)) named
+     group by channel`,
     [tenant, book],
   );
   await ask(
     `select settle_backfills($1, $2::smallint, g.channel,
-         array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel),
-         array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel
-           union select target from ledger_acceptance where tenant = $1 and book = $2 and channel = g.channel))
-       from (select distinct channel from gone) g`,
+       array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel),
+       array(select sequence from backfill_event where tenant = $1 and book = $2 and channel = g.channel
+         union select target from ledger_acceptance where tenant = $1 and book = $2 and channel = g.channel))
+     from (select distinct channel from gone) g`,
     [tenant, book],
   );
 }

@@ -3,6 +3,7 @@ import type { Aggregation, MeterDefinition } from '../billing/definitions.js';
 import type { Found, OpenGap, Series } from '../billing/statement.js';
 import type { Span } from '../billing/zone.js';
 import { grouped } from '../message/grouped.js';
+import type { Tenant } from '../message/tenant.js';
 import { arrayOf, textArray } from './array.js';
 
 /*
@@ -16,6 +17,15 @@ type Db = Pool | PoolClient;
 export async function liveBook(db: Db, tenant: number): Promise<number> {
   const { rows } = await db.query<{ live: number }>('select live from ledger where tenant = $1', [tenant]);
   return rows[0]?.live ?? 1;
+}
+
+/** Gives each channel of a book the mark by which it is held; one without could not be. */
+export async function makeMarks(db: Db, tenant: Pick<Tenant, 'id' | 'channels'>, book: number): Promise<void> {
+  await db.query(
+    `insert into ledger_mark (tenant, book, channel) select $1, $2, generate_series(0, $3 - 1)
+     on conflict do nothing`,
+    [tenant.id, book, tenant.channels],
+  );
 }
 
 /** Whether anything is known of an account: usage, or a subscription. */
