@@ -276,10 +276,13 @@ export interface OwnerStore {
    */
   begin(held: readonly Held[]): Promise<BegunChannel[]>;
   /**
-   * Messages of some ranges, in order of channel and sequence: of each channel as many as come within so many bytes, at
-   * least one, and perhaps fewer than there are of a range.
+   * Messages of some ranges, in order of channel and sequence: of each channel as many as come within so many bytes and
+   * mails, at least one, and perhaps fewer than there are of a range.
    */
-  read(ranges: readonly SequenceRange[], maxBytes: number): Promise<StoredMessage[]>;
+  read(
+    ranges: readonly SequenceRange[],
+    most: { readonly bytes: number; readonly mails: number },
+  ): Promise<StoredMessage[]>;
   /** Some messages of a tenant, with the views they were last given, in order of channel and sequence. */
   readWithViews(tenant: number, places: readonly Place[]): Promise<MessageWithView[]>;
   /** Last sequence by channel, for the channels held. */

@@ -31,7 +31,7 @@ export async function takeNext(
     return { state, range, here };
   });
   const holes = wanted.flatMap(({ range, here }) => holesOf(range, here));
-  const found = holes.length > 0 ? await store.read(holes, bounds.bytes) : [];
+  const found = holes.length > 0 ? await store.read(holes, bounds) : [];
   const stored = grouped(found, ({ tenant, channel }) => channelKey(tenant, channel));
   return wanted.flatMap(({ state, range, here }) => {
     const found = [...here, ...(stored.get(channelKey(range.tenant, range.channel)) ?? [])];

@@ -82,13 +82,13 @@ const FENCED = 'WB001';
 export function createOwnerStore(pool: Pool, process: string, epoch: number): OwnerStore {
   return {
     begin: (held) => fenced(pool, process, held, (client) => beginChannels(client, process, epoch, held)),
-    async read(ranges, maxBytes) {
+    async read(ranges, most) {
       // What is read of a range never crosses a span: its partition is probed alone, and has no gap there. The limit keeps
       // the planner from joining whole partitions instead, once it has statistics.
       const { rows } = await pool.query<MessageRow>(
         `select ${MESSAGE_COLUMNS} from (
-           select m.*, sum(length(m.raw)) over (partition by m.tenant, m.channel order by m.sequence) - length(m.raw)
-             as before
+           select m.*, sum(length(m.raw)) over ahead - length(m.raw) as before,
+             count(*) filter (where m.kind = 'mail') over ahead as mails
            from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bigint[]) as w(tenant, channel, first, last)
            cross join lateral (select generation_of(w.tenant, w.channel, w.first) as id,
              coalesce((select min(first_sequence) - 1 from span where tenant = w.tenant and channel = w.channel
@@ -96,14 +96,16 @@ export function createOwnerStore(pool: Pool, process: string, epoch: number): Ow
            cross join lateral (select * from message where generation = g.id and tenant = w.tenant
              and channel = w.channel and sequence between w.first and least(w.last, g.last)
              order by sequence limit greatest(w.last - w.first + 1, 0)) m
+           window ahead as (partition by m.tenant, m.channel order by m.sequence)
          ) m
-         where m.before < $5 order by m.tenant, m.channel, m.sequence`,
+         where m.before < $5 and m.mails <= $6 order by m.tenant, m.channel, m.sequence`,
         [
           arrayOf(ranges.map((each) => each.tenant)),
           arrayOf(ranges.map((each) => each.channel)),
           arrayOf(ranges.map((each) => each.first)),
           arrayOf(ranges.map((each) => each.last)),
-          maxBytes,
+          most.bytes,
+          most.mails,
         ],
       );
       return rows.map(storedMessage);

@@ -405,8 +405,8 @@ describe('the owner', () => {
     const process = await startProcess({
       store: (store) => ({
         ...store,
-        async read(ranges, bytes) {
-          const found = await store.read(ranges, bytes);
+        async read(ranges, most) {
+          const found = await store.read(ranges, most);
           readAgain.push(...found.map(({ sequence }) => sequence));
           return found;
         },

@@ -49,11 +49,12 @@ function stateOf(channel: number, known: number, aloneUpTo = 0): ChannelState {
   return Object.assign(channelState({ tenant: 1, channel, term: 1 }, tenant, reader), { known });
 }
 
-/** Keeps to its contract and to no more: at least one of a channel, within so many bytes. */
+/** Keeps to its contract and to no more: at least one of a channel, within so many bytes and mails. */
 function storeOf(rows: readonly SequencedRow[], asked: SequenceRange[]): OwnerStore {
-  const read: OwnerStore['read'] = async (ranges, maxBytes) => {
+  const read: OwnerStore['read'] = async (ranges, most) => {
     asked.push(...ranges);
     const bytes = new Map<number, number>();
+    const mails = new Map<number, number>();
     return rows
       .filter(({ channel, sequence }) =>
         ranges.some((range) => range.channel === channel && range.first <= sequence && sequence <= range.last),
@@ -62,7 +63,8 @@ function storeOf(rows: readonly SequencedRow[], asked: SequenceRange[]): OwnerSt
       .filter(({ channel, arrival }) => {
         const before = bytes.get(channel) ?? 0;
         bytes.set(channel, before + arrival.raw.length);
-        return before < maxBytes;
+        mails.set(channel, (mails.get(channel) ?? 0) + (arrival.kind === 'mail' ? 1 : 0));
+        return before < most.bytes && (mails.get(channel) ?? 0) <= most.mails;
       })
       .map(
         ({ channel, sequence, arrival }) => ({ ...arrival, tenant: 1, channel, sequence }) as unknown as StoredMessage,

@@ -44,7 +44,10 @@ async function touched(ranges: readonly SequenceRange[]): Promise<{ read: number
       return database.pool.query(text, values);
     },
   } as unknown as Pool;
-  const read = await createOwnerStore(listening, '00000000-0000-0000-0000-000000000000', 1).read(ranges, 1e9);
+  const read = await createOwnerStore(listening, '00000000-0000-0000-0000-000000000000', 1).read(ranges, {
+    bytes: 1e9,
+    mails: 1e9,
+  });
   if (!asked) throw new Error('the store asked nothing');
   const { rows } = await database.pool.query(`explain (analyze, format json) ${asked.text}`, asked.values);
   return { read: read.length, touched: rowsOf(rows[0]['QUERY PLAN'][0].Plan) };
@@ -77,4 +80,17 @@ it('reads of the store only what was asked for, however much lies before and beh
   // A range ends where its generation does; what is left of it comes with the next look.
   const [first] = channels.map((each) => ({ ...each, first: 391, last: 420 })) as [SequenceRange];
   expect(await touched([first])).toEqual({ read: 10, touched: 10 });
+});
+
+it('reads of each channel as many bytes and mails as were asked for, and one at least', async () => {
+  await database.pool.query("update message set kind = 'mail' where sequence % 3 = 0");
+  const ranges = [0, 1].map((channel) => ({ tenant, channel, first: 401, last: 500 }));
+  const store = createOwnerStore(database.pool, '00000000-0000-0000-0000-000000000000', 1);
+  const read = async (most: { bytes: number; mails: number }) =>
+    (await store.read(ranges, most)).map(({ channel, sequence }) => `${channel}/${sequence}`);
+  const both = (...sequences: number[]) => [0, 1].flatMap((channel) => sequences.map((each) => `${channel}/${each}`));
+  // 402 and 405 are mails, and each message has one byte.
+  expect(await read({ bytes: 1e9, mails: 1 })).toEqual(both(401, 402, 403, 404));
+  expect(await read({ bytes: 3, mails: 1 })).toEqual(both(401, 402, 403));
+  expect(await read({ bytes: 1, mails: 1 })).toEqual(both(401));
 });
