@@ -2,6 +2,7 @@ import type { Clock } from '../message/clock.js';
 import type { Filters } from './accept.js';
 import type { FingerprintFilter } from './filter.js';
 import { GrowingFilter } from './filter.js';
+import { FilterBank } from './filter-bank.js';
 
 /** How a generation's filter stands. Without a ready one the generation is simply looked up. */
 export interface FilterStatus {
@@ -24,6 +25,8 @@ const DISTRUST_MS = 10_000;
 export class FilterSet implements Filters {
   #current: { readonly generation: number; readonly filter: GrowingFilter; ready: boolean };
   readonly #sealed = new Map<number, FingerprintFilter | null>();
+  /** All filters there are. Made anew once they have changed. */
+  #bank: FilterBank | null = null;
   #distrustUntil = Number.NEGATIVE_INFINITY;
   #asked = 0;
   #maybe = 0;
@@ -42,20 +45,25 @@ export class FilterSet implements Filters {
   }
 
   lookUps(fingerprint: string): readonly number[] {
-    const generations: number[] = [];
     this.#asked++;
-    for (const [generation, filter] of this.#sealed) {
-      if (!filter || filter.has(fingerprint)) generations.push(generation);
-    }
-    if (this.#mustAskCurrent() || this.#current.filter.has(fingerprint)) generations.push(this.#current.generation);
+    const generations = this.#filters().mayHave(fingerprint);
+    for (const [generation, filter] of this.#sealed) if (filter === null) generations.push(generation);
+    const { current } = this;
+    if (this.#mustAskCurrent() && !generations.includes(current)) generations.push(current);
     if (generations.length > 0) this.#maybe++;
-    return generations;
+    return generations.sort((a, b) => a - b);
   }
 
   saysMaybe(fingerprint: string): boolean {
-    if (this.#current.filter.has(fingerprint)) return true;
-    for (const filter of this.#sealed.values()) if (filter?.has(fingerprint)) return true;
-    return false;
+    return this.#filters().mayHave(fingerprint).length > 0;
+  }
+
+  #filters(): FilterBank {
+    if (this.#bank !== null) return this.#bank;
+    const { generation, filter: current } = this.#current;
+    const sealed = [...this.#sealed].flatMap(([of, filter]) => (filter ? [{ generation: of, filter }] : []));
+    this.#bank = new FilterBank([...sealed, ...current.parts.map((filter) => ({ generation, filter }))]);
+    return this.#bank;
   }
 
   #mustAskCurrent(): boolean {
@@ -64,8 +72,10 @@ export class FilterSet implements Filters {
 
   remember(fingerprints: readonly string[]): void {
     const { filter } = this.#current;
+    const parts = filter.parts.length;
     // Duplicates of a key must not make the filter grow.
     for (const fingerprint of fingerprints) if (!filter.has(fingerprint)) filter.add(fingerprint);
+    if (filter.parts.length > parts) this.#bank = null;
   }
 
   found(keys: number): void {
@@ -84,11 +94,13 @@ export class FilterSet implements Filters {
   /** A sealed generation of the window: with its filter, or null until it is ready. */
   seal(generation: number, filter: FingerprintFilter | null): void {
     this.#sealed.set(generation, filter);
+    this.#bank = null;
   }
 
   /** The window has left a generation behind. */
   drop(generation: number): void {
     this.#sealed.delete(generation);
+    this.#bank = null;
   }
 
   /**
@@ -100,6 +112,7 @@ export class FilterSet implements Filters {
     const sealed = live.slice(0, -1);
     const current = live[live.length - 1];
     if (current === undefined || current < this.#current.generation) return;
+    this.#bank = null;
     for (const generation of sealed) if (!this.#sealed.has(generation)) this.#sealed.set(generation, null);
     for (const generation of this.#sealed.keys()) if (!sealed.includes(generation)) this.#sealed.delete(generation);
     if (current === this.#current.generation) return;

@@ -35,7 +35,8 @@ function wordsOf(fingerprint: string): { first: number; second: number } {
   return { first: wordAt(fingerprint, 0), second: wordAt(fingerprint, 6) };
 }
 
-function wordAt(fingerprint: string, at: number): number {
+/** 48 bits of a fingerprint from its byte `at` on. */
+export function wordAt(fingerprint: string, at: number): number {
   return threeBytesAt(fingerprint, at) * 0x1_00_00_00 + threeBytesAt(fingerprint, at + 3);
 }
 
@@ -127,39 +128,40 @@ export class FingerprintFilter {
  * For the current generation, whose number of keys nobody knows yet.
  */
 export class GrowingFilter {
-  readonly #filters: FingerprintFilter[];
+  /** Filters that have its keys, at least one. */
+  readonly parts: FingerprintFilter[];
   #capacity: number;
 
   constructor(expectedKeys: number) {
     this.#capacity = Math.max(1000, expectedKeys);
-    this.#filters = [new FingerprintFilter(filterShape(this.#capacity))];
+    this.parts = [new FingerprintFilter(filterShape(this.#capacity))];
   }
 
   add(fingerprint: string): void {
-    let last = this.#filters[this.#filters.length - 1] as FingerprintFilter;
+    let last = this.parts[this.parts.length - 1] as FingerprintFilter;
     if (last.keys >= this.#capacity) {
       this.#capacity *= 2;
       last = new FingerprintFilter(filterShape(this.#capacity));
-      this.#filters.push(last);
+      this.parts.push(last);
     }
     last.add(fingerprint);
   }
 
   has(fingerprint: string): boolean {
-    for (const filter of this.#filters) if (filter.has(fingerprint)) return true;
+    for (const filter of this.parts) if (filter.has(fingerprint)) return true;
     return false;
   }
 
   get keys(): number {
-    return this.#filters.reduce((sum, filter) => sum + filter.keys, 0);
+    return this.parts.reduce((sum, filter) => sum + filter.keys, 0);
   }
 
   /** Fill of the fullest. */
   get fill(): number {
-    return Math.max(...this.#filters.map((filter) => filter.fill));
+    return Math.max(...this.parts.map((filter) => filter.fill));
   }
 
   get bytes(): number {
-    return this.#filters.reduce((sum, filter) => sum + filter.bytes.length, 0);
+    return this.parts.reduce((sum, filter) => sum + filter.bytes.length, 0);
   }
 }

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FingerprintFilter, filterShape, GrowingFilter, indexesInto } from '../../src/channel/filter.js';
+import { FilterBank, remainder } from '../../src/channel/filter-bank.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { textOf } from '../../src/channel/sha256.js';
 import { settableClock } from '../support/clock.js';
@@ -82,6 +83,46 @@ describe('a growing filter', () => {
   });
 });
 
+describe('filters that are asked together', () => {
+  it('say what each of them would say', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 6 });
+    fc.assert(
+      fc.property(sizes, fc.array(fingerprint, { minLength: 1, maxLength: 300 }), (expected, keys) => {
+        // Far more keys than they are made for, so that some that were not added may be there.
+        const filters = expected.map((count, i) => ({
+          generation: i,
+          filter: new FingerprintFilter(filterShape(count)),
+        }));
+        const [added, others] = [keys.slice(0, keys.length / 2), keys.slice(keys.length / 2)];
+        for (const [i, key] of added.entries()) filters[i % filters.length]?.filter.add(key);
+        const bank = new FilterBank(filters);
+        for (const key of [...added, ...others, ...Array.from({ length: 20 }, anyFingerprint)]) {
+          const each = filters.filter(({ filter }) => filter.has(key)).map(({ generation }) => generation);
+          expect(bank.mayHave(key)).toEqual(each);
+        }
+      }),
+    );
+  });
+
+  it('name a generation once, whose keys lie in several', () => {
+    const parts = [1, 2].map(() => ({ generation: 7, filter: new FingerprintFilter(filterShape(10)) }));
+    const key = anyFingerprint();
+    for (const { filter } of parts) filter.add(key);
+    expect(new FilterBank(parts).mayHave(key)).toEqual([7]);
+  });
+
+  it('find where a bit lies without a division', () => {
+    const word = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+    fc.assert(
+      fc.property(word, fc.integer({ min: 1024, max: 2 ** 40 }), fc.nat(3), (word, size, near) => {
+        const multiple = Math.floor(word / size) * size;
+        for (const value of [word, multiple + near, Math.max(0, multiple - near)])
+          expect(remainder(value, size, 1 / size)).toBe(value % size);
+      }),
+    );
+  });
+});
+
 describe('the filters of a window', () => {
   it('look up whatever has no ready filter, and what a ready one calls maybe', () => {
     const filters = new FilterSet(3, 1000, settableClock());
@@ -127,6 +168,15 @@ describe('the filters of a window', () => {
     filters.advance([1, 2, 3]);
     expect(filters.current).toBe(4);
     expect(filters.missing()).toEqual([2, 3]);
+  });
+
+  it('know a key of the current generation also after that has grown', () => {
+    const filters = new FilterSet(1, 1000, settableClock());
+    filters.ready();
+    const keys = Array.from({ length: 3000 }, anyFingerprint);
+    expect(filters.lookUps('never added, 16b')).toEqual([]);
+    filters.remember(keys);
+    for (const key of keys) expect(filters.lookUps(key)).toEqual([1]);
   });
 
   it('do not grow with duplicates', () => {

@@ -149,7 +149,7 @@ describe('starting', () => {
       fsync: 'on',
       full_page_writes: 'on',
       synchronous_commit: 'on',
-      wal_compression: 'pglz',
+      wal_compression: 'off',
       max_wal_size: '4096',
       checkpoint_timeout: '900',
       max_connections: '100',

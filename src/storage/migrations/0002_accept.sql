@@ -6,10 +6,10 @@ begin
   foreach parent in array array['key', 'message', 'view'] loop
     -- Made apart and attached: CREATE … PARTITION OF would lock out readers of the parent.
     execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
-    -- Nobody asks whether what lies in the side table is visible to all, so it need not be read again each time a tenth
-    -- was added: only to be frozen, every 2 GB.
-    execute format('alter table %I set (toast.autovacuum_vacuum_insert_threshold = 1000000,
-      toast.autovacuum_vacuum_insert_scale_factor = 0)', parent || '_' || p_id);
+    -- Rows are added, looked up by their keys, and dropped as a whole. To read and write all of them once more, only to
+    -- note that everybody sees them, cost a fifth of what adding them did; how many there are is known closely enough.
+    execute format('alter table %I set (autovacuum_vacuum_insert_threshold = -1,
+      toast.autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.5)', parent || '_' || p_id);
     execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
   end loop;
   insert into generation (id) values (p_id);
