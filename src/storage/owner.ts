@@ -498,26 +498,27 @@ async function writeViews(client: PoolClient, plans: readonly NewPlan[]): Promis
   if (views.length === 0) return;
   // As bytes: in an array of texts each of their many quotes would have to be escaped.
   const bodies = views.map(({ view, written }) => written?.json ?? Buffer.from(JSON.stringify(view)));
-  await client.query(
-    `insert into view (generation, tenant, channel, sequence, rung, body)
-     select m.generation, m.tenant, m.channel, m.sequence, i.rung,
+  await client.query({
+    name: 'write_views',
+    // Each message is probed for, whatever the planner knew of the tables when it made the plan that is kept.
+    text: `insert into view (generation, tenant, channel, sequence, rung, body)
+     select m.generation, i.tenant, i.channel, i.sequence, i.rung,
        convert_from(substring($6::bytea from i.start for i.length), 'UTF8')::json
      from (select *, (1 + sum(length) over (rows between unbounded preceding and current row) - length)::int as start
        from unnest($1::int[], $2::smallint[], $3::bigint[], $4::smallint[], $5::int[])
          as i(tenant, channel, sequence, rung, length)) i
-     join message m on m.generation = generation_of(i.tenant, i.channel, i.sequence) and m.tenant = i.tenant
-       and m.channel = i.channel and m.sequence = i.sequence
-     -- Its account was erased while it was being read.
-     where m.erased_at is null
+     -- Without what was erased while it was being read.
+     cross join lateral (select generation from message where generation = generation_of(i.tenant, i.channel, i.sequence)
+       and tenant = i.tenant and channel = i.channel and sequence = i.sequence and erased_at is null limit 1) m
      on conflict (generation, tenant, channel, sequence) do update set rung = excluded.rung, body = excluded.body`,
-    [
+    values: [
       ...placesOf(views),
       arrayOf(views.map((each) => each.sequence)),
       arrayOf(views.map((each) => each.view.rung)),
       arrayOf(bodies.map((each) => each.length)),
       Buffer.concat(bodies),
     ],
-  );
+  });
 }
 
 /** People's decisions that the plans carry out. */
