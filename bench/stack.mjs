@@ -78,6 +78,8 @@ export async function startStack({ rabbitmq, roles = null, dataDir, rules = RULE
     /** A pool on the same PostgreSQL, for limits. */
     pool() {
       const pool = new pg.Pool({ connectionString: database.url, options: '-c search_path=waybill', max: 4 });
+      // Whoever ends a pool does not wait for its connections to be closed, and the server may be quicker.
+      pool.on('error', () => undefined);
       pools.push(pool);
       return pool;
     },
