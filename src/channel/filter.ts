@@ -31,12 +31,11 @@ interface Internals {
 }
 
 /** Fingerprints are hashes already, so two 48-bit words of them stand in for the package's own hashing. */
-function wordsOf(fingerprint: string): { first: number; second: number } {
+export function wordsOf(fingerprint: string): { first: number; second: number } {
   return { first: wordAt(fingerprint, 0), second: wordAt(fingerprint, 6) };
 }
 
-/** 48 bits of a fingerprint from its byte `at` on. */
-export function wordAt(fingerprint: string, at: number): number {
+function wordAt(fingerprint: string, at: number): number {
   return threeBytesAt(fingerprint, at) * 0x1_00_00_00 + threeBytesAt(fingerprint, at + 3);
 }
 
@@ -44,35 +43,61 @@ function threeBytesAt(fingerprint: string, at: number): number {
   return (fingerprint.charCodeAt(at) << 16) | (fingerprint.charCodeAt(at + 1) << 8) | fingerprint.charCodeAt(at + 2);
 }
 
+/** A filter's size in bits, with 1 / size beside it: dividing by it costs four times as much as multiplying. */
+export interface Modulus {
+  readonly size: number;
+  readonly inverse: number;
+}
+
+export function modulusOf({ bits }: FilterShape): Modulus {
+  return { size: bits, inverse: 1 / bits };
+}
+
 /**
  * The package's own indexes, (first + i * second + (i³ - i) / 6) mod size, by additions: computing each anew costs ten
- * times as much. `size` is below 2^53 / 2. The answer is good until the next call.
+ * times as much. Written into `indexes` from `at` up to `end`. `size` is below 2^53 / 2.
  */
 export function indexesInto(
-  indexes: number[],
-  { first, second }: { readonly first: number; readonly second: number },
-  size: number,
-): number[] {
-  let index = first % size;
-  let step = second % size;
-  for (let i = 0; i < indexes.length; i++) {
+  indexes: Float64Array,
+  at: number,
+  end: number,
+  first: number,
+  second: number,
+  modulus: Modulus,
+): void {
+  const { size } = modulus;
+  let index = remainder(first, modulus);
+  let step = remainder(second, modulus);
+  for (let i = at; i < end; i++) {
     indexes[i] = index;
-    index += step;
-    if (index >= size) index -= size;
-    step += i + 1;
-    if (step >= size) step -= size;
+    index = within(index + step, size);
+    step = within(step + i - at + 1, size);
   }
-  return indexes;
+}
+
+/** `value % size` of whole numbers below 2^53. */
+export function remainder(value: number, { size, inverse }: Modulus): number {
+  const rest = value - Math.floor(value * inverse) * size;
+  if (rest < 0) return rest + size;
+  return within(rest, size);
+}
+
+/** What is less than twice the size, within it. */
+function within(index: number, size: number): number {
+  return index >= size ? index - size : index;
 }
 
 /** What is asked for is mostly added next: its indexes are good until another's are wanted. */
-function lastIndexes({ hashes }: FilterShape): Internals['_hashing']['getIndexes'] {
-  const indexes = new Array<number>(hashes).fill(0);
+function lastIndexes(shape: FilterShape): Internals['_hashing']['getIndexes'] {
+  const indexes = new Float64Array(shape.hashes);
+  const modulus = modulusOf(shape);
   let last = '';
-  return (fingerprint, size) => {
+  return (fingerprint) => {
     if (fingerprint === last) return indexes;
     last = fingerprint;
-    return indexesInto(indexes, wordsOf(fingerprint), size);
+    const { first, second } = wordsOf(fingerprint);
+    indexesInto(indexes, 0, indexes.length, first, second, modulus);
+    return indexes;
   };
 }
 

@@ -2,8 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FingerprintFilter, filterShape, GrowingFilter, indexesInto } from '../../src/channel/filter.js';
-import { FilterBank, remainder } from '../../src/channel/filter-bank.js';
+import { FingerprintFilter, filterShape, GrowingFilter, indexesInto, remainder } from '../../src/channel/filter.js';
+import { FilterBank } from '../../src/channel/filter-bank.js';
 import { FilterSet } from '../../src/channel/filter-set.js';
 import { textOf } from '../../src/channel/sha256.js';
 import { settableClock } from '../support/clock.js';
@@ -62,8 +62,9 @@ describe('a filter of fingerprints', () => {
     fc.assert(
       fc.property(word, word, fc.integer({ min: 1024, max: 2 ** 40 }), (first, second, size) => {
         hashing.hashTwice = () => ({ first, second });
-        const indexes = indexesInto(new Array<number>(12).fill(0), { first, second }, size);
-        expect(indexes).toEqual(hashing.getIndexes('any', size, 12));
+        const indexes = new Float64Array(14);
+        indexesInto(indexes, 2, 14, first, second, { size, inverse: 1 / size });
+        expect([...indexes.slice(2)]).toEqual(hashing.getIndexes('any', size, 12));
       }),
     );
   });
@@ -117,7 +118,7 @@ describe('filters that are asked together', () => {
       fc.property(word, fc.integer({ min: 1024, max: 2 ** 40 }), fc.nat(3), (word, size, near) => {
         const multiple = Math.floor(word / size) * size;
         for (const value of [word, multiple + near, Math.max(0, multiple - near)])
-          expect(remainder(value, size, 1 / size)).toBe(value % size);
+          expect(remainder(value, { size, inverse: 1 / size })).toBe(value % size);
       }),
     );
   });

@@ -101,7 +101,7 @@ function serverSettings(reusedLogMb: number): string[] {
     full_page_writes: 'on',
     synchronous_commit: 'on',
     // Checkpoints are rare, since each makes every page be logged whole again after it. What is logged whole is not
-    // compressed: this build has pglz alone, which takes 130 µs a page, ten times as long as writing it.
+    // compressed: this build has pglz alone, which takes 130 µs a page, where one that is not compressed takes 20.
     wal_compression: 'off',
     wal_buffers: '16MB',
     min_wal_size: `${reusedLogMb}MB`,

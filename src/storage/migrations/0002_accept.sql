@@ -6,8 +6,8 @@ begin
   foreach parent in array array['key', 'message', 'view'] loop
     -- Made apart and attached: CREATE … PARTITION OF would lock out readers of the parent.
     execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
-    -- Rows are added, looked up by their keys, and dropped as a whole. To read and write all of them once more, only to
-    -- note that everybody sees them, cost a fifth of what adding them did; how many there are is known closely enough.
+    -- Rows are added, looked up by their keys, and dropped as a whole. To read and write them once more, only to note that
+    -- everybody sees them, made adding others half as dear again or more; how many there are is known closely enough.
     execute format('alter table %I set (autovacuum_vacuum_insert_threshold = -1,
       toast.autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.5)', parent || '_' || p_id);
     execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
