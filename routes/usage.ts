@@ -11,7 +11,7 @@ import type { Tenant } from '../src/message/tenant.js';
 import { correctionsOf } from '../src/storage/corrections.js';
 import { type Gap, listGaps } from '../src/storage/gaps.js';
 import { Ledger } from '../src/storage/ledger.js';
-import { type RebuildEvent, type RebuildWish, rebuild } from '../src/storage/rebuild.js';
+import { type RebuildEvent, type RebuildWish, rebuild, rebuildGoingOn } from '../src/storage/rebuild.js';
 import {
   closePeriod,
   contractsOf,
@@ -418,7 +418,9 @@ export async function checkKnown(pool: Pool, tenant: Tenant, account: string): P
 
 async function* told(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent> {
   if (yield* rebuild(pool, tenant, wish)) return;
-  const detail = 'The ledger is being made anew already: wait for its end.';
+  const other = await rebuildGoingOn(pool, tenant.id);
+  const by = other ? `, since ${other.since.toISOString()}, asked for by ${other.who}` : '';
+  const detail = `The ledger is being made anew already${by}: wait for its end.`;
   throw new Problem(429, 'rebuild_running', detail, {}, { 'retry-after': '30' });
 }
 

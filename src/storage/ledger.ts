@@ -70,13 +70,18 @@ export class Ledger {
     this.#known = new Known();
   }
 
-  /** Channels of a tenant's live ledger, or of any tenant's, that plans speak of which it has not taken. */
+  /**
+   * Channels of live ledgers that plans speak of which they have not taken: of each tenant its furthest behind first, then of each its
+   * second, so that one whose channels are held while its ledger is compared keeps nobody else's from being taken.
+   */
   async due(most: number): Promise<Book[]> {
     const { rows } = await this.deps.pool.query<Book>(
       `select r.tenant, coalesce(l.live, 1) as book, r.channel from reader r
        left join ledger l on l.tenant = r.tenant
        left join ledger_mark m on m.tenant = r.tenant and m.book = coalesce(l.live, 1) and m.channel = r.channel
-       where r.last_plan > coalesce(m.plan, 0) order by coalesce(m.plan, 0) - r.last_plan limit $1`,
+       where r.last_plan > coalesce(m.plan, 0)
+       order by row_number() over (partition by r.tenant order by coalesce(m.plan, 0) - r.last_plan),
+         coalesce(m.plan, 0) - r.last_plan limit $1`,
       [most],
     );
     return rows;

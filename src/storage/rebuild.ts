@@ -68,6 +68,16 @@ export async function* rebuild(pool: Pool, tenant: Tenant, wish: RebuildWish): A
   }
 }
 
+/** Who asked for the rebuild that is going on, and when; of one that was cut off it says so until the next begins. */
+export async function rebuildGoingOn(pool: Pool, tenant: number): Promise<{ who: string; since: Date } | null> {
+  const { rows } = await pool.query<{ who: string; since: Date }>(
+    `select rebuilding_by as who, rebuilding_since as since from ledger
+     where tenant = $1 and rebuilding is not null`,
+    [tenant],
+  );
+  return rows[0] ?? null;
+}
+
 /** The book in force, and the one that is to take its place. */
 interface Making {
   readonly pool: Pool;

@@ -60,6 +60,20 @@ const used = (account: string, n: string, time = '2026-03-01T10:00:00Z', u = n):
 });
 
 describe('the ledger', () => {
+  it('has a turn for each tenant, however many channels of another are further behind', async () => {
+    const event = (account: string): UsageEvent => ({ account, data: '{}', time: '2026-03-01T10:00:00Z' });
+    const busy = await usageBooks(database.pool, 'busy', 16);
+    await busy.store(Array.from({ length: 200 }, (_, i) => event(`a${i}`)));
+    await busy.planAll(1);
+    const quiet = await usageBooks(database.pool, 'quiet', 2);
+    const [place] = await quiet.store([event('ann')]);
+    await quiet.planAll();
+    const ledger = new Ledger({ pool: database.pool });
+    const due = await ledger.due(2);
+    expect(due.map(({ tenant }) => tenant).sort()).toEqual([busy.tenant.id, quiet.tenant.id].sort());
+    expect(due).toContainEqual({ tenant: quiet.tenant.id, book: 1, channel: place?.channel });
+  });
+
   it('reads events whatever their bytes are', async () => {
     const books = await usageBooks(database.pool, 'bytes', 1);
     await books.meter('cities', { type: 'usage', aggregation: 'count', dimensions: { city: '/data/city' } });

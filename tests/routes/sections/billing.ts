@@ -230,7 +230,15 @@ export function billing(get: () => Api): void {
       const { pool } = get();
       const client = await pool.connect();
       await client.query("select pg_advisory_lock(hashtext('waybill ledger rebuild'), $1)", [tenant.id]);
-      expect((await call('POST', '/v1/ledger/rebuild', {})).body.code).toBe('rebuild_running');
+      await client.query(
+        "update ledger set rebuilding = 1, rebuilding_since = '2026-03-01T10:00:00Z', rebuilding_by = 'anna' where tenant = $1",
+        [tenant.id],
+      );
+      expect((await call('POST', '/v1/ledger/rebuild', {})).body).toMatchObject({
+        code: 'rebuild_running',
+        detail:
+          'The ledger is being made anew already, since 2026-03-01T10:00:00.000Z, asked for by anna: wait for its end.',
+      });
       await client.query("select pg_advisory_unlock(hashtext('waybill ledger rebuild'), $1)", [tenant.id]);
       client.release();
     });
