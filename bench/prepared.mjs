@@ -137,7 +137,13 @@ async function fill(pool, messages) {
     await client.query('select bench_plan()');
     await client.query('drop function bench_fill, bench_plan, bench_channel; drop table bench_account');
     say(`filling ${messages.toLocaleString('en')}: vacuum`);
-    await client.query('vacuum (analyze)');
+    // What the program's settings keep from being vacuumed in a month of additions is not vacuumed here.
+    const { rows } = await client.query(
+      `select oid::regclass as name from pg_class
+       where relkind = 'r' and relnamespace = 'public'::regnamespace and not relispartition`,
+    );
+    await client.query(`vacuum (analyze) ${rows.map(({ name }) => name).join(', ')}`);
+    await client.query('analyze');
     await client.query('checkpoint');
   } finally {
     client.release();

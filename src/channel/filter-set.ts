@@ -73,9 +73,13 @@ export class FilterSet implements Filters {
   remember(fingerprints: readonly string[]): void {
     const { filter } = this.#current;
     const parts = filter.parts.length;
-    // Duplicates of a key must not make the filter grow.
-    for (const fingerprint of fingerprints) if (!filter.has(fingerprint)) filter.add(fingerprint);
-    if (filter.parts.length > parts) this.#bank = null;
+    try {
+      // Duplicates of a key must not make the filter grow.
+      for (const fingerprint of fingerprints) if (!filter.has(fingerprint)) filter.add(fingerprint);
+    } finally {
+      // Also where it grew once and there was no memory to grow again.
+      if (filter.parts.length > parts) this.#bank = null;
+    }
   }
 
   found(keys: number): void {

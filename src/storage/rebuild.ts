@@ -90,12 +90,12 @@ interface Making {
 async function* rebuilt(pool: Pool, tenant: Tenant, wish: RebuildWish): AsyncGenerator<RebuildEvent> {
   const live = await liveBook(pool, tenant.id);
   const book = live === 1 ? 2 : 1;
-  await clear(pool, tenant.id, book);
   await pool.query(
     `insert into ledger (tenant, live, rebuilding, rebuilding_since, rebuilding_by) values ($1, $2, $3, now(), $4)
      on conflict (tenant) do update set rebuilding = $3, rebuilding_since = now(), rebuilding_by = $4`,
     [tenant.id, live, book, wish.who],
   );
+  await clear(pool, tenant.id, book);
   await makeMarks(pool, tenant, live);
   const making: Making = { pool, ledger: new Ledger({ pool }), tenant, live, book };
   let messages = 0;

@@ -7,7 +7,8 @@ begin
     -- Made apart and attached: CREATE … PARTITION OF would lock out readers of the parent.
     execute format('create table %I (like %I including all)', parent || '_' || p_id, parent);
     -- Rows are added, looked up by their keys, and dropped as a whole. To read and write them once more, only to note that
-    -- everybody sees them, made adding others half as dear again or more; how many there are is known closely enough.
+    -- everybody sees them, made adding others half as dear again or more. Who reads all keys to fill a filter looks at each row
+    -- for want of that note. How many rows there are is known closely enough.
     execute format('alter table %I set (autovacuum_vacuum_insert_threshold = -1,
       toast.autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.5)', parent || '_' || p_id);
     execute format('alter table %I attach partition %I for values in (%s)', parent, parent || '_' || p_id, p_id);
