@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { SequencedRow } from '../channel/accept.js';
 import { Room } from '../channel/room.js';
@@ -24,6 +25,7 @@ import {
 } from './ports.js';
 import { hasNext, type Reading } from './reading.js';
 import { recount } from './recount.js';
+import { restAfter } from './rest.js';
 import {
   type Canonical,
   type ChannelState,
@@ -260,6 +262,7 @@ export function createOwner(deps: OwnerDeps): Owner {
     let looked = Number.NEGATIVE_INFINITY;
     while (!stopping || atOnce.unfinished() || readAhead.isAhead()) {
       inRound.keys = new Set();
+      const begun = clock.monotonic();
       const done = await guarded('round', async () => {
         if (clock.monotonic() - looked >= settings.pollMs && !stopping) {
           looked = clock.monotonic();
@@ -268,8 +271,19 @@ export function createOwner(deps: OwnerDeps): Owner {
         return round();
       });
       if (done === undefined) await recover();
-      else if (!done && !readAhead.isAhead()) await bell.wait(stopping ? 1 : settings.pollMs);
+      else if (readAhead.isAhead()) continue;
+      else if (done) await rest(clock.monotonic() - begun);
+      else await bell.wait(stopping ? 1 : settings.pollMs);
     }
+  }
+
+  /** No ring ends it: what rings is what it waits for. */
+  async function rest(tookMs: number): Promise<void> {
+    if (stopping) return;
+    const held = [...states.values()];
+    const waiting = held.reduce((sum, { known, taken }) => sum + known - taken, 0);
+    const ms = restAfter({ tookMs, waiting, channels: held.length });
+    if (ms > 0) await pause(ms);
   }
 
   /** What came in by other processes, what people decided, what was parked: found by looking, once in a while. */
