@@ -140,8 +140,9 @@ async function fill(pool, messages) {
     // What the program's settings keep from being vacuumed in a month of additions is not vacuumed here.
     const { rows } = await client.query(
       `select oid::regclass as name from pg_class
-       where relkind = 'r' and relnamespace = 'public'::regnamespace and not relispartition`,
+       where relkind = 'r' and relnamespace = 'waybill'::regnamespace and not relispartition`,
     );
+    if (rows.length === 0) throw new Error('no tables were found: without names everything would be vacuumed');
     await client.query(`vacuum (analyze) ${rows.map(({ name }) => name).join(', ')}`);
     await client.query('analyze');
     await client.query('checkpoint');

@@ -271,9 +271,8 @@ export function createOwner(deps: OwnerDeps): Owner {
         return round();
       });
       if (done === undefined) await recover();
-      else if (readAhead.isAhead()) continue;
-      else if (done) await rest(clock.monotonic() - begun);
-      else await bell.wait(stopping ? 1 : settings.pollMs);
+      else if (!readAhead.isAhead())
+        await (done ? rest(clock.monotonic() - begun) : bell.wait(stopping ? 1 : settings.pollMs));
     }
   }
 
