@@ -19,6 +19,9 @@ export function tenths(value) {
   return Math.round(value * 10) / 10;
 }
 
+/** Rounds of some seconds scatter by a tenth: of five pairs the median was off by a twentieth from one run to the next. */
+export const PAIRS = 9;
+
 /** Runs a and b in turn, `rounds` times, so that drift of the machine meets both; answers the figures of each. */
 export async function inTurn(rounds, a, b) {
   const figures = { a: [], b: [] };

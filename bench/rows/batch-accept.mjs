@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Agent } from 'node:http';
 import { batch, post } from '../events.mjs';
-import { abreast, atLeast, compared, inTurn, median, perSecond, tenths } from '../measure.mjs';
+import { abreast, atLeast, compared, inTurn, median, PAIRS, perSecond, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const PER_REQUEST = 1000;
@@ -21,7 +21,7 @@ export async function run({ scale }) {
     // A process that has just started is slow until its code is compiled.
     await accept([stack], requests);
     const figures = await inTurn(
-      5,
+      PAIRS,
       async () => {
         const before = stack.cpuMs();
         const figure = await accept([stack], requests);

@@ -1,13 +1,12 @@
 import { connect } from '../consumer.mjs';
 import { post } from '../events.mjs';
-import { atLeast, compared, familyCpuMs, inTurn, median, tenths, until } from '../measure.mjs';
+import { atLeast, compared, familyCpuMs, inTurn, median, PAIRS, tenths, until } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 import { carry, consumerOf } from './end-to-end.mjs';
 
 const PER_REQUEST = 1000;
 /** Those of events.mjs. */
 const ACCOUNTS = 5_000;
-const ROUNDS = 5;
 const METERS = 10;
 const AGGREGATIONS = ['sum', 'count', 'max', 'min', 'last', 'unique'];
 
@@ -48,7 +47,7 @@ async function measured(onEach, requests) {
     await caughtUp(pool);
     await removeMeters(stack, 'warm');
     const figures = await inTurn(
-      ROUNDS,
+      PAIRS,
       async (number) => {
         await putMeters(stack, onEach, `r${number}`);
         // Every account is known to them already.

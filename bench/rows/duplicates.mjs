@@ -1,6 +1,6 @@
 import { Agent } from 'node:http';
 import { event, lines, post } from '../events.mjs';
-import { abreast, atLeast, compared, inTurn, median, perSecond, tenths } from '../measure.mjs';
+import { abreast, atLeast, compared, inTurn, median, PAIRS, perSecond, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const PER_REQUEST = 1000;
@@ -17,7 +17,7 @@ export async function run({ scale }) {
     const costs = [];
     await accept(stack, requests, () => fresh(PER_REQUEST), known);
     const figures = await inTurn(
-      5,
+      PAIRS,
       async () => {
         const before = stack.cpuMs();
         const { rate, duplicates } = await accept(stack, requests, () => halfKnown(known), []);

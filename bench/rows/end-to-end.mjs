@@ -1,7 +1,7 @@
 import { Agent } from 'node:http';
 import { connect, consume } from '../consumer.mjs';
 import { batch, post } from '../events.mjs';
-import { abreast, atLeast, compared, inTurn, median, perSecond, tenths } from '../measure.mjs';
+import { abreast, atLeast, compared, inTurn, median, PAIRS, perSecond, tenths } from '../measure.mjs';
 import { QUEUE, startStack } from '../stack.mjs';
 import { insert } from './batch-accept.mjs';
 
@@ -26,7 +26,7 @@ export async function run({ scale }) {
     // A process that has just started is slow until its code is compiled.
     await carry([stack], consumer, requests);
     const figures = await inTurn(
-      5,
+      PAIRS,
       async () => {
         const before = stack.cpuMs();
         const figure = await carry([stack], consumer, requests);

@@ -1,6 +1,6 @@
 import { simpleParser } from 'mailparser';
 import { anyMail } from '../mails.mjs';
-import { abreast, atLeast, compared, familyCpuMs, inTurn, median, perSecond, until } from '../measure.mjs';
+import { abreast, atLeast, compared, familyCpuMs, inTurn, median, PAIRS, perSecond, until } from '../measure.mjs';
 import { connectSmtp, dataOf } from '../smtp.mjs';
 import { startStack } from '../stack.mjs';
 
@@ -30,7 +30,7 @@ export async function run({ scale }) {
     const theirs = () => parse(count);
     await inTurn(WARM_UPS, ours, theirs);
     for (const each of Object.values(costs)) each.length = 0;
-    const figures = await inTurn(5, ours, theirs);
+    const figures = await inTurn(PAIRS, ours, theirs);
     const found = compared(figures);
     return {
       row: 'mail: SMTP → stored → parsed → routed, 30 kB',

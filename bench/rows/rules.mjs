@@ -1,6 +1,6 @@
 import { connect } from '../consumer.mjs';
 import { post } from '../events.mjs';
-import { atLeast, compared, inTurn, median, tenths } from '../measure.mjs';
+import { atLeast, compared, inTurn, median, PAIRS, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 import { carry, consumerOf } from './end-to-end.mjs';
 
@@ -25,7 +25,7 @@ export async function run({ scale }) {
     };
     const found = compared(
       await inTurn(
-        5,
+        PAIRS,
         () => carryWith(MANY),
         () => carryWith(FEW),
       ),

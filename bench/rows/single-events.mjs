@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent } from 'node:http';
 import { event, post } from '../events.mjs';
-import { atLeast, atMost, compared, inTurn, median, steadily, tenths } from '../measure.mjs';
+import { atLeast, atMost, compared, inTurn, median, PAIRS, steadily, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const CONNECTIONS = 64;
@@ -21,7 +21,7 @@ export async function run({ scale }) {
     const ours = (into) => () => send(`${stack.http}/v1/events`, count, into);
     const theirs = (into) => () => send(`http://127.0.0.1:${port}/v1/events`, count, into);
     await inTurn(WARM_UPS, ours([]), theirs([]));
-    const figures = await inTurn(5, ours(tails.a), theirs(tails.b));
+    const figures = await inTurn(PAIRS, ours(tails.a), theirs(tails.b));
     const found = compared(figures);
     return {
       row: 'single events over keep-alive HTTP, group commit, 64 connections',

@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createTransport } from 'nodemailer';
-import { atLeast, atMost, compared, inTurn, median, steadily, tenths } from '../measure.mjs';
+import { atLeast, atMost, compared, inTurn, median, PAIRS, steadily, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
 const CONNECTIONS = 100;
@@ -26,7 +26,7 @@ export async function run({ scale }) {
     const ours = (into) => () => send(Number(stack.smtp.split(':').at(-1)), count, into);
     const theirs = (into) => () => send(port, count, into);
     await inTurn(WARM_UPS, ours([]), theirs([]));
-    const figures = await inTurn(5, ours(tails.a), theirs(tails.b));
+    const figures = await inTurn(PAIRS, ours(tails.a), theirs(tails.b));
     const found = compared(figures);
     return {
       row: 'SMTP accept, 5 kB mails, 100 connections, durable',

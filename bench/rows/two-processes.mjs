@@ -1,5 +1,5 @@
 import { connect } from '../consumer.mjs';
-import { atLeast, compared, inTurn, median, tenths, until } from '../measure.mjs';
+import { atLeast, compared, inTurn, median, PAIRS, tenths, until } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 import { accept } from './batch-accept.mjs';
 import { carry, consumerOf } from './end-to-end.mjs';
@@ -30,7 +30,7 @@ async function carried(scale) {
     };
     const found = compared(
       await inTurn(
-        5,
+        PAIRS,
         () =>
           withSecond(stack, pool, async (second) => {
             // A process that has just started is slow at first.
@@ -66,7 +66,7 @@ async function accepted(scale) {
     await accept([stack, second], requests);
     const found = compared(
       await inTurn(
-        5,
+        PAIRS,
         () => accept([stack, second], requests),
         () => accept([stack], requests),
       ),

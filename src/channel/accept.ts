@@ -81,7 +81,15 @@ const CONTENDED_TRIES = 20;
 interface Fate {
   /** A commit of this process stored the key or found it. */
   stored: boolean;
+  /** The first one, while its batch is being made. */
+  gathered: Waiting | null;
 }
+
+/**
+ * How an arrival goes into its batch: in a row of its own, as a repeat of another that has the row, or, taken as a duplicate by a
+ * filter's word, among those that are kept and store no key.
+ */
+type Place = 'row' | 'repeat' | 'unseen';
 
 /** Rows that are decided together, in a lane of their process. */
 interface Part {
@@ -105,8 +113,9 @@ interface Waiting extends Lined {
   /** Its place in the request. */
   readonly index: number;
   fate: Fate;
-  /** Taken as a duplicate by a filter's word: it is kept, and stores no key. */
-  unseen: boolean;
+  place: Place;
+  /** Those that came to the same batch with the same key and content, and come to what this one comes to. */
+  repeats: Waiting[] | null;
 }
 
 /**
@@ -117,8 +126,9 @@ interface Waiting extends Lined {
  *
  * Where a source asks for it, what a filter calls "maybe seen" is not looked up but kept, by the same commit (maybe.ts).
  *
- * A second arrival with a key that is under way stays in the line and is decided by a later commit, when the first
- * one's fate is known; once the key is stored, all that have it may share a batch.
+ * A second arrival with a key of the batch that is being made is decided with the first when it says the same: it is a duplicate of
+ * whatever that comes to. Else, and behind a batch that is under way, it stays in the line and is decided by a later commit,
+ * when the first one's fate is known; once the key is stored, all that have it may share a batch.
  */
 export function createAccepter(deps: {
   readonly commit: CommitBatch;
@@ -167,8 +177,9 @@ export function createAccepter(deps: {
       request,
       index,
       candidate: candidate(arrival, deps.secret, settings.window),
-      fate: { stored: false },
-      unseen: false,
+      fate: { stored: false, gathered: null },
+      place: 'row',
+      repeats: null,
     }));
   }
 
@@ -199,7 +210,7 @@ export function createAccepter(deps: {
   /** Sees one batch through. Never rejects. */
   async function carry(lane: number, waiting: readonly Waiting[]): Promise<void> {
     pace.began();
-    await decide({ lane, waiting }, false);
+    await decide({ lane, waiting: waiting.filter(({ place }) => place !== 'repeat') }, false);
     pace.ended();
     for (const { candidate, fate, request } of waiting) {
       request.underWay = false;
@@ -219,7 +230,10 @@ export function createAccepter(deps: {
       { rows: settings.maxBatchRows, bytes: settings.maxBatchBytes, requests: mostRequests() },
       (waiting) => !waiting.request.underWay && (isTakenUnseen(waiting) || !mayStoreTwice(waiting, underWay)),
     );
-    for (const { request } of batch) request.underWay = true;
+    for (const { request, fate } of batch) {
+      request.underWay = true;
+      fate.gathered = null;
+    }
     return batch;
   }
 
@@ -230,9 +244,9 @@ export function createAccepter(deps: {
     if (maybeBelow === undefined || expired || !isBelow(value, maybeBelow) || !filters.saysMaybe(fingerprint))
       return false;
     if (!deps.unseen?.take(arrival.tenant.id, arrival.raw.length)) return false;
-    waiting.unseen = true;
+    waiting.place = 'unseen';
     // It may have waited for the fate of another.
-    waiting.fate = { stored: false };
+    waiting.fate = { stored: false, gathered: null };
     return true;
   }
 
@@ -322,8 +336,8 @@ export function createAccepter(deps: {
   }
 
   function makeBatch(id: number, { lane, waiting }: Part, repeated: boolean, careful: boolean): Batch {
-    const seen = waiting.filter((one) => !one.unseen);
-    const unseen = seen.length === waiting.length ? [] : waiting.filter((one) => one.unseen);
+    const seen = waiting.filter(({ place }) => place === 'row');
+    const unseen = seen.length === waiting.length ? [] : waiting.filter(({ place }) => place === 'unseen');
     const generation = filters.current;
     const lookUps: [number, number][] = [];
     seen.forEach(({ candidate, fate }, index) => {
@@ -336,6 +350,7 @@ export function createAccepter(deps: {
       lane,
       repeated,
       rows: seen.map((one) => one.candidate),
+      repeats: seen.some(({ repeats }) => repeats) ? seen.map(({ repeats }) => repeats?.length ?? 0) : [],
       generation,
       lookUps,
       unseen: unseen.map((one) => one.candidate),
@@ -349,8 +364,8 @@ export function createAccepter(deps: {
     const stored: string[] = [];
     let row = 0;
     for (const each of waiting) {
-      const { candidate, fate, unseen } = each;
-      if (unseen) {
+      const { candidate, fate } = each;
+      if (each.place === 'unseen') {
         settle(each, { verdict: 'duplicate', basis: 'filter' });
         continue;
       }
@@ -376,7 +391,10 @@ export function createAccepter(deps: {
 
   /** A request is answered as one: when a part of it failed, none of it is said to be taken. */
   function fail(waiting: readonly Waiting[], error: Error): void {
-    for (const { request } of waiting) request.reject(error);
+    for (const { request, repeats } of waiting) {
+      request.reject(error);
+      for (const repeat of repeats ?? []) repeat.request.reject(error);
+    }
   }
 
   return {
@@ -390,9 +408,17 @@ export function createAccepter(deps: {
   };
 }
 
-function settle({ request, index }: Waiting, verdict: Verdict): void {
+/** Says what became of an arrival, and so of its repeats. */
+function settle({ request, index, repeats }: Waiting, verdict: Verdict): void {
   request.verdicts[index] = verdict;
   if (--request.open === 0) request.resolve(request.verdicts);
+  for (const repeat of repeats ?? []) settle(repeat, verdictOfRepeat(verdict));
+}
+
+function verdictOfRepeat(verdict: Verdict): Verdict {
+  if (verdict.verdict !== 'sequenced') return verdict;
+  const { channel, sequence } = verdict;
+  return { verdict: 'duplicate', of: { channel, sequence }, basis: 'store', differs: false };
 }
 
 function demandsOfArrivals(arrivals: readonly Arrival[]): Demand[] {
@@ -409,8 +435,8 @@ function retryPause(tries: number): number {
 }
 
 /**
- * Whether a key of the batch could be stored by this row too: another row of the batch has it, and it is not known to be
- * stored. `fates` are those of the batch's keys. What is expired stores none.
+ * Whether a key could be stored by this row too: another that is under way has it, and it is not known to be stored, nor is this one
+ * decided with that. `fates` are those of the keys under way. What is expired stores none.
  */
 function mayStoreTwice(waiting: Waiting, fates: Map<string, Fate>): boolean {
   if (waiting.candidate.expired) return false;
@@ -418,10 +444,24 @@ function mayStoreTwice(waiting: Waiting, fates: Map<string, Fate>): boolean {
   const first = fates.get(key);
   if (first === undefined) {
     fates.set(key, waiting.fate);
+    waiting.fate.gathered = waiting;
     return false;
   }
   waiting.fate = first;
-  return !first.stored;
+  return !first.stored && !isRepeat(waiting, first.gathered);
+}
+
+/** Whether a row says what another of the batch that is being made says; then it goes with that. */
+function isRepeat(waiting: Waiting, gathered: Waiting | null): boolean {
+  if (gathered === null || !saysTheSame(waiting.candidate, gathered.candidate)) return false;
+  waiting.place = 'repeat';
+  gathered.repeats ??= [];
+  gathered.repeats.push(waiting);
+  return true;
+}
+
+function saysTheSame(one: Candidate, other: Candidate): boolean {
+  return one.arrival.digest === other.arrival.digest && one.accountHash === other.accountHash;
 }
 
 /** Parts rows into those that are the first of their key, or store none, and the others. */
@@ -431,7 +471,7 @@ function firstOfEachKey(rows: readonly Waiting[]): [first: Waiting[], again: Wai
   const keys = new Set<string>();
   for (const row of rows) {
     const { key, expired } = row.candidate;
-    const storesNone = expired || row.unseen;
+    const storesNone = expired || row.place === 'unseen';
     const comesAgain = !storesNone && keys.has(key);
     if (!storesNone) keys.add(key);
     (comesAgain ? again : first).push(row);

@@ -77,6 +77,11 @@ export interface Batch {
   /** Its answer was lost: what it may have stored keeps its verdicts. */
   readonly repeated: boolean;
   readonly rows: readonly Candidate[];
+  /**
+   * How many more arrivals each row stands for: of the same key, content and account. They come to what it comes to, as its duplicates, and
+   * the store has only to count them. Empty where no row has any.
+   */
+  readonly repeats: readonly number[];
   /** The generation the look-ups were made for. */
   readonly generation: number;
   /** Pairs (row, generation) that the filters could not rule out. */

@@ -22,10 +22,10 @@ interface AnswerRow {
   readonly quarantine: number | null;
 }
 
-const ACCEPT = `select * from accept(${placeholders(1, 29)})`;
+const ACCEPT = `select * from accept(${placeholders(1, 30)})`;
 /** Keeps first: whoever has locked channels waits for nothing that is kept. */
-const KEEP_AND_ACCEPT = `select a.* from keep_unseen($3, ${placeholders(30, 50)}) as k(batch)
-  cross join lateral accept($1, $2, k.batch, ${placeholders(4, 29)}) as a`;
+const KEEP_AND_ACCEPT = `select a.* from keep_unseen($3, ${placeholders(31, 51)}) as k(batch)
+  cross join lateral accept($1, $2, k.batch, ${placeholders(4, 30)}) as a`;
 /** Answers nothing. */
 const KEEP = `select from keep_unseen($1, ${placeholders(2, 22)}) as k(batch) where k.batch is null`;
 
@@ -99,6 +99,7 @@ function parameters(process: string, batch: Batch): unknown[] {
     // Rows are numbered from 1 in the database.
     intArray(batch.lookUps.map(([row]) => row + 1)),
     intArray(batch.lookUps.map(([, generation]) => generation)),
+    intArray(batch.repeats),
   ];
 }
 

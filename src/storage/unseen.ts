@@ -142,6 +142,7 @@ function batchOf(page: readonly Kept[], generations: readonly number[], id: numb
     rows: page.map((kept) => kept.candidate),
     generation: generations.at(-1) ?? 0,
     lookUps: page.flatMap((_, row) => generations.map((generation) => [row, generation] as const)),
+    repeats: [],
     unseen: [],
   };
 }

@@ -102,6 +102,53 @@ describe('a commit', () => {
   });
 });
 
+describe('an arrival that says what another of its batch says', () => {
+  it('goes with that one, and hears what it hears', async () => {
+    const { begun, commit } = heldCommits();
+    const { accepter, handedOver } = accepting(commit, 1000);
+    const first = accepter.accept(events(0, 2));
+    const same = accepter.accept([...events(1, 2), ...events(1, 2)]);
+    const other = accepter.accept([eventArrival(tenant, { id: '1', content: 'other' })]);
+    await until(() => begun.length === 1, 'commit 1');
+    expect(begun.map(idsOf)).toEqual([['0', '1']]);
+    expect(begun[0]?.batch.repeats).toEqual([0, 2]);
+    begun[0]?.end();
+    const again = { verdict: 'duplicate', of: { channel: 0, sequence: 2 }, basis: 'store', differs: false };
+    expect(await same).toEqual([again, again]);
+    expect((await first).map(({ verdict }) => verdict)).toEqual(['sequenced', 'sequenced']);
+    // Whether it is in conflict can't be said before the first one's fate is known.
+    await until(() => begun.length === 2, 'commit 2');
+    expect(begun[1] && idsOf(begun[1])).toEqual(['1']);
+    begun[1]?.end();
+    await other;
+    expect(handedOver).toEqual([1, 2, 3]);
+    await accepter.close();
+  });
+
+  it('is refused with it, whoever sent it', async () => {
+    const { accepter } = accepting(async ({ rows }) => {
+      if (rows.some(({ arrival }) => arrival.externalId === '1')) throw new StoreError('data', 'refused');
+      return { starts: [{ tenant: tenant.id, channel: 0, lastSequence: 0 }], exceptions: [] };
+    });
+    const verdicts = await Promise.all([accepter.accept(events(0, 2)), accepter.accept(events(1, 2))]);
+    expect(verdicts.map((each) => each.map(({ verdict }) => verdict))).toEqual([
+      ['sequenced', 'rejected'],
+      ['rejected'],
+    ]);
+    await accepter.close();
+  });
+
+  it('is told to come back with it while the database is away', async () => {
+    const { accepter } = accepting(() => Promise.reject(new StoreError('unavailable', 'away')));
+    const answers = await Promise.allSettled([accepter.accept(events(0, 2)), accepter.accept(events(1, 2))]);
+    expect(answers.map((each) => each.status === 'rejected' && each.reason)).toEqual([
+      expect.any(Unavailable),
+      expect.any(Unavailable),
+    ]);
+    await accepter.close();
+  });
+});
+
 describe('two commits at once', () => {
   it('begin only when so much waits that it is worth a second, and never a third', async () => {
     const { begun, commit } = heldCommits();

@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Accepter, type AcceptSettings, createAccepter } from '../../src/channel/accept.js';
-import { type CommitBatch, StoreError } from '../../src/channel/batch.js';
+import { type Batch, type CommitBatch, StoreError } from '../../src/channel/batch.js';
 import type { FilterSet } from '../../src/channel/filter-set.js';
 import { accountHash, channelOf } from '../../src/channel/partition.js';
 import type { Arrival } from '../../src/message/arrival.js';
@@ -81,6 +81,13 @@ const text = (verdict: Verdict): string =>
   verdict.verdict === 'sequenced'
     ? 'sequenced'
     : `${verdict.verdict}${'of' in verdict ? ` of ${verdict.of.channel}-${verdict.of.sequence}` : ''}`;
+
+function placeOf(verdicts: readonly Verdict[]): (index: number) => string {
+  return (index) => {
+    const verdict = verdicts[index];
+    return verdict?.verdict === 'sequenced' ? `${verdict.channel}-${verdict.sequence}` : 'nowhere';
+  };
+}
 
 /** Every channel's sequences are 1, 2, 3 … in the messages, and the counters agree. */
 async function expectGapless(): Promise<number> {
@@ -210,8 +217,8 @@ describe('accept', () => {
     const begun = spentMs();
     const verdicts = await accepter.accept(Array.from({ length: 1000 }, () => eventArrival(tenant, { id: 'one' })));
     expect(spentMs() - begun).toBeLessThan(2000);
-    // The first alone, then 999 by the 50 rows of a batch.
-    expect(commits).toBe(21);
+    // By the 50 rows of a batch.
+    expect(commits).toBe(20);
     expect(verdicts[0]).toMatchObject({ verdict: 'sequenced', sequence: 1 });
     expect(verdicts.filter(({ verdict }) => verdict === 'duplicate')).toHaveLength(999);
     const { rows } = await database.pool.query('select sum(duplicates)::int as d from channel');
@@ -238,7 +245,7 @@ describe('accept', () => {
       'duplicate',
       'duplicate',
     ]);
-    expect(commits).toBe(2);
+    expect(commits).toBe(1);
     const { rows } = await database.pool.query('select number, count from quarantine');
     expect(rows).toEqual([{ number: 1, count: 3 }]);
     await accepter.close();
@@ -290,6 +297,38 @@ describe('accept', () => {
     await accepter.close();
   });
 
+  it('decides arrivals that are the same with the first of them, and counts each', async () => {
+    const batches: Batch[] = [];
+    const { accepter } = await startProcess((commit) => (batch) => {
+      batches.push(batch);
+      return commit(batch);
+    });
+    const a = () => eventArrival(tenant, { id: 'a' });
+    const b = () => eventArrival(tenant, { id: 'b' });
+    const other = () => eventArrival(tenant, { id: 'a', content: 'other' });
+    const said = async (arrivals: readonly Arrival[]) => (await accepter.accept(arrivals)).map(text);
+    const first = accepter.accept([a(), b(), a(), a()]);
+    const beside = said([b(), a()]);
+    const place = placeOf(await first);
+    expect((await first).map(text).slice(2)).toEqual([`duplicate of ${place(0)}`, `duplicate of ${place(0)}`]);
+    expect(await beside).toEqual([`duplicate of ${place(1)}`, `duplicate of ${place(0)}`]);
+    const known = `duplicate of ${place(0)}`;
+    const conflict = `conflict of ${place(0)}`;
+    expect(await said([a(), a()])).toEqual([known, known]);
+    expect(await said([other(), other(), other()])).toEqual([conflict, conflict, conflict]);
+    expect(batches.map(({ rows, repeats }) => [rows.length, repeats])).toEqual([
+      [2, [3, 1]],
+      [1, [1]],
+      [1, [2]],
+    ]);
+    const { rows } = await database.pool.query(
+      `select sum(last_sequence)::int as sequenced, sum(duplicates)::int as duplicates, sum(conflicts)::int as conflicts,
+         (select json_agg(count) from quarantine) as held from channel`,
+    );
+    expect(rows).toEqual([{ sequenced: 2, duplicates: 6, conflicts: 3, held: [3] }]);
+    await accepter.close();
+  });
+
   it('stores a key once although it was lost before its repetitions were decided', async () => {
     let commits = 0;
     const { accepter } = await startProcess((commit) => async (batch) => {
@@ -297,12 +336,14 @@ describe('accept', () => {
       if (++commits === 2) await database.pool.query('truncate key, message');
       return commit(batch);
     });
-    const arrivals = Array.from({ length: 10 }, () => eventArrival(tenant, { id: 'k' }));
+    // More than a batch has.
+    const arrivals = Array.from({ length: 60 }, () => eventArrival(tenant, { id: 'k' }));
     const verdicts = await accepter.accept(arrivals);
     expect(verdicts.map(({ verdict }) => verdict)).toEqual([
       'sequenced',
+      ...Array.from({ length: 49 }, () => 'duplicate'),
       'sequenced',
-      ...Array.from({ length: 8 }, () => 'duplicate'),
+      ...Array.from({ length: 9 }, () => 'duplicate'),
     ]);
     const { rows } = await database.pool.query('select sequence from key');
     expect(rows).toEqual([{ sequence: 2 }]);

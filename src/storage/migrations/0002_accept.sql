@@ -37,6 +37,7 @@ end $$;
 -- where it is stored already and looked up for each of its rows; otherwise key's primary key refuses the batch.
 -- p_look_up_row/_generation: pairs the filters could not rule out. p_generation: the generation that was current
 -- for the filters; when another has been opened since, every row is looked up from there on.
+-- p_repeats: arrivals that are exactly like a row and came with it; what becomes of the row is counted for them too. Empty where there are none.
 -- p_repeated: the answer to this batch's commit was lost; what it stored keeps its verdicts and is not counted again.
 --
 -- Answers one row per channel with row_number null: sequence is the number before the batch's first of that
@@ -50,7 +51,7 @@ create function accept(
   p_source int[], p_kind text[], p_account text[], p_type text[], p_external_id text[], p_value text[],
   p_event_time timestamptz[], p_arrived_at timestamptz[], p_peer text[], p_meta text[],
   p_sha256 bytea, p_raw bytea, p_offset int[], p_length int[],
-  p_look_up_row int[], p_look_up_generation int[]
+  p_look_up_row int[], p_look_up_generation int[], p_repeats int[]
 ) returns table (row_number int, verdict text, tenant int, channel smallint, sequence bigint, differs boolean, quarantine bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -129,15 +130,16 @@ begin
         sequence := v_row.sequence;
         differs := true;
         insert into quarantine as q (tenant, number, cause, of_channel, of_sequence, source, kind, account, type,
-            external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at)
+            external_id, value, event_time, arrived_at, peer, meta, fingerprint, digest, sha256, raw, last_at, count)
           values (tenant, -p_batch - v_row.row, 'conflict', channel, sequence, p_source[v_row.row], p_kind[v_row.row],
             p_account[v_row.row], p_type[v_row.row], p_external_id[v_row.row], p_value[v_row.row],
             p_event_time[v_row.row], p_arrived_at[v_row.row], p_peer[v_row.row], p_meta[v_row.row]::json,
             substr(p_fingerprint, (v_row.row - 1) * 16 + 1, 16), substr(p_digest, (v_row.row - 1) * 24 + 1, 24),
             substr(p_sha256, (v_row.row - 1) * 32 + 1, 32),
-            substr(p_raw, p_offset[v_row.row] + 1, p_length[v_row.row]), p_arrived_at[v_row.row])
+            substr(p_raw, p_offset[v_row.row] + 1, p_length[v_row.row]), p_arrived_at[v_row.row],
+            1 + coalesce(p_repeats[v_row.row], 0))
           on conflict on constraint quarantine_tenant_cause_fingerprint_digest_key
-            do update set count = q.count + case when v_done then 0 else 1 end, last_at = excluded.last_at
+            do update set count = q.count + case when v_done then 0 else excluded.count end, last_at = excluded.last_at
           returning q.number into v_quarantine;
         quarantine := number_quarantine(tenant, v_quarantine);
         return next;
@@ -180,8 +182,8 @@ begin
       duplicates = c.duplicates + t.duplicates, conflicts = c.conflicts + t.conflicts, expired = c.expired + t.expired
     from (
       select p_tenant[k.row] as tenant, p_row_channel[k.row] as channel,
-        count(*) filter (where not p_expired[k.row] and k.verdict <> 'conflict') as duplicates,
-        count(*) filter (where k.verdict = 'conflict') as conflicts,
+        coalesce(sum(1 + coalesce(p_repeats[k.row], 0)) filter (where not p_expired[k.row] and k.verdict <> 'conflict'), 0) as duplicates,
+        coalesce(sum(1 + coalesce(p_repeats[k.row], 0)) filter (where k.verdict = 'conflict'), 0) as conflicts,
         count(*) filter (where p_expired[k.row]) as expired
       -- What expired was added without a verdict.
       from unnest(v_known, v_known_verdict) as k(row, verdict)
@@ -219,7 +221,7 @@ begin
         unnest(p_source) as source, unnest(p_kind) as kind, unnest(p_account) as account, unnest(p_type) as type,
         unnest(p_external_id) as external_id, unnest(p_value) as value, unnest(p_event_time) as event_time,
         unnest(p_arrived_at) as arrived_at, unnest(p_peer) as peer, unnest(p_meta) as meta,
-        unnest(p_offset) as at, unnest(p_length) as length, unnest(v_fresh) as fresh) i
+        unnest(p_offset) as at, unnest(p_length) as length, unnest(p_repeats) as repeats, unnest(v_fresh) as fresh) i
     join channel c on c.tenant = i.tenant and c.channel = i.channel
     where i.fresh
   ), keys as (
@@ -235,8 +237,9 @@ begin
       substr(p_raw, f.at + 1, f.length)
     from fresh f
   )
-  update channel c set last_sequence = t.last, generation = v_generation
-  from (select f.tenant, f.channel, max(f.sequence) as last from fresh f group by 1, 2) t
+  update channel c set last_sequence = t.last, generation = v_generation, duplicates = c.duplicates + t.repeats
+  from (select f.tenant, f.channel, max(f.sequence) as last, coalesce(sum(f.repeats), 0) as repeats
+    from fresh f group by 1, 2) t
   where c.tenant = t.tenant and c.channel = t.channel;
 
   update process p set last_batches[p_lane] = p_batch where p.id = p_process;
