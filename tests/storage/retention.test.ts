@@ -220,6 +220,11 @@ describe('content that is old enough', () => {
 
   it('of a plan that straddles the border is checked by the hashes that were kept of it', async () => {
     const account = books.account('erp', 0);
+    // An owner that has no lease yet would wait for that instead.
+    await until(
+      async () => (await database.pool.query('select from lease where holder is null')).rows.length === 0,
+      'all channels to be held',
+    );
     const held = await database.pool.connect();
     await held.query('begin; set local idle_in_transaction_session_timeout = 0');
     await held.query('select from lease for update');
