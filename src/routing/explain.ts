@@ -191,7 +191,8 @@ function showLiteral(literal: Literal): string {
 function actualOf(value: unknown, ofValue: CompiledTest['ofValue']): Actual {
   if (value === undefined) return { count: 0, values: [] };
   const all: readonly unknown[] = Array.isArray(value) ? value : [value];
-  const decisive = ofValue ? all.findIndex((one) => ofValue(one) === true) : 0;
+  // Of one value there is nothing to bring forward, and asking again may cost as much as the first time.
+  const decisive = ofValue && all.length > 1 ? all.findIndex((one) => ofValue(one) === true) : 0;
   const first = all.slice(0, SHOWN_VALUES);
   const shown = decisive > 0 ? [all[decisive], ...first.toSpliced(decisive, 1)] : first;
   return { count: all.length, values: shown.slice(0, SHOWN_VALUES).map(showValue) };

@@ -11,7 +11,9 @@ export async function askFor<T>(server: 'postgres' | 'rabbitmq' | 'chromium' | '
 
 function get(socketPath: string, path: string): Promise<{ status: number | undefined; body: string }> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath, path }, (response) => {
+    // A connection of its own: a server that was being started may have kept the other side from seeing how long a kept one was idle,
+    // and it is closed then just as it is used again.
+    const outgoing = request({ socketPath, path, agent: false }, (response) => {
       text(response).then((body) => resolve({ status: response.statusCode, body }), reject);
     });
     outgoing.on('error', reject);
