@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { Agent } from 'node:http';
-import { event, post } from '../events.mjs';
+import { event } from '../events.mjs';
+import { connectHttp, postOf } from '../http.mjs';
 import { atLeast, atMost, compared, inTurn, median, PAIRS, steadily, tenths } from '../measure.mjs';
 import { startStack } from '../stack.mjs';
 
@@ -9,7 +9,7 @@ const CONNECTIONS = 64;
 /** A process that has just started is slow until its code is compiled: so many rounds go before. */
 const WARM_UPS = 3;
 
-/** One event a request over 64 kept connections; against an express route that reads the body and answers. */
+/** One event a request over 64 kept connections, sent by as little as can (see http.mjs); against an express route that reads the body and answers. */
 export async function run({ scale }) {
   const stack = await startStack({ rabbitmq: false });
   const bare = fork(new URL('../peers/express.mjs', import.meta.url));
@@ -43,15 +43,21 @@ export async function run({ scale }) {
 
 /** Events a second, after a fifth of as many to run in; adds the wait of the slowest hundredth to `tails`. */
 export async function send(url, count, tails) {
-  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  const idle = await Promise.all(Array.from({ length: CONNECTIONS }, () => connectHttp(url)));
   const runIn = Math.ceil(count / 5);
-  const bodies = Array.from({ length: runIn + count }, () => Buffer.from(event()));
+  const requests = Array.from({ length: runIn + count }, () =>
+    postOf(url, Buffer.from(event()), 'application/cloudevents+json'),
+  );
   const { rate, p99Ms } = await steadily(
     CONNECTIONS,
     runIn,
-    bodies.map((body) => () => post(url, agent, body, 'application/cloudevents+json')),
+    requests.map((request) => async () => {
+      const connection = idle.pop();
+      await connection.send(request);
+      idle.push(connection);
+    }),
   );
-  agent.destroy();
+  for (const connection of idle) connection.close();
   tails.push(p99Ms);
   return rate;
 }
