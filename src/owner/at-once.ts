@@ -48,6 +48,8 @@ interface MadeForTarget {
  * A line is in flight from `begin` to `written`: what waits of it must not overtake.
  */
 export interface AtOnce {
+  /** Whether what is planned for a target may go without a row, if nothing before it waits. */
+  goesAtOnce(target: Target): boolean;
   /** A delivery goes at once to a queue whose line is clear; everything else waits in a row of its own. */
   how(state: ChannelState, directory: OwnerDirectory): (target: number) => How;
   /** Makes what a plan sends at once. What can't be made will wait. */
@@ -197,14 +199,18 @@ export function createAtOnce(deps: AtOnceDeps): AtOnce {
   }
 
   function decideHow(state: ChannelState, target: Target | undefined): How {
-    if (!target || target.paused || target.definition.kind !== 'queue') return 'later';
-    if (target.definition.order === 'channel' && state.pending.has(target.id)) return 'later';
+    if (!target || !goesAtOnce(target)) return 'later';
+    return target.definition.order === 'channel' && state.pending.has(target.id) ? 'later' : 'now';
+  }
+
+  function goesAtOnce(target: Target): boolean {
+    if (target.paused || target.definition.kind !== 'queue') return false;
     // Parts have to be fetched first, and what is sent at once must not wait: others would overtake it.
-    if (target.definition.inlineParts) return 'later';
-    return deps.senderOf(target) ? 'now' : 'later';
+    return !target.definition.inlineParts && deps.senderOf(target) !== null;
   }
 
   return {
+    goesAtOnce,
     how(state, directory) {
       const known = new Map<number, How>();
       return (id) => {

@@ -11,6 +11,7 @@ import { createBell } from './bell.js';
 import type { Crashes } from './crashes.js';
 import { drawDecision } from './decisions.js';
 import { type AfterTry, type DispatchDeps, dispatchTarget, keyIn, keyOf } from './dispatch.js';
+import { createDraining } from './draining.js';
 import { createHandover } from './handover.js';
 import { createHolding } from './holding.js';
 import type { LeaseSettings, LeaseStore } from './leases.js';
@@ -170,6 +171,15 @@ export function createOwner(deps: OwnerDeps): Owner {
     ended: () => bell.ring(),
   });
 
+  const draining = createDraining({
+    goesAtOnce(tenant, id) {
+      const target = deps.directory().target(tenant, id);
+      if (target?.definition.order !== 'channel' || !atOnce.goesAtOnce(target)) return false;
+      return (deps.senderOf(target)?.resting?.() ?? 0) === 0;
+    },
+    clock,
+  });
+
   const readAhead = createReadAhead({
     behind,
     handover,
@@ -214,10 +224,10 @@ export function createOwner(deps: OwnerDeps): Owner {
       deps.observe.paused(target, code, reason);
     },
     onSettled: (target, settled) => {
-      deps.observe.settled(
-        target,
-        settled.map((each: Settled) => each.result.result),
-      );
+      const results = settled.map((each: Settled) => each.result.result);
+      draining.settled(target.id, results);
+      deps.observe.settled(target, results);
+      bell.ring();
     },
   };
 
@@ -415,7 +425,7 @@ export function createOwner(deps: OwnerDeps): Owner {
 
   /** The next messages of which channels are to be read: tenants take turns. */
   function behind(): readonly ChannelState[] {
-    return stopping ? [] : someOf(turnToRead(reading().filter(hasNext)));
+    return stopping ? [] : someOf(turnToRead(reading().filter((state) => hasNext(state) && !draining.holds(state))));
   }
 
   function isHeld(state: ChannelState): boolean {
