@@ -120,7 +120,8 @@ describe('rules found by what they ask to be equal', () => {
       }),
       { numRuns: 100 },
     );
-    expect(seen.reached).toBeGreaterThan(seen.all / 3);
+    // Near half of them do; a tenth is seven standard deviations below.
+    expect(seen.reached).toBeGreaterThan(seen.all / 10);
   });
 
   const rules = compiled(`
